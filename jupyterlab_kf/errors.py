@@ -1,0 +1,206 @@
+"""Every error this package raises on purpose, each with the object it is about and what the user can do.
+
+    KubeflowError
+    ├── UsageError              (also ValueError) the caller's input is wrong; nothing was created
+    │   ├── ManifestError       a manifest that no cluster would accept
+    │   └── BundleError         code or files that cannot be shipped
+    ├── ApiError                the API server answered with a failure Status
+    │   ├── NotFoundError       404
+    │   ├── AlreadyExistsError  409, reason AlreadyExists
+    │   ├── ConflictError       409, every other reason
+    │   ├── InvalidError        422, and 400 for a body that cannot be read
+    │   ├── ForbiddenError      403
+    │   ├── UnauthorizedError   401
+    │   └── ExpiredError        410, a resource version that is no longer kept
+    ├── UnreachableError        no API server answered
+    ├── ClusterError            the embedded cluster could not be started, found or stopped
+    ├── WaitTimeoutError        (also TimeoutError) what was waited for did not happen in time
+    └── JobFailedError          a job ended in failure; carries the root cause
+
+Errors of other libraries never leave the module that calls them: they are translated here, with the cause chained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jupyterlab_kf.model import Ref
+
+
+class KubeflowError(Exception):
+    """The root of the tree.
+
+    Args:
+        message: what is wrong, in one sentence that names the thing.
+        hint: what the user can do about it; empty when there is nothing to add.
+        ref: the Kubernetes object the error is about, if there is one.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", ref: Ref | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.ref = ref
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(KubeflowError, ValueError):
+    """The caller's input is wrong. Raised before anything is created."""
+
+
+class ManifestError(UsageError):
+    """A manifest that no cluster would accept. The message names the field."""
+
+
+class BundleError(UsageError):
+    """Code or files that cannot be shipped to a job."""
+
+
+class ApiError(KubeflowError):
+    """The API server answered with a failure Status.
+
+    Attributes:
+        code: the HTTP status code.
+        reason: the machine-readable reason of the Status, such as ``NotFound``.
+        details: the Status' ``details`` object as it came, or an empty mapping.
+    """
+
+    code = 500
+    reason = "InternalError"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        hint: str = "",
+        ref: Ref | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, ref=ref)
+        self.code = self.code if code is None else code
+        self.reason = self.reason if reason is None else reason
+        self.details: Mapping[str, Any] = details or {}
+
+
+class NotFoundError(ApiError):
+    """404: no such object, or a kind that this server does not serve."""
+
+    code, reason = 404, "NotFound"
+
+
+class AlreadyExistsError(ApiError):
+    """409: an object of that name exists."""
+
+    code, reason = 409, "AlreadyExists"
+
+
+class ConflictError(ApiError):
+    """409: the object has changed since it was read, or another field manager owns the field."""
+
+    code, reason = 409, "Conflict"
+
+
+class InvalidError(ApiError):
+    """422 (or 400 for an unreadable body): the server refused the object's content."""
+
+    code, reason = 422, "Invalid"
+
+
+class ForbiddenError(ApiError):
+    """403: the caller may not do this."""
+
+    code, reason = 403, "Forbidden"
+
+
+class UnauthorizedError(ApiError):
+    """401: the credentials are missing or expired."""
+
+    code, reason = 401, "Unauthorized"
+
+
+class ExpiredError(ApiError):
+    """410: the resource version or continue token is older than what the server keeps."""
+
+    code, reason = 410, "Expired"
+
+
+class UnreachableError(KubeflowError):
+    """No API server answered at the address of the current connection."""
+
+
+class ClusterError(KubeflowError):
+    """The embedded cluster could not be started, found or stopped."""
+
+
+class WaitTimeoutError(KubeflowError, TimeoutError):
+    """What was waited for did not happen within the given time."""
+
+
+class JobFailedError(KubeflowError):
+    """A job ended in failure.
+
+    Attributes:
+        replica: the replica that failed first, such as ``worker-1``; empty when no replica ran.
+        exit_code: its exit code, if it has one.
+        traceback: the Python traceback found in its log; empty when there is none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        replica: str = "",
+        exit_code: int | None = None,
+        traceback: str = "",
+        hint: str = "",
+        ref: Ref | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, ref=ref)
+        self.replica = replica
+        self.exit_code = exit_code
+        self.traceback = traceback
+
+
+_BY_REASON: Mapping[str, type[ApiError]] = {
+    cls.reason: cls
+    for cls in (
+        NotFoundError,
+        AlreadyExistsError,
+        ConflictError,
+        InvalidError,
+        ForbiddenError,
+        UnauthorizedError,
+        ExpiredError,
+    )
+}
+_BY_CODE: Mapping[int, type[ApiError]] = {
+    400: InvalidError,
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: ExpiredError,
+    422: InvalidError,
+}
+
+
+def from_status(status: Mapping[str, Any], *, code: int, hint: str = "", ref: Ref | None = None) -> ApiError:
+    """The error for a failure ``Status`` object (core/v1), chosen by its reason first and by its code second."""
+    reason = str(status.get("reason") or "")
+    actual = int(status.get("code") or code)
+    cls = _BY_REASON.get(reason) or _BY_CODE.get(actual, ApiError)
+    message = str(status.get("message") or f"the server answered {actual}")
+    details = status.get("details")
+    return cls(
+        message,
+        code=actual,
+        reason=reason or cls.reason,
+        details=details if isinstance(details, Mapping) else None,
+        hint=hint,
+        ref=ref,
+    )
