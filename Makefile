@@ -1,0 +1,72 @@
+# Everything a person does with a checkout. Each target gets what it needs by itself, and a second run is quick.
+#
+#   make lab     open JupyterLab on the quick start notebook        make test   the tests
+#   make demo    run that notebook headless and print it            make lint   the checks
+#   make bench   the benchmarks                                     make help   this list
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := uv==0.13.9
+# One stamp per content of what is installed: a changed lock or package list installs again, nothing else does.
+STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+PORT ?= 8888
+
+.PHONY: help install lab demo provision test unit lint fix bench lock schemas clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "installing into $(VENV) (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "apt-get install python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); \
+	  else echo "Python's venv module is missing (Debian: python3-venv)"; exit 1; fi; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@rm -f $(VENV)/.installed-* && touch $@
+
+lab: install
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=docs/notebooks --port=$(PORT) quickstart.ipynb
+
+demo: install
+	$(BIN)/python tests/tools/demo.py docs/notebooks/quickstart.ipynb
+
+provision: install
+	@$(BIN)/python tests/tools/provision.py
+
+test: provision
+	$(BIN)/python -m pytest -x tests/unit
+	$(BIN)/python -m pytest tests/contract tests/browser
+
+unit: install
+	$(BIN)/python -m pytest -x tests/unit
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install
+	$(BIN)/python tests/bench/run.py
+
+lock: install
+	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-header --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet tests/clients/kubeflow-training.in --python-version 3.11 --generate-hashes --no-header --output-file tests/clients/kubeflow-training.lock
+
+schemas: install
+	$(BIN)/python tests/tools/generate_schemas.py
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
