@@ -68,6 +68,7 @@ def kubectl(cluster: Settings, kubectl_path: Path, tmp_path_factory: pytest.Temp
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [str(kubectl_path), "--kubeconfig", str(cluster.embedded_kubeconfig), *args],
+            check=False,
             input=stdin,
             capture_output=True,
             text=True,

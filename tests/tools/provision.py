@@ -97,7 +97,9 @@ def _apt_chromium() -> None:
 
 
 def _run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
-    done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        command, check=False, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     if done.returncode:
         raise MissingError(f"{' '.join(command[:4])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
