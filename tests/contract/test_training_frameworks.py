@@ -1,0 +1,53 @@
+"""Each framework, the real one, trains on two processes: to Succeeded, and to Failed with the true root cause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.errors import JobFailedError
+from jupyterlab_kf.model import Phase
+from jupyterlab_kf.settings import Settings
+
+PROGRAMS = Path(__file__).parent / "programs"
+FRAMEWORKS = ("mpi", "pytorch", "tensorflow", "mxnet", "chainer")
+
+pytestmark = [pytest.mark.framework, pytest.mark.usefixtures("cluster")]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_framework_trains_on_two_processes(framework: str) -> None:
+    job = kf.train(PROGRAMS / f"{framework}.py", framework, workers=2, name=f"ok-{framework}", params={"fail": False})
+    job.wait(timeout=900)
+    assert job.status().phase is Phase.SUCCEEDED
+    lines = [line.text for line in job.logs()]
+    losses = [line for line in lines if "size=2" in line and "loss=" in line]
+    assert len(losses) == 2, lines
+    job.delete()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_framework_that_fails_on_one_process_ends_the_job_and_names_it(framework: str) -> None:
+    program = PROGRAMS / f"{framework}.py"
+    job = kf.train(program, framework, workers=2, name=f"bad-{framework}", params={"fail": True}, retries=0)
+    with pytest.raises(JobFailedError) as caught:
+        job.wait(timeout=900)
+    assert "gives up" in caught.value.traceback
+    assert f'{framework}.py", line' in caught.value.traceback
+    assert job.status().phase is Phase.FAILED
+    job.delete()
+
+
+def test_two_jobs_of_one_framework_run_side_by_side(cluster: Settings) -> None:
+    """Both bind the framework's well-known port on all addresses; the node gives one of them another."""
+    assert cluster
+    jobs = [
+        kf.train(PROGRAMS / "mxnet.py", "mxnet", workers=2, name=f"twin-{number}", params={"fail": False}, cpu="100m")
+        for number in range(2)
+    ]
+    for job in jobs:
+        job.wait(timeout=900)
+        assert job.status().phase is Phase.SUCCEEDED
+        job.delete()
