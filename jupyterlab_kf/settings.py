@@ -28,6 +28,8 @@ class Settings:
     """``KF_NAMESPACE``: namespace to work in; empty takes the connection's own."""
     kubeconfig: str = ""
     """``KUBECONFIG``: as kubectl reads it."""
+    service_account_server: str = ""
+    """``KUBERNETES_SERVICE_HOST`` and ``_PORT``, which every pod is given: the API server's address from inside."""
     shared_address: bool = False
     """``KF_SHARED_ADDRESS=1``: give all pods 127.0.0.1, as on machines that have no other loopback address."""
 
@@ -61,5 +63,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         context=env.get("KF_CONTEXT", ""),
         namespace=env.get("KF_NAMESPACE", ""),
         kubeconfig=env.get("KUBECONFIG", ""),
+        service_account_server=_in_pod(env),
         shared_address=env.get("KF_SHARED_ADDRESS", "") == "1",
     )
+
+
+def _in_pod(env: Mapping[str, str]) -> str:
+    host, port = env.get("KUBERNETES_SERVICE_HOST", ""), env.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host:
+        return ""
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
