@@ -263,7 +263,7 @@ def _by_package(choice: Choice) -> Connection:
 
     loaded = Configuration()
     try:
-        official.load_kube_config(
+        official.load_kube_config(  # type: ignore[no-untyped-call]  # the package has no annotations there
             config_file=os.pathsep.join(str(path) for path in choice.files),
             context=choice.name,
             client_configuration=loaded,

@@ -9,49 +9,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
+from jupyterlab_kf import quantities
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.model import Obj, Replica, parse_time
 from jupyterlab_kf.names import check_env_name
 
 GPU: Final = "nvidia.com/gpu"
 
-_QUANTITY: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?")
-_SCALE: Final[Mapping[str, float]] = {
-    "": 1,
-    "m": 1e-3,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "P": 1e15,
-    "E": 1e18,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-    "Pi": 2**50,
-    "Ei": 2**60,
-}
 _EXPANDED: Final = re.compile(r"\$(?=[$(])")
 
 
-def quantity(value: str | float, what: str = "quantity") -> float:
-    """The number that a Kubernetes quantity stands for: ``500m`` is 0.5, ``1Gi`` is 1073741824.
+def quantity(value: str | float, what: str) -> Decimal:
+    """The exact number that a quantity stands for: ``500m`` is 0.5, ``1Gi`` is 1073741824.
 
     Raises:
-        UsageError: it is not a quantity.
+        UsageError: it is not a quantity; says of what.
     """
-    match = _QUANTITY.fullmatch(str(value).strip())
-    if match is None:
+    try:
+        return quantities.parse(value)
+    except UsageError as error:
         raise UsageError(
             f"{value!r} is not a quantity for {what}", hint="write a number with an optional unit: 500m, 2, 512Mi, 4Gi"
-        )
-    number, unit = match.group(1), match.group(2) or ""
-    if unit[:1] in ("e", "E") and len(unit) > 1:
-        return float(number + unit)
-    return float(number) * _SCALE[unit]
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +101,13 @@ def environment(env: Mapping[str, str]) -> list[Obj]:
     return entries
 
 
-def requests_of(pod_spec: Mapping[str, Any]) -> dict[str, float]:
+def requests_of(pod_spec: Mapping[str, Any]) -> dict[str, Decimal]:
     """What a pod asks of a node: the sum over its containers, as numbers."""
-    total: dict[str, float] = {}
+    total: dict[str, Decimal] = {}
     for container in pod_spec.get("containers") or ():
         wanted = container.get("resources") or {}
         for name, value in {**(wanted.get("limits") or {}), **(wanted.get("requests") or {})}.items():
-            total[name] = total.get(name, 0.0) + quantity(value, name)
+            total[name] = total.get(name, Decimal(0)) + quantity(value, name)
     return total
 
 

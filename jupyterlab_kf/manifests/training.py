@@ -22,8 +22,10 @@ from jupyterlab_kf.model import Condition, Obj, Phase, Replica, Status, controll
 
 CODE_PATH: Final = "/kf/code"
 OUTPUT_PATH: Final = "/kf/output"
+WORK_PATH: Final = "/kf/work"
 CODE_VOLUME: Final = "kf-code"
 OUTPUT_VOLUME: Final = "kf-output"
+WORK_VOLUME: Final = "kf-work"
 LAUNCH: Final = f"{CODE_PATH}/launch.py"
 RUN: Final = ("python3", LAUNCH, "run")
 MPIRUN: Final = ("python3", LAUNCH, "mpirun")
@@ -442,9 +444,16 @@ def _run_policy(spec: TrainingSpec) -> Obj:
 
 def _template(spec: TrainingSpec, command: Iterable[str], *, worker: bool = True, token: bool = False) -> Obj:
     """A pod template. ``worker`` replicas get the resources; ``token`` leaves the service account's token mounted."""
-    env = {"PYTHONUNBUFFERED": "1", **({"KF_OUTPUT": OUTPUT_PATH} if spec.output else {}), **spec.env}
-    mounts: list[Obj] = [{"name": CODE_VOLUME, "mountPath": CODE_PATH, "readOnly": True}]
-    volumes: list[Obj] = [{"name": CODE_VOLUME, "configMap": {"name": spec.code_name}}]
+    env = {"PYTHONUNBUFFERED": "1", "KF_WORK": WORK_PATH}
+    env |= {**({"KF_OUTPUT": OUTPUT_PATH} if spec.output else {}), **spec.env}
+    mounts: list[Obj] = [
+        {"name": CODE_VOLUME, "mountPath": CODE_PATH, "readOnly": True},
+        {"name": WORK_VOLUME, "mountPath": WORK_PATH},
+    ]
+    volumes: list[Obj] = [
+        {"name": CODE_VOLUME, "configMap": {"name": spec.code_name}},
+        {"name": WORK_VOLUME, "emptyDir": {}},
+    ]
     if spec.output:
         mounts.append({"name": OUTPUT_VOLUME, "mountPath": OUTPUT_PATH})
         volumes.append({"name": OUTPUT_VOLUME, "persistentVolumeClaim": {"claimName": spec.output_name}})
