@@ -1,0 +1,24 @@
+"""What ``%load_ext jupyterlab_kf`` adds to a notebook: the magics, their completion, and quiet errors.
+
+Thin: a magic turns its line into typed arguments, calls one function of the public API, and shows the result. No logic
+that a script could not call. Importing this package imports nothing else of ours; ``register`` is what an extension
+load costs, so everything heavy waits for the first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+def register(shell: InteractiveShell) -> None:
+    """Add the magics to a shell; a second call changes nothing."""
+    from jupyterlab_kf.magics.completion import complete_magics
+    from jupyterlab_kf.magics.errors import quiet_errors
+    from jupyterlab_kf.magics.training import TrainingMagics
+
+    shell.register_magics(TrainingMagics)
+    complete_magics(shell)
+    quiet_errors()

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from jupyterlab_kf.model import Explanation, JobView, LogLine, Phase, Replica
+from jupyterlab_kf.manifests.frameworks import FRAMEWORKS
+from jupyterlab_kf.model import Explanation, JobView, LogLine, Replica
 from jupyterlab_kf.widgets import code, plot, text
 from jupyterlab_kf.widgets.markup import Html, el, join
 from jupyterlab_kf.widgets.style import RANKS, sheet
@@ -23,13 +24,6 @@ SIGNS: Final = {
     "Suspended": "⏸",
     "Succeeded": "✔",
     "Failed": "✖",
-}
-FRAMEWORKS: Final = {
-    "pytorch": "PyTorch",
-    "tensorflow": "TensorFlow",
-    "mpi": "MPI",
-    "mxnet": "MXNet",
-    "chainer": "Chainer",
 }
 MAX_CHIPS: Final = 16
 MAX_LINES: Final = 14
@@ -52,7 +46,7 @@ def _class(phase: str) -> str:
 
 def framework(name: str) -> str:
     """The framework as its makers write it."""
-    return FRAMEWORKS.get(name.lower(), name)
+    return next((row.title for row in FRAMEWORKS if name.lower() in (row.name, *row.aliases)), name)
 
 
 def speakers(view: JobView) -> list[str]:
@@ -272,8 +266,3 @@ def new_lines(before: Sequence[LogLine], after: Sequence[LogLine]) -> tuple[list
         if list(before[-overlap:]) == list(after[:overlap]):
             return list(after[overlap:]), False
     return list(after), bool(before) and bool(after)
-
-
-def finished_well(view: JobView) -> bool:
-    """True for a job that reached its goal."""
-    return view.status.phase is Phase.SUCCEEDED

@@ -15,7 +15,7 @@ from jupyterlab_kf.widgets import text
 from jupyterlab_kf.widgets.markup import Html, el, join
 from jupyterlab_kf.widgets.style import RANKS
 
-WIDTH: Final = 290
+WIDTH: Final = 274
 HEIGHT: Final = 132
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 6, 18
 _DASHES: Final = ("", "6 3", "2 2", "8 3 2 3")
@@ -41,7 +41,7 @@ def ticks(low: float, high: float, count: int = 4) -> tuple[float, ...]:
     if not math.isfinite(raw) or raw <= 0:
         return (low,)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.7)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return tuple(index * step for index in range(first, last + 1))

@@ -1,0 +1,154 @@
+"""Tables and lists: jobs, a job in detail, the cluster, files that came back. Pure, as HTML and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jupyterlab_kf.model import Event, JobView
+from jupyterlab_kf.widgets import jobs, text
+from jupyterlab_kf.widgets.markup import Child, Html, el, join
+from jupyterlab_kf.widgets.rendered import Rendered
+from jupyterlab_kf.widgets.style import sheet
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[Child]], *, label: str) -> Html:
+    """A table; cells that are markup stay so."""
+    head = el("thead", el("tr", *(el("th", name, scope="col") for name in header)))
+    body = el("tbody", *(el("tr", *(el("td", cell) for cell in row)) for row in rows))
+    return el("table", head, body, aria_label=label)
+
+
+def page(*parts: Child) -> Html:
+    """Parts of an output with the style sheet."""
+    return join(sheet(), el("div", *parts, cls="kf"))
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One job in the list. ``replicas`` is like ``2/2`` (running or done, of all); times in seconds."""
+
+    name: str
+    namespace: str
+    framework: str
+    phase: str
+    replicas: str
+    age: float | None
+    took: float | None = None
+
+
+def jobs_table(rows: Sequence[JobRow], *, namespaces: bool = False) -> Rendered:
+    """The jobs, newest first as given; with a column for the namespace when they are of several."""
+    if not rows:
+        return note("No training jobs here.", "Run a cell with %%kf_train, for example `%%kf_train pytorch -n 2`.")
+    header = [*(("Namespace",) if namespaces else ()), "Name", "Framework", "State", "Replicas", "Took", "Age"]
+    plain: list[list[str]] = []
+    marked: list[list[Child]] = []
+    for row in rows:
+        first = [row.namespace] if namespaces else []
+        title, took, age = jobs.framework(row.framework), text.duration(row.took), text.duration(row.age)
+        plain.append([*first, row.name, title, row.phase, row.replicas, took, age])
+        marked.append([*first, el("b", row.name), title, jobs.badge(row.phase), row.replicas, took, age])
+    return Rendered(text.table(header, plain), page(grid(header, marked, label="Training jobs")))
+
+
+def note(message: str, hint: str = "") -> Rendered:
+    """One sentence, and what to do next."""
+    said = el("p", message, join(" ", el("span", hint, cls="kf-dim")) if hint else None, style="margin:2px 0")
+    return Rendered(f"{message} {hint}".strip(), page(said))
+
+
+def files_list(folder: Path, paths: Sequence[Path]) -> Rendered:
+    """Files that came back from a job."""
+    if not paths:
+        return note(f"The job left no files for {folder}.", "Files that it writes to $KF_OUTPUT come back.")
+    rows = [(_relative(path, folder), text.size(path.stat().st_size)) for path in paths]
+    title = f"{text.plural(len(rows), 'file')} in {folder}"
+    items = [el("li", el("code", name), " ", el("span", count, cls="kf-dim")) for name, count in rows]
+    html = page(el("div", title, cls="kf-h"), el("ul", *items, cls="kf-files"))
+    return Rendered("\n".join([title, *(f"  {name}  {count}" for name, count in rows)]), html)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return path.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        return str(path)
+
+
+# ------------------------------------------------------------------------------------------------------- one job
+
+
+def description(view: JobView, events: Sequence[Event], facts: Sequence[tuple[str, str]]) -> Rendered:
+    """A job in detail: its card, what it ran, its conditions and its events."""
+    conditions = [
+        (c.type, "True" if c.status else "False", c.reason, text.clean(c.message), _ago(c.since, view.seen))
+        for c in view.status.conditions
+    ]
+    happened = [(e.type, e.reason, _about(e), text.clean(e.message), _times(e, view.seen)) for e in events]
+    sections = (
+        ("What it ran", ("Fact", "Value"), [(name, text.clean(value)) for name, value in facts]),
+        ("Conditions", ("Type", "Status", "Reason", "Message", "Since"), conditions),
+        ("Events", ("Type", "Reason", "About", "Message", "When"), happened),
+    )
+    marked: list[Child] = []
+    plain = [jobs.job_text(view)]
+    for title, header, rows in sections:
+        if rows:
+            marked += [el("div", title, cls="kf-h"), grid(header, rows, label=title)]
+            plain += ["", title, text.table(header, rows)]
+    html = join(jobs.job_html(view), el("div", *marked, cls="kf"))
+    return Rendered("\n".join(plain), html)
+
+
+def _about(event: Event) -> str:
+    return f"{event.about.kind} {event.about.name}"
+
+
+def _ago(when: float | None, now: float) -> str:
+    return f"{text.duration(now - when)} ago" if when is not None else ""
+
+
+def _times(event: Event, now: float) -> str:
+    times = f" ({event.count} times)" if event.count > 1 else ""
+    return f"{_ago(event.last, now)}{times}".strip()
+
+
+# --------------------------------------------------------------------------------------------------- the cluster
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One machine of the cluster; ``used`` and ``room`` are like ``1.5 of 8`` when known."""
+
+    name: str
+    ready: bool
+    cpu: str
+    memory: str
+    gpu: str
+    pods: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What there is to say about the cluster in use."""
+
+    context: str
+    server: str
+    version: str
+    namespace: str
+    nodes: tuple[NodeRow, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+def cluster_card(facts: ClusterFacts) -> Rendered:
+    """The cluster in use and its machines."""
+    about = (("Context", facts.context), ("Server", facts.server), ("Kubernetes", facts.version),
+             ("Namespace", facts.namespace), *facts.notes)  # fmt: skip
+    header = ("Node", "State", "CPU", "Memory", "GPU", "Pods")
+    plain = [(n.name, "Ready" if n.ready else "NotReady", n.cpu, n.memory, n.gpu, n.pods) for n in facts.nodes]
+    lines = [el("div", el("b", name), " ", el("code", value)) for name, value in about if value]
+    html = page(*lines, grid(header, plain, label="Nodes") if plain else None)
+    said = "\n".join(f"{name + ':':12}{value}" for name, value in about if value)
+    return Rendered(f"{said}\n\n{text.table(header, plain)}" if plain else said, html)
