@@ -311,14 +311,17 @@ class Generator:
 
     def number(self, component: str, package: Package, name: str) -> None:
         """Field numbers: number -> [JSON name, kind]; kinds are s b i (string, bool, int), B (bytes), d (double),
-        m:component, each with [] for lists, {}k for maps; an inlined struct is ~component.
+        m:component, with [] before for lists and {} for maps; an inlined struct is ~m:component, a named list *[].
+        A third entry says that a zero value is left out of the JSON form.
         """
-        numbers: dict[str, list[str]] = {}
+        numbers: dict[str, list[Any]] = {}
         for item in package.structs[name][1]:
             tag = item.key("protobuf").split(",")
             if len(tag) > 1 and tag[1].isdigit():
                 inlined = item.json[0] == ""
                 numbers[tag[1]] = [item.json[0], ("~" if inlined else "") + self.code(item.go, package)]
+                if "omitempty" in item.json and not item.go.startswith("*"):
+                    numbers[tag[1]].append(1)
                 if inlined:
                     prefix, bare = self.locate(item.go.removeprefix("*"), package)
                     if f"{prefix}.{bare}" not in SPECIAL:
