@@ -14,6 +14,7 @@ Rules of the protocol:
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -34,7 +35,7 @@ class View(Protocol):
     def list(self, kind: Kind, namespace: str | None = None) -> list[Obj]:
         """All objects of a kind in a namespace, or everywhere, by namespace and name."""
 
-    def owned(self, kind: Kind, uid: str) -> list[Obj]:
+    def owned(self, kind: Kind, uid: str) -> builtins.list[Obj]:
         """Objects of a kind whose controlling owner reference has that uid, by namespace and name."""
 
 
