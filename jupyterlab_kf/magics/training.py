@@ -50,7 +50,9 @@ class TrainingMagics(Magics):
         settings = arguments.train_arguments(options, self.shell.user_ns)
         code = self._code(options, cell)
         if cell is not None:
-            settings |= {"filename": f"Cell In[{self.shell.execution_count}]", "first_line": 2 + skipped}
+            # Not execution_count: some versions of IPython count on before the cell runs, others after it.
+            number = len(self.shell.user_ns["In"]) - 1
+            settings |= {"filename": f"Cell In[{number}]", "first_line": 2 + skipped}
         if options.dry_run:
             self._present(_plan(kf.plan(code, **settings)))
             return
