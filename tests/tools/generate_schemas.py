@@ -186,8 +186,7 @@ def parse(folder: Path, prefix: str) -> Package:
             elif match := re.match(r'\s*(\w+)\s+(\w+)\s*=\s*"([^"]*)"', line):
                 text_of = [comment[0].removeprefix(f"{match[1]} "), *comment[1:]] if comment else []
                 package.enums.setdefault(match[2], []).append((match[3], text_of))
-            if text or struct is None:
-                comment = []
+            comment = []
     return package
 
 
