@@ -100,6 +100,8 @@ class Framework:
     port_name: ClassVar[str] = ""
     port: ClassVar[int] = 0
     restart: ClassVar[str] = "Never"
+    restarts: ClassVar[Mapping[str, str]] = {}
+    """Default restart policies of types for which it is not :attr:`restart`."""
     default_replicas: ClassVar[Mapping[str, int]] = {}
     services: ClassVar[bool] = True
     selectors: ClassVar[bool] = False
@@ -130,7 +132,8 @@ class Framework:
         replicas = given.get("replicas")
         count = self.default_replicas.get(type_, 1) if replicas is None else int(replicas)
         template: Obj = given.get("template") or {}
-        role = Role(type_, count, given.get("restartPolicy") or self.restart, template)
+        restart = given.get("restartPolicy") or self.restarts.get(type_, self.restart)
+        role = Role(type_, count, restart, template)
         containers = (template.get("spec") or {}).get("containers") or []
         if self.port and containers:
             chosen = next((c for c in containers if c.get("name") == self.container), containers[0])

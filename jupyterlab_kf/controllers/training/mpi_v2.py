@@ -94,6 +94,7 @@ class MpiV2(Framework):
     field = "mpiReplicaSpecs"
     types = ("Launcher", "Worker")
     container = ""
+    restarts = {"Launcher": "OnFailure"}  # noqa: RUF012  declared ClassVar in the base class
     default_replicas = {"Launcher": 1, "Worker": 0}  # noqa: RUF012  declared ClassVar in the base class
 
     def default(self, job: TrainingJob) -> None:

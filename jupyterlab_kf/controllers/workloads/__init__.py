@@ -1,0 +1,16 @@
+"""Kubernetes' own workload controllers that a machine needs: Job, ReplicaSet, Deployment, and endpoints of Services.
+
+Each answers with the objects, conditions, events and names of the real kube-controller-manager; volumes and processes
+are the node's business.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jupyterlab_kf.controllers import Controller
+from jupyterlab_kf.controllers.workloads import job
+
+__all__ = ["CONTROLLERS"]
+
+CONTROLLERS: Final[tuple[Controller, ...]] = (job.CONTROLLER,)

@@ -1,0 +1,96 @@
+"""Which controllers the embedded cluster runs, and how their actions reach the registry.
+
+The registry answers at once, so an action is done when it returns. Knows the registry's face and nothing of what a
+controller does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.controllers import Controller, Create, Delete, Emit, Patch, SetStatus, View, training, workloads
+from jupyterlab_kf.embedded.registry import MERGE_PATCH, DeleteOptions, Registry
+from jupyterlab_kf.embedded.store import Change
+from jupyterlab_kf.errors import UsageError
+from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.manager import Listener
+from jupyterlab_kf.model import Obj, meta
+
+Objects: TypeAlias = list[Obj]  # named here because inside the class ``list`` is the method
+
+
+def controllers() -> list[Controller]:
+    """Every controller of the embedded cluster."""
+    return [*workloads.CONTROLLERS, *training.CONTROLLERS]
+
+
+class RegistryApi:
+    """The manager's :class:`~jupyterlab_kf.manager.Api` over the embedded registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self.view: View = _StoredVersions(registry.view, registry)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call the listener after every change of the store."""
+
+        def told(change: Change) -> None:
+            listener(change.type, _stored_kind(change.kind, change.obj), change.obj, change.old)
+
+        return self._registry.subscribe(told)
+
+    async def execute(self, action: Create | Patch | SetStatus | Delete | Emit) -> None:
+        """Carry out one action at once."""
+        registry = self._registry
+        match action:
+            case Emit():
+                registry.record(action)
+            case Create(kind, obj):
+                registry.create(kind, obj, namespace=str(meta(obj).get("namespace") or ""))
+            case Patch(kind, namespace, name, uid, patch, subresource):
+                if self._is_there(kind, namespace, name, uid):
+                    registry.patch(kind, namespace, name, dict(patch), MERGE_PATCH, subresource=subresource)
+            case SetStatus(kind, namespace, name, uid, status):
+                if self._is_there(kind, namespace, name, uid):
+                    stored = registry.get(kind, namespace, name)
+                    registry.update(kind, {**stored, "status": dict(status)}, subresource="status")
+            case Delete(kind, namespace, name, uid, grace):
+                if self._is_there(kind, namespace, name, uid):
+                    options = DeleteOptions(grace=grace, propagation="Background", uid=uid)
+                    registry.delete(kind, namespace, name, options=options)
+
+    def _is_there(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+        stored = self._registry.view.get(kind, namespace, name)
+        return stored is not None and stored["metadata"].get("uid") == uid
+
+
+class _StoredVersions:
+    """A view in which an object is of the version it was written in, so that only one MPIJob operator takes it."""
+
+    def __init__(self, view: View, registry: Registry) -> None:
+        self._view, self._store = view, registry.store
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Obj | None:
+        stored = self._store.get(kind, namespace, name)
+        return self._view.get(kind, namespace, name) if stored and _is_of(kind, stored) else None
+
+    def list(self, kind: Kind, namespace: str | None = None) -> Objects:
+        return [obj for obj in self._store.list(kind, namespace) if _is_of(kind, obj)]
+
+    def owned(self, kind: Kind, uid: str) -> Objects:
+        return self._view.owned(kind, uid)
+
+
+def _is_of(kind: Kind, stored: Obj) -> bool:
+    return stored.get("apiVersion") in (None, kind.api_version)
+
+
+def _stored_kind(kind: Kind, obj: Obj) -> Kind:
+    if _is_of(kind, obj):
+        return kind
+    try:
+        return kinds.of(str(obj["apiVersion"]), str(obj["kind"]))
+    except UsageError:
+        return kind
