@@ -17,8 +17,10 @@ def register(shell: InteractiveShell) -> None:
     """Add the magics to a shell; a second call changes nothing."""
     from jupyterlab_kf.magics.completion import complete_magics
     from jupyterlab_kf.magics.errors import quiet_errors
+    from jupyterlab_kf.magics.formatters import show_ours
     from jupyterlab_kf.magics.training import TrainingMagics
 
     shell.register_magics(TrainingMagics)
     complete_magics(shell)
+    show_ours(shell)
     quiet_errors()

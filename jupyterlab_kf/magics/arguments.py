@@ -46,9 +46,7 @@ class Parser(argparse.ArgumentParser):
         if not word.startswith("-"):
             return UsageError(f"{self.prog} does not expect {word!r}", hint=f"{self.prog} --help explains its options")
         flag, known = word.split("=", 1)[0], self.flags()
-        close = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]}?" if close else f"its options are {', '.join(known)}"
-        return UsageError(f"{self.prog} has no option {flag!r}", hint=hint)
+        return UsageError(f"{self.prog} has no option {flag!r}", hint=_suggest(flag, known))
 
     def flags(self) -> list[str]:
         """The long options, and the short ones that have no long form."""
@@ -60,12 +58,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of ending the process."""
+        choice = re.fullmatch(r"(\w+): invalid choice: '(.*)' \(choose from (.*)\)", message.removeprefix("argument "))
+        if choice:
+            known = re.findall(r"[\w-]+", choice[3])
+            raise UsageError(f"{self.prog} has no {choice[1].lower()} {choice[2]!r}", hint=_suggest(choice[2], known))
         text = re.sub(r"^argument (?:-\w/)?(\S+): ", r"\1: ", message)
         raise UsageError(f"{self.prog}: {text}", hint=f"{self.prog} --help explains its options")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Reached after ``--help`` only."""
         raise HelpShownError(message or str(status))
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
 
 
 def split(line: str, variables: Mapping[str, Any] | None = None) -> list[str]:
@@ -143,7 +150,10 @@ def train_parser(prog: str, *, code: str = "") -> Parser:
     _replicas(parser.add_argument_group("replicas"))
     _resources(parser.add_argument_group("what each replica gets"))
     _delivery(parser.add_argument_group("what travels with the code"))
-    _policy(parser.add_argument_group("the job"))
+    job = parser.add_argument_group("the job")
+    _policy(job)
+    if code != "required":
+        job.add_argument("--into", metavar="VAR", help="put the job into this variable")
     return parser
 
 
@@ -210,7 +220,6 @@ def _policy(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--detach", action="store_true", help="do not wait; show it later with %%kf_wait")
     group.add_argument("--dry-run", action="store_true", help="show the manifest and what would be made; make nothing")
-    group.add_argument("--into", metavar="VAR", help="put the job into this variable")
 
 
 def train_arguments(options: argparse.Namespace, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -85,18 +85,10 @@ class TrainingMagics(Magics):
         options = self._parse("kf_logs", line)
         if options is None:
             return
-        import jupyterlab_kf as kf
+        from jupyterlab_kf.magics.verbs import logs
 
-        job = kf.job(options.name, options.namespace)
-        lines = job.logs(
-            options.replica if options.rank is None else options.rank,
-            follow=options.follow,
-            tail=options.tail,
-            since=options.since,
-            timestamps=options.timestamps,
-        )
         try:
-            print_lines(lines)
+            print_lines(logs(options))
         except KeyboardInterrupt:
             raise DetachedError(options.name) from None
 

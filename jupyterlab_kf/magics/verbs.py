@@ -5,18 +5,20 @@ Free of IPython, so that ``jupyter kf`` can use it. Decides nothing about jobs; 
 
 from __future__ import annotations
 
+import argparse
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from jupyterlab_kf.errors import UsageError, WaitTimeoutError
-from jupyterlab_kf.model import JobView
+from jupyterlab_kf.magics.arguments import CLUSTER_ACTIONS
+from jupyterlab_kf.model import JobView, LogLine
 from jupyterlab_kf.widgets import tables, text
 from jupyterlab_kf.widgets.display import Output, follow
 from jupyterlab_kf.widgets.rendered import Rendered
 
 if TYPE_CHECKING:
-    from jupyterlab_kf import Job
+    from jupyterlab_kf import Cluster, Job
 
 
 def watch(job: Job, output: Output, *, timeout: float | None = None) -> Job:
@@ -45,6 +47,20 @@ def until(views: Iterable[JobView], limit: float | None, job: Job) -> Iterable[J
                 hint=f"it goes on; show it again with `kf_wait {job.name}`",
                 ref=job.ref,
             )
+
+
+def logs(options: argparse.Namespace) -> Iterator[LogLine]:
+    """The lines that the options of ``kf_logs`` ask for."""
+    import jupyterlab_kf as kf
+
+    job: Job = kf.job(options.name, options.namespace)
+    return job.logs(
+        options.replica if options.rank is None else options.rank,
+        follow=options.follow,
+        tail=options.tail,
+        since=options.since,
+        timestamps=options.timestamps,
+    )
 
 
 def listing(jobs: Sequence[Job], *, namespaces: bool) -> Rendered:
@@ -76,6 +92,45 @@ def describe(job: Job) -> Rendered:
 
     facts = [(name, _fact(value)) for name, value in training.provenance(job.manifest()).items() if value]
     return tables.description(job.view(), list(job.events()), facts)
+
+
+def cluster(action: str, context: str | None) -> Rendered:
+    """Look at the cluster in use; start or stop the one on this machine; change to another."""
+    import jupyterlab_kf as kf
+
+    if action not in CLUSTER_ACTIONS:
+        hint = f"the actions are {', '.join(CLUSTER_ACTIONS)}"
+        raise UsageError(f"kf_cluster cannot {action!r}", hint=hint)
+    if (action == "use") != (context is not None):
+        hint = f"the contexts are {', '.join(kf.cluster().contexts())}"
+        raise UsageError("kf_cluster use takes the name of a context, and nothing else does", hint=hint)
+    if action == "stop":
+        from jupyterlab_kf import settings
+        from jupyterlab_kf.embedded import daemon
+
+        ended = daemon.stop(settings.load())
+        said = "The cluster on this machine has ended" if ended else "There was no cluster running on this machine"
+        return tables.note(f"{said}; what it keeps is there again at the next start.")
+    wanted = context if action == "use" else ("embedded" if action == "start" else None)
+    return cluster_card(kf.cluster(wanted))
+
+
+def cluster_card(found: Cluster) -> Rendered:
+    """A cluster and its machines; asking its server starts it when it is our own."""
+    nodes = tuple(
+        tables.NodeRow(node.name, ready=node.ready, cpu=node.cpu, memory=_gigabytes(node.memory), gpu=node.gpu)
+        for node in found.nodes()
+    )
+    others = tuple(name for name in found.contexts() if name != found.name)
+    return tables.cluster_card(
+        tables.ClusterFacts(found.name, found.why, found.server, found.version(), found.namespace, nodes, others)
+    )
+
+
+def _gigabytes(memory: str) -> str:
+    from jupyterlab_kf import quantities
+
+    return f"{float(quantities.parse(memory)) / 2**30:.1f} GiB" if memory else ""
 
 
 def _fact(value: object) -> str:

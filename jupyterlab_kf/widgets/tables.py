@@ -120,35 +120,52 @@ def _times(event: Event, now: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """One machine of the cluster; ``used`` and ``room`` are like ``1.5 of 8`` when known."""
+    """One machine of the cluster and what it can give."""
 
     name: str
     ready: bool
     cpu: str
     memory: str
     gpu: str
-    pods: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
     """What there is to say about the cluster in use."""
 
-    context: str
+    name: str
+    why: str
     server: str
     version: str
     namespace: str
     nodes: tuple[NodeRow, ...] = ()
-    notes: tuple[tuple[str, str], ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def cluster_card(facts: ClusterFacts) -> Rendered:
     """The cluster in use and its machines."""
-    about = (("Context", facts.context), ("Server", facts.server), ("Kubernetes", facts.version),
-             ("Namespace", facts.namespace), *facts.notes)  # fmt: skip
-    header = ("Node", "State", "CPU", "Memory", "GPU", "Pods")
-    plain = [(n.name, "Ready" if n.ready else "NotReady", n.cpu, n.memory, n.gpu, n.pods) for n in facts.nodes]
-    lines = [el("div", el("b", name), " ", el("code", value)) for name, value in about if value]
-    html = page(*lines, grid(header, plain, label="Nodes") if plain else None)
-    said = "\n".join(f"{name + ':':12}{value}" for name, value in about if value)
+    about = [("Server", facts.server), ("Kubernetes", facts.version), ("Namespace", facts.namespace)]
+    if facts.others:
+        about.append(("Others", ", ".join(facts.others)))
+    header = ("Node", "State", "CPU", "Memory", "GPU")
+    plain = [(node.name, _state(node), node.cpu, node.memory, node.gpu) for node in facts.nodes]
+    marked: list[list[Child]] = [[name, _node_badge(ready), *rest] for (name, ready, *rest) in plain]
+    head = el(
+        "div",
+        el("span", facts.name, cls="kf-name"),
+        el("span", facts.why, cls="kf-tag"),
+        cls="kf-head",
+    )
+    rows = (join(el("dt", name), el("dd", value)) for name, value in about if value)
+    html = page(head, el("dl", *rows, cls="kf-facts"), grid(header, marked, label="Nodes") if plain else None)
+    said = "\n".join([f"{facts.name}: {facts.why}", *(f"  {name + ':':11} {value}" for name, value in about if value)])
     return Rendered(f"{said}\n\n{text.table(header, plain)}" if plain else said, html)
+
+
+def _state(node: NodeRow) -> str:
+    return "Ready" if node.ready else "NotReady"
+
+
+def _node_badge(state: str) -> Html:
+    look = ("Succeeded", "✔") if state == "Ready" else ("Failed", "✖")
+    return el("span", f"{look[1]} {state}", cls=f"kf-badge kf-{look[0]}")

@@ -97,7 +97,7 @@ def test_times_have_units(text: str, seconds: int) -> None:
         ("", "which framework", "pytorch, tensorflow"),
         ("mpi --wrkers 2", "no option '--wrkers'", "did you mean --workers?"),
         ("mpi --worker=2 --outptu=x", "no option '--outptu'", "did you mean --output?"),
-        ("mpi --zzzzzzzz", "no option '--zzzzzzzz'", "its options are --help, --workers"),
+        ("mpi --zzzzzzzz", "no option '--zzzzzzzz'", "there are --help, --workers"),
         ("mpi -n two", "--workers: 'two' is not a whole number", "--help"),
         ("mpi -n", "--workers: expected one argument", "--help"),
         ("mpi --env A", "'A' is not of the form NAME=VALUE", "--help"),

@@ -50,9 +50,8 @@ class FakeJob:
     def wait(self, timeout: float | None = None) -> FakeJob:
         del timeout
         if self.phases[-1] is Phase.FAILED:
-            raise JobFailedError(
-                f"{self.name} failed: worker-0: ValueError: no", replica="worker-0", traceback=TRACEBACK
-            )
+            message = f"{self.name} failed: worker-0: ValueError: no"
+            raise JobFailedError(message, replica="worker-0", traceback=TRACEBACK)
         return self
 
     def logs(self, replica: str | int | None = None, **options: Any) -> Iterator[LogLine]:
@@ -105,7 +104,7 @@ class FakeApi:
 def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
     fake = FakeApi()
     for name in ("train", "plan", "job", "jobs"):
-        monkeypatch.setattr(jupyterlab_kf, name, getattr(fake, name), raising=False)
+        monkeypatch.setitem(vars(jupyterlab_kf), name, getattr(fake, name))
     return fake
 
 
@@ -124,14 +123,15 @@ def shell(
 ) -> InteractiveShell:
     del api
     monkeypatch.chdir(tmp_path)
-    one_shell.reset(new_session=True)
+    one_shell.reset(new_session=True)  # type: ignore[no-untyped-call]
     one_shell.InteractiveTB.set_mode("Context")
     return one_shell
 
 
 def run(shell: InteractiveShell, source: str) -> BaseException | None:
-    result = shell.run_cell(source, store_history=True)
-    return result.error_before_exec or result.error_in_exec
+    result: Any = shell.run_cell(source, store_history=True)  # type: ignore[no-untyped-call]
+    error: BaseException | None = result.error_before_exec or result.error_in_exec
+    return error
 
 
 def test_the_cell_is_handed_over_byte_for_byte_with_its_place(shell: InteractiveShell, api: FakeApi) -> None:
@@ -228,12 +228,15 @@ def test_bad_words_create_nothing_and_show_no_stack(
 def test_verbose_mode_brings_the_stack_back(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
     shell.InteractiveTB.set_mode("Verbose")
-    try:
-        raise UsageError("no")
-    except UsageError as error:
-        assert "test_magics_training.py" in "".join(quiet.render(error))
-    finally:
-        shell.InteractiveTB.set_mode("Context")
+    with pytest.raises(UsageError) as caught:
+        run_wrongly()
+    shown = "".join(quiet.render(caught.value))
+    shell.InteractiveTB.set_mode("Context")
+    assert "run_wrongly" in shown
+
+
+def run_wrongly() -> None:
+    raise UsageError("no")
 
 
 def test_the_traceback_is_shown_once() -> None:
@@ -281,7 +284,7 @@ shell = InteractiveShell.instance()
 begin = time.perf_counter()
 shell.run_line_magic("load_ext", "jupyterlab_kf")
 took = time.perf_counter() - begin
-heavy = ("kubernetes", "aiohttp", "ipywidgets", "matplotlib", "pygments.lexers.python", "yaml", "numpy", "asyncio.tasks")
+heavy = ("kubernetes", "aiohttp", "ipywidgets", "matplotlib", "yaml", "numpy", "tornado")
 ours = [name for name in sys.modules if name.startswith("jupyterlab_kf.")]
 print(json.dumps({"took": took, "heavy": [name for name in heavy if name in sys.modules], "ours": ours}))
 """
@@ -293,7 +296,6 @@ def test_loading_the_extension_imports_nothing_heavy(tmp_path: Path) -> None:
         env={"PATH": "/usr/bin:/bin", "IPYTHONDIR": str(tmp_path), "HOME": str(tmp_path)},
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
-    # IPython itself brings asyncio and Pygments' Python lexer; those it has are not ours to count.
-    assert not {"kubernetes", "aiohttp", "ipywidgets", "matplotlib", "yaml", "numpy"} & set(found["heavy"])
+    assert found["heavy"] == []
     for layer in ("services", "cluster", "embedded", "widgets", "manifests", "kinds"):
         assert not [name for name in found["ours"] if name.startswith(f"jupyterlab_kf.{layer}")], layer

@@ -82,6 +82,11 @@ class Balanced(HTMLParser):
         assert self.open.pop() == tag
 
 
+def a_cluster(name: str) -> tables.ClusterFacts:
+    nodes = (tables.NodeRow(name, ready=True, cpu="2", memory=name, gpu="0"),)
+    return tables.ClusterFacts(name, name, name, name, name, nodes, (name, name))
+
+
 def words(markup: str) -> str:
     """What a reader sees of the markup."""
     return re.sub(r"<[^>]*>", " ", re.sub(r"<style>.*?</style>", "", markup, flags=re.DOTALL))
@@ -118,7 +123,7 @@ def test_nothing_that_a_job_or_a_user_writes_becomes_markup() -> None:
         tables.jobs_table([tables.JobRow(EVIL, EVIL, EVIL, EVIL, EVIL, 1.0)], namespaces=True).html,
         tables.note(EVIL, EVIL).html,
         plan_card(EVIL, f"a: {EVIL}").html,
-        tables.cluster_card(tables.ClusterFacts(EVIL, EVIL, EVIL, EVIL, (tables.NodeRow(*[EVIL] * 6),))).html,  # type: ignore[arg-type]
+        tables.cluster_card(a_cluster(EVIL)).html,
     ]
     for markup in rendered:
         page = Balanced(markup)

@@ -1,0 +1,43 @@
+"""How values of the public API look at the end of a cell: a job as its card, a plan as YAML, a cluster as a table.
+
+Registered by name, so that nothing is imported before such a value exists. The values themselves stay plain: services
+know no HTML.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from jupyterlab_kf import Cluster, Job, Plan
+
+
+def show_ours(shell: InteractiveShell) -> None:
+    """Hand the formatters to IPython."""
+    formatter: Any = shell.display_formatter.mimebundle_formatter  # type: ignore[union-attr]  # every shell has one
+    formatter.for_type_by_name("jupyterlab_kf.services.jobs", "Job", job)
+    formatter.for_type_by_name("jupyterlab_kf.services.plans", "Plan", plan)
+    formatter.for_type_by_name("jupyterlab_kf.services.session", "Cluster", cluster)
+
+
+def job(value: Job, **_: Any) -> dict[str, Any]:
+    """The job as it is at this moment."""
+    from jupyterlab_kf.widgets.rendered import job_card
+
+    return job_card(value.view()).bundle()
+
+
+def plan(value: Plan, **_: Any) -> dict[str, Any]:
+    """What would be created."""
+    from jupyterlab_kf.widgets.plans import plan_card
+
+    return plan_card(value.summary, value.yaml()).bundle()
+
+
+def cluster(value: Cluster, **_: Any) -> dict[str, Any]:
+    """The cluster and its machines."""
+    from jupyterlab_kf.magics.verbs import cluster_card
+
+    return cluster_card(value).bundle()
