@@ -1,8 +1,97 @@
-"""Train, tune and serve on Kubernetes, or on the machine at hand, without leaving the notebook."""
+"""Train, tune and serve on Kubernetes, or on the machine at hand, without leaving the notebook.
+
+The public names, loaded when they are first used: importing the package costs nothing.
+
+    job = jupyterlab_kf.train("train.py", "pytorch", workers=2)
+    job.wait()
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jupyterlab_kf.errors import (
+        AlreadyExistsError,
+        ApiError,
+        BundleError,
+        ClusterError,
+        ConflictError,
+        ExpiredError,
+        ForbiddenError,
+        InvalidError,
+        JobFailedError,
+        KubeflowError,
+        ManifestError,
+        NotFoundError,
+        UnauthorizedError,
+        UnreachableError,
+        UsageError,
+        WaitTimeoutError,
+    )
+    from jupyterlab_kf.services.jobs import Job, delete, job, jobs
+    from jupyterlab_kf.services.plans import Plan
+    from jupyterlab_kf.services.session import Cluster, cluster
+    from jupyterlab_kf.services.training import plan, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyExistsError",
+    "ApiError",
+    "BundleError",
+    "Cluster",
+    "ClusterError",
+    "ConflictError",
+    "ExpiredError",
+    "ForbiddenError",
+    "InvalidError",
+    "Job",
+    "JobFailedError",
+    "KubeflowError",
+    "ManifestError",
+    "NotFoundError",
+    "Plan",
+    "UnauthorizedError",
+    "UnreachableError",
+    "UsageError",
+    "WaitTimeoutError",
+    "cluster",
+    "delete",
+    "job",
+    "jobs",
+    "plan",
+    "train",
+]
+
+_HOMES = {
+    "Cluster": "services.session",
+    "Job": "services.jobs",
+    "Plan": "services.plans",
+    "cluster": "services.session",
+    "delete": "services.jobs",
+    "job": "services.jobs",
+    "jobs": "services.jobs",
+    "plan": "services.training",
+    "train": "services.training",
+}
 
 
-def load_ipython_extension(shell: object) -> None:
-    """``%load_ext jupyterlab_kf``: adds the magics."""
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext jupyterlab_kf``: add the magics to a shell."""
     from jupyterlab_kf.magics import register
 
-    register(shell)  # type: ignore[arg-type]  # IPython is not imported here, not even for its types
+    register(shell)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

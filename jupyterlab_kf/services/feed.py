@@ -1,0 +1,341 @@
+"""A job as it changes: object, pods, logs, metrics and the reason why, joined into one stream of views.
+
+One watch on the job, one on its pods, one followed log a pod; changes of the same moment are shown together. State is
+rebuilt from the API whenever a feed begins, so any process can show any job at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster import watch
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.errors import ApiError, ForbiddenError, InvalidError, NotFoundError, UnreachableError
+from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.manifests import frameworks, training
+from jupyterlab_kf.model import Event, JobView, LogLine, Obj, Phase, Ref, Replica, format_time, meta
+from jupyterlab_kf.services import explain, logs
+from jupyterlab_kf.services.metrics import Metrics
+
+TAIL: Final = 400
+"""Lines of each replica that are kept: enough for a long traceback."""
+SHOWN: Final = 200
+_MOST_FOLLOWED: Final = 64
+_QUIET: Final = 1.0
+_TOGETHER: Final = 0.05
+_DRAIN: Final = 3.0
+_PATIENCE: Final = 1.5
+"""Seconds that a replica may wait before the events are asked why."""
+
+
+@dataclass(slots=True)
+class Picture:
+    """What is known of a job, and how it is shown."""
+
+    job: Obj
+    pods: dict[str, Obj] = field(default_factory=dict)
+    recent: deque[LogLine] = field(default_factory=lambda: deque(maxlen=SHOWN))
+    tails: dict[str, deque[LogLine]] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=Metrics)
+    events: list[Event] = field(default_factory=list)
+
+    def take(self, line: LogLine) -> None:
+        """A line of a replica's log."""
+        self.recent.append(line)
+        self.tails.setdefault(line.replica, deque(maxlen=TAIL)).append(line)
+        self.metrics.feed(line)
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """The replicas as their pods show them."""
+        return training.replicas(self.job, self.pods.values())
+
+    def view(self) -> JobView:
+        """Everything, at this moment."""
+        now = time.time()
+        status = training.decode(self.job)
+        replicas = self.replicas
+        case = explain.Case(self.job, status, replicas, list(self.pods.values()), self.events, self.tails)
+        row = frameworks.of_kind(str(self.job.get("kind")))
+        done = status.phase is Phase.SUCCEEDED
+        return JobView(
+            ref=Ref.of(self.job),
+            framework=row.name if row else "",
+            status=status,
+            replicas=replicas,
+            log=tuple(logs.merge(self.recent)),
+            metrics=self.metrics.frozen(),
+            progress=1.0 if done else self.metrics.progress,
+            eta=None if status.phase.finished else self.metrics.eta(now),
+            explanation=explain.explain(case),
+            seen=now,
+        )
+
+    def puzzling(self) -> bool:
+        """Whether events may tell something: nothing runs, or something waits."""
+        status = training.decode(self.job)
+        if status.phase is Phase.SUCCEEDED:
+            return False
+        waits = any(one.phase in ("Pending", "Waiting") for one in self.replicas)
+        return status.phase in (Phase.FAILED, Phase.RESTARTING) or waits
+
+
+async def snapshot(client: Client, job: Obj) -> Picture:
+    """A job, its pods, the ends of their logs and the events, read once."""
+    picture = Picture(job)
+    space = meta(job)["namespace"]
+    found = training.owned(job, await client.list(kinds.POD, space, selector=training.pod_selector(job)))
+    picture.pods = {str(meta(pod).get("uid")): dict(pod) for pod in found}
+    places = [one for one in picture.replicas if one.pod][:_MOST_FOLLOWED]
+    texts = await asyncio.gather(*(tail(client, space, one, training.container_of(job)) for one in places))
+    for line in logs.merge(line for lines in texts for line in lines):
+        picture.take(line)
+    if picture.puzzling():
+        picture.events = await events_about(client, picture)
+    return picture
+
+
+async def tail(
+    client: Client,
+    namespace: str,
+    replica: Replica,
+    container: str,
+    *,
+    count: int | None = TAIL,
+    since: int | None = None,
+) -> list[LogLine]:
+    """The last lines of a replica, of its run before this one too when it was started again and has said nothing."""
+    pod = replica.pod
+    for previous in (False, True):
+        if previous and not replica.restarts:
+            break
+        try:
+            lines = [
+                logs.parse(line, replica.name)
+                async for line in client.logs(
+                    namespace,
+                    pod,
+                    container=container,
+                    tail=count,
+                    since_seconds=since,
+                    timestamps=True,
+                    previous=previous,
+                )
+            ]
+        except (NotFoundError, InvalidError):  # not started yet, or gone
+            continue
+        if lines:
+            return lines
+    return []
+
+
+async def events_about(client: Client, picture: Picture) -> list[Event]:
+    """Events of the job, of its volume, and of replicas that do not run; oldest first."""
+    job = picture.job
+    space = meta(job)["namespace"]
+    stuck = [one.pod for one in picture.replicas if one.pod and one.phase not in ("Running", "Succeeded")]
+    claim = training.output_claim_of(job)
+    asked: list[Coroutine[Any, Any, list[Obj]]] = [client.events(space, uid=str(meta(job).get("uid", "")))]
+    asked += [client.events(space, name=name) for name in [*stuck[:4], *([claim] if claim else [])]]
+    try:
+        found = [explain.decode_event(event) for events in await asyncio.gather(*asked) for event in events]
+    except ForbiddenError:  # a view without events is better than none
+        return []
+    return sorted(found, key=lambda event: event.last or 0.0)
+
+
+async def views(client: Client, kind: Kind, job: Obj) -> AsyncGenerator[JobView, None]:
+    """Views of the job until it is finished: at every change, and at least every second.
+
+    Raises:
+        NotFoundError: the job was deleted.
+    """
+    feed = _Feed(client, kind, job)
+    try:
+        async for view in feed.views():
+            yield view
+    finally:
+        await feed.stop()
+
+
+async def follow_lines(client: Client, kind: Kind, job: Obj) -> AsyncGenerator[LogLine, None]:
+    """Lines of all replicas as they are written, until the job is finished and everything was read."""
+    feed = _Feed(client, kind, job)
+    try:
+        async for line in feed.lines():
+            yield line
+    finally:
+        await feed.stop()
+
+
+class _Feed:
+    """The tasks that keep one picture up to date."""
+
+    def __init__(self, client: Client, kind: Kind, job: Obj) -> None:
+        self._client = client
+        self._kind = kind
+        self._picture = Picture(job)
+        self._space = str(meta(job)["namespace"])
+        self._dirty = asyncio.Event()
+        self._queue: asyncio.Queue[LogLine] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._readers: dict[str, asyncio.Task[None]] = {}
+        self._deleted = False
+        self._synced = asyncio.Event()
+        self._asked = 0.0
+
+    async def views(self) -> AsyncGenerator[JobView, None]:
+        self._start()
+        began = time.monotonic()
+        while True:
+            await self._changed()
+            self._check()
+            if time.monotonic() - began > _PATIENCE and time.monotonic() - self._asked > _QUIET:
+                await self._ask()
+            finished = training.decode(self._picture.job).phase.finished
+            if finished:
+                await self._drain()
+                await self._ask()
+            if self._synced.is_set():
+                yield self._picture.view()
+            if finished:
+                return
+
+    async def lines(self) -> AsyncGenerator[LogLine, None]:
+        queue: asyncio.Queue[LogLine] = asyncio.Queue()
+        self._queue = queue
+        self._start()
+        while True:
+            while not queue.empty():
+                yield queue.get_nowait()
+            self._check()
+            if training.decode(self._picture.job).phase.finished:
+                await self._drain()
+                while not queue.empty():
+                    yield queue.get_nowait()
+                return
+            await self._changed(together=0.0)
+
+    async def stop(self) -> None:
+        tasks = [*self._tasks, *self._readers.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self) -> None:
+        self._tasks = [asyncio.create_task(self._watch_job()), asyncio.create_task(self._watch_pods())]
+
+    async def _changed(self, together: float = _TOGETHER) -> None:
+        try:
+            await asyncio.wait_for(self._dirty.wait(), _QUIET)
+        except TimeoutError:
+            return
+        await asyncio.sleep(together)
+        self._dirty.clear()
+
+    def _check(self) -> None:
+        """Raise what ended a watch, or that the job is gone."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        if self._deleted:
+            ref = Ref.of(self._picture.job)
+            raise NotFoundError(f"{ref} was deleted", ref=ref)
+
+    async def _watch_job(self) -> None:
+        head = meta(self._picture.job)
+        changes = watch.follow(self._client, self._kind, self._space, fields=f"metadata.name={head['name']}")
+        present = False
+        async for change in changes:
+            if change.type == "SYNCED":
+                self._deleted = self._deleted or not present
+            elif meta(change.obj).get("uid") == head.get("uid"):
+                present = change.type != "DELETED"
+                self._deleted = not present
+                if present:
+                    self._picture.job = change.obj
+            self._dirty.set()
+
+    async def _watch_pods(self) -> None:
+        job = self._picture.job
+        changes = watch.follow(self._client, kinds.POD, self._space, selector=training.pod_selector(job))
+        async for change in changes:
+            if change.type == "SYNCED":
+                self._synced.set()
+            elif training.owned(job, [change.obj]):
+                uid = str(meta(change.obj)["uid"])
+                if change.type == "DELETED":
+                    self._picture.pods.pop(uid, None)
+                else:
+                    self._picture.pods[uid] = change.obj
+                    self._read(uid, change.obj)
+            self._dirty.set()
+
+    def _read(self, uid: str, pod: Obj) -> None:
+        """Follow a pod's log, once it has begun to say something."""
+        begun = (pod.get("status") or {}).get("phase") not in (None, "Pending") or any(
+            (status.get("state") or {}).get("running") or status.get("restartCount")
+            for status in (pod.get("status") or {}).get("containerStatuses") or ()
+        )
+        if begun and uid not in self._readers and len(self._readers) < _MOST_FOLLOWED:
+            self._readers[uid] = asyncio.create_task(self._follow(uid, str(meta(pod)["name"])))
+
+    async def _follow(self, uid: str, pod: str) -> None:
+        last, pause = 0.0, 0.1
+        while True:
+            name = next((one.name for one in self._picture.replicas if one.pod == pod), pod)
+            said = False
+            try:
+                async for raw in self._client.logs(
+                    self._space,
+                    pod,
+                    container=training.container_of(self._picture.job),
+                    follow=True,
+                    since=format_time(last) if last else "",
+                    timestamps=True,
+                ):
+                    line = logs.parse(raw, name)
+                    if line.time is not None:
+                        if line.time <= last:  # seen before the connection was lost
+                            continue
+                        last = line.time
+                    said = True
+                    self._take(line)
+            except NotFoundError:
+                return
+            except (ApiError, UnreachableError):
+                said = False  # it is being started again, or the server is: the pause below is the answer
+            now = self._picture.pods.get(uid)
+            if now is None or (now.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+                return
+            pause = 0.1 if said else min(pause * 2, 2.0)
+            await asyncio.sleep(pause)
+
+    def _take(self, line: LogLine) -> None:
+        self._picture.take(line)
+        if self._queue is not None:
+            self._queue.put_nowait(line)
+        self._dirty.set()
+
+    async def _drain(self) -> None:
+        """Let the logs be read to their ends; the last lines matter most when a job fails."""
+        if not self._synced.is_set():
+            await asyncio.wait_for(self._synced.wait(), _DRAIN)
+        if self._readers:
+            await asyncio.wait(self._readers.values(), timeout=_DRAIN)
+
+    async def _ask(self) -> None:
+        self._asked = time.monotonic()
+        if self._picture.puzzling():
+            self._picture.events = await events_about(self._client, self._picture)
+
+
+def without_times(line: LogLine) -> LogLine:
+    """The line as it is handed out when nobody asked for times."""
+    return replace(line, time=None)
