@@ -15,7 +15,6 @@ import fcntl
 import json
 import logging
 import os
-import secrets
 import select
 import signal
 import socket
@@ -36,8 +35,6 @@ START_SECONDS: Final = 60.0
 """Longest wait for a daemon to answer; a cold start takes about one second."""
 STOP_SECONDS: Final = 60.0
 """Longest wait for a daemon to end: pods get their grace period."""
-CONTEXT: Final = "jupyterlab-kf"
-"""Name of the context, cluster and user in the embedded cluster's kubeconfig."""
 
 log = logging.getLogger("jupyterlab_kf.embedded")
 
@@ -125,6 +122,7 @@ async def serve(settings: Settings) -> AsyncGenerator[int, None]:
     Everything runs in the current event loop. The node adopts what an earlier daemon left before any controller or
     client can see the cluster.
     """
+    from jupyterlab_kf.embedded.apiserver import certificates
     from jupyterlab_kf.embedded.apiserver.server import ApiServer
     from jupyterlab_kf.embedded.kubelet import Kubelet
     from jupyterlab_kf.embedded.operators import RegistryApi, controllers
@@ -138,9 +136,8 @@ async def serve(settings: Settings) -> AsyncGenerator[int, None]:
         stack.callback(store.close)
         registry = Registry(store)
         kubelet = Kubelet(registry, settings, node=_node_name())
-        server = ApiServer(
-            registry, kubelet, directory=settings.cluster_dir, token=_token(settings), port=_last_port(settings)
-        )
+        token = certificates.ensure_token(settings.cluster_dir / "token")
+        server = ApiServer(registry, kubelet, directory=settings.cluster_dir, token=token, port=_last_port(settings))
         await kubelet.start()
         stack.push_async_callback(kubelet.stop)
         scheduler = SchedulerLoop(registry)
@@ -260,26 +257,6 @@ def _last_words(log_file: Path) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def _write_private(path: Path, text: str) -> None:
-    """Replace a file's content at once, readable only by its owner."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
-
-
-def _token(settings: Settings) -> str:
-    path = settings.cluster_dir / "token"
-    with contextlib.suppress(OSError):
-        if token := path.read_text().strip():
-            return token
-    token = secrets.token_urlsafe(32)
-    _write_private(path, token)
-    return token
-
-
 def _last_port(settings: Settings) -> int:
     """The port of the daemon before this one, or 0 for any."""
     try:
@@ -294,7 +271,7 @@ def _node_name() -> str:
 
 
 async def _run(settings: Settings, ready_fd: int | None) -> None:
-    from jupyterlab_kf.embedded.apiserver.certificates import write_kubeconfig
+    from jupyterlab_kf.embedded.apiserver import certificates
 
     stopped: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
 
@@ -306,13 +283,12 @@ async def _run(settings: Settings, ready_fd: int | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ask_to_stop, number)
     async with contextlib.aclosing(serve(settings)) as cluster:
         port = await anext(cluster)
-        _write_private(settings.cluster_dir / "port", str(port))
-        write_kubeconfig(
+        certificates.write_private(settings.cluster_dir / "port", str(port).encode())
+        certificates.write_kubeconfig(
             settings.embedded_kubeconfig,
             server=f"https://127.0.0.1:{port}",
-            token=_token(settings),
+            token=certificates.ensure_token(settings.cluster_dir / "token"),
             directory=settings.cluster_dir,
-            context=CONTEXT,
         )
         info = Info(
             pid=os.getpid(),
@@ -323,7 +299,7 @@ async def _run(settings: Settings, ready_fd: int | None) -> None:
             version=version("jupyterlab-kf"),
             python=sys.executable,
         )
-        _write_private(_info_file(settings), json.dumps(asdict(info), indent=1))
+        certificates.write_private(_info_file(settings), json.dumps(asdict(info), indent=1).encode())
         log.info("serving on port %d as pid %d", port, info.pid)
         _say(ready_fd, "ready")
         number = await stopped
