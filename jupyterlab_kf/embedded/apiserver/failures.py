@@ -146,7 +146,7 @@ def unauthorized() -> UnauthorizedError:
 
 def no_resource() -> NotFoundError:
     """404 for a resource or version that a built-in group does not have."""
-    return _shown(NotFoundError("the server could not find the requested resource"))
+    return shown(NotFoundError("the server could not find the requested resource"))
 
 
 def no_page() -> PageNotFoundError:
@@ -157,7 +157,7 @@ def no_page() -> PageNotFoundError:
 def method_not_allowed() -> ApiError:
     """405."""
     message = "the server does not allow this method on the requested resource"
-    return _shown(ApiError(message, code=405, reason="MethodNotAllowed"))
+    return shown(ApiError(message, code=405, reason="MethodNotAllowed"))
 
 
 def not_acceptable(*, custom: bool) -> ApiError:
@@ -168,7 +168,7 @@ def not_acceptable(*, custom: bool) -> ApiError:
         return ApiError(message, code=406, reason="NotAcceptable")
     streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
     message = f"406: Not Acceptable\n\nAvailable representations: {formats}, {streams}"
-    return _shown(ApiError(message, code=406, reason="NotAcceptable"))
+    return shown(ApiError(message, code=406, reason="NotAcceptable"))
 
 
 def unsupported_body(accepted: str) -> ApiError:
@@ -179,7 +179,7 @@ def unsupported_body(accepted: str) -> ApiError:
 
 def unsupported_patch() -> ApiError:
     """415 for a patch that is none of the known four."""
-    return _shown(ApiError("415: Unsupported Media Type", code=415, reason="UnsupportedMediaType"))
+    return shown(ApiError("415: Unsupported Media Type", code=415, reason="UnsupportedMediaType"))
 
 
 def too_large(limit: int) -> ApiError:
@@ -200,7 +200,8 @@ def future_version(wanted: int, current: int) -> ApiError:
     )
 
 
-def _shown(error: _E) -> _E:
+def shown(error: _E) -> _E:
+    """The error with its empty details written out."""
     error.details = _SHOWN
     return error
 
