@@ -9,8 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from jupyterlab_kf.controllers import Controller
-from jupyterlab_kf.controllers.workloads import job
+from jupyterlab_kf.controllers.workloads import deployment, endpoints, job, replicaset
 
 __all__ = ["CONTROLLERS"]
 
-CONTROLLERS: Final[tuple[Controller, ...]] = (job.CONTROLLER,)
+CONTROLLERS: Final[tuple[Controller, ...]] = (
+    job.CONTROLLER,
+    replicaset.CONTROLLER,
+    deployment.CONTROLLER,
+    endpoints.CONTROLLER,
+)
