@@ -18,8 +18,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from jupyterlab_kf import controllers, kinds
-from jupyterlab_kf.embedded.apiserver import apply, failures, patches, resources, rules
-from jupyterlab_kf.embedded.apiserver.knowledge import defaults, validation
+from jupyterlab_kf.embedded.apiserver import apply, defaults, failures, patches, resources, rules, validation
 from jupyterlab_kf.embedded.apiserver.options import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -246,7 +245,8 @@ class Registry:
         new = rules.counted(kind, old, new)
         if options.manager and not tracked:
             new = self._tracked(kind, old, new, options.manager, subresource)
-        causes = rules.forbidden_changes(kind, old, new)
+        source = self.resources.schema_source(kind)
+        causes = [*rules.forbidden_changes(kind, old, new), *validation.validate_update(kind, old, new, crd=source)]
         if causes:
             raise failures.invalid(kind, old["metadata"]["name"], causes)
         if rules.same(old, new):
@@ -391,8 +391,7 @@ class Registry:
                     f"strict decoding error: {', '.join(found)}"
                 )
             options.warnings.extend(found)
-        pruned: Obj = validation.prune(kind, obj, source)
-        return pruned
+        return validation.prune(kind, obj, source)
 
     def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
         found = self.store.get(kinds.NAMESPACE, "", namespace)
@@ -427,8 +426,7 @@ class Registry:
 
     def _completed(self, kind: Kind, obj: Obj, *, creating: bool) -> Obj:
         obj = rules.normalised(kind, obj)
-        if not kind.custom:
-            obj = defaults.default(kind, obj)
+        obj = defaults.default(kind, obj, self.resources.schema_source(kind))
         if creating:
             obj = rules.admitted(kind, obj, taken_addresses=self._service_addresses)
             if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
@@ -440,6 +438,10 @@ class Registry:
         return [(service.get("spec") or {}).get("clusterIP") or "" for service in self.store.list(kinds.SERVICE)]
 
     def _validate(self, kind: Kind, obj: Obj) -> None:
+        if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
+            # The server's own finalizer is older than the rule that finalizers are qualified names.
+            finalizers = [name for name in meta(obj).get("finalizers") or () if name != resources.CRD_FINALIZER]
+            obj = {**obj, "metadata": {**obj["metadata"], "finalizers": finalizers}}
         causes = validation.validate(kind, obj, crd=self.resources.schema_source(kind))
         if causes:
             raise failures.invalid(kind, obj["metadata"]["name"], causes)

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from jupyterlab_kf.embedded.apiserver import failures
-from jupyterlab_kf.embedded.apiserver.knowledge import tables
+from jupyterlab_kf.embedded.apiserver import failures, tables
 from jupyterlab_kf.embedded.apiserver.listing import Page
 from jupyterlab_kf.embedded.apiserver.requests import Form, Query
 from jupyterlab_kf.embedded.apiserver.watching import Event

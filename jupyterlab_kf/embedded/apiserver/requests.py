@@ -15,8 +15,7 @@ from urllib.parse import unquote
 
 import yaml
 
-from jupyterlab_kf.embedded.apiserver import failures
-from jupyterlab_kf.embedded.apiserver.knowledge import protobuf
+from jupyterlab_kf.embedded.apiserver import failures, protobuf
 from jupyterlab_kf.embedded.apiserver.options import APPLY_PATCH, DeleteOptions, WriteOptions
 from jupyterlab_kf.embedded.apiserver.resources import Resources
 from jupyterlab_kf.embedded.apiserver.rules import Cause

@@ -17,9 +17,8 @@ from urllib.parse import parse_qs, unquote
 
 from tornado import httpserver, httputil, iostream, netutil, web
 
-from jupyterlab_kf.embedded.apiserver import certificates, discovery, failures, requests, reviews
+from jupyterlab_kf.embedded.apiserver import certificates, discovery, failures, openapi, requests, reviews
 from jupyterlab_kf.embedded.apiserver.exchange import Exchange
-from jupyterlab_kf.embedded.apiserver.knowledge import openapi
 from jupyterlab_kf.embedded.apiserver.nodes import Node
 from jupyterlab_kf.embedded.apiserver.objects import serve_object
 from jupyterlab_kf.embedded.apiserver.watching import Watches
