@@ -175,7 +175,6 @@ def _train(options: argparse.Namespace) -> int:
     import jupyterlab_kf as kf
     from jupyterlab_kf.magics import verbs
     from jupyterlab_kf.widgets.display import TextOutput
-    from jupyterlab_kf.widgets.tables import files_list
 
     settings = arguments.train_arguments(options)
     if options.dry_run:
@@ -189,7 +188,7 @@ def _train(options: argparse.Namespace) -> int:
         return 0
     _attached(lambda: verbs.watch(job, TextOutput()), job.name)
     if options.output:
-        _say(files_list(Path(options.output), job.download(Path(options.output))).text)
+        _say(verbs.brought(job, Path(options.output)).text)
     return 0
 
 

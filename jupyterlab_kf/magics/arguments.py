@@ -307,7 +307,7 @@ def logs_parser(prog: str) -> Parser:
     parser.add_argument("--replica", help="one replica only, such as worker-1")
     parser.add_argument("--rank", type=whole, metavar="N", help="one rank only")
     parser.add_argument("--tail", type=whole, metavar="N", help="only the last lines of each replica")
-    parser.add_argument("--since", type=seconds, metavar="TIME", help="only lines of the last seconds, or 5m, 2h")
+    parser.add_argument("--since", type=whole_seconds, metavar="TIME", help="only lines of the last seconds, or 5m, 2h")
     parser.add_argument("--timestamps", action="store_true", help="with the time of each line")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the job is finished")
     return parser

@@ -47,11 +47,13 @@ def render(error: KubeflowError) -> list[str]:
     """The lines that IPython prints for an error of ours."""
     if (stack := _whole_stack(error)) is not None:
         return stack
-    lines = [f"{_RED}{type(error).__name__}{_RESET}: {error.message}"]
-    if isinstance(error, JobFailedError) and error.traceback and error not in _TOLD:
+    traceback = error.traceback if isinstance(error, JobFailedError) else ""
+    message = error.message.replace(traceback, "").rstrip() if traceback else error.message
+    lines = [f"{_RED}{type(error).__name__}{_RESET}: {message}"]
+    if traceback and error not in _TOLD:
         from jupyterlab_kf.widgets import code, jobs
 
-        lines += ["", code.ansi(jobs.tail(error.traceback), "pytb"), ""]
+        lines += ["", code.ansi(jobs.tail(traceback), "pytb"), ""]
     if error.hint:
         lines.append(f"→ {error.hint}")
     return lines

@@ -63,7 +63,9 @@ class TrainingMagics(Magics):
             return
         self._watch(job)
         if options.output:
-            self._bring(job, Path(options.output))
+            from jupyterlab_kf.magics.verbs import brought
+
+            self._present(brought(job, Path(options.output)))
 
     @no_var_expand
     @line_magic
@@ -183,11 +185,6 @@ class TrainingMagics(Magics):
             raise DetachedError(job.name) from None
         except KubeflowError as error:
             raise told(error) from None
-
-    def _bring(self, job: Job, folder: Path) -> None:
-        from jupyterlab_kf.widgets.tables import files_list
-
-        self._present(files_list(folder, job.download(folder)))
 
     def _present(self, item: Any) -> None:
         from jupyterlab_kf.widgets.display import present

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyterlab_kf.errors import UsageError, WaitTimeoutError
@@ -31,6 +32,11 @@ def watch(job: Job, output: Output, *, timeout: float | None = None) -> Job:
     limit = None if timeout is None else time.monotonic() + timeout
     follow(until(job.watch(), limit, job), output)
     return job.wait()
+
+
+def brought(job: Job, folder: Path) -> Rendered:
+    """The files that a finished job's ``wait`` brought back."""
+    return tables.files_list(folder, [(file.path, file.size) for file in job.files()])
 
 
 def until(views: Iterable[JobView], limit: float | None, job: Job) -> Iterable[JobView]:
@@ -65,32 +71,32 @@ def logs(options: argparse.Namespace) -> Iterator[LogLine]:
 
 def listing(jobs: Sequence[Job], *, namespaces: bool) -> Rendered:
     """The table of jobs, newest first."""
-    rows = [row(job.view()) for job in jobs]
-    rows.sort(key=lambda one: float("inf") if one.age is None else one.age)
-    return tables.jobs_table(rows, namespaces=namespaces)
+    now = time.time()
+    return tables.jobs_table([row(job, now) for job in jobs], namespaces=namespaces)
 
 
-def row(view: JobView) -> tables.JobRow:
-    """A job's line in the table."""
-    status = view.status
-    alive = sum(replica.phase in ("Running", "Succeeded") for replica in view.replicas)
-    began, ended = status.started, status.finished or view.seen
+def row(job: Job, now: float) -> tables.JobRow:
+    """A job's line in the table; asks the cluster nothing that the list did not bring."""
+    status = job.status()
+    began, ended = status.started, status.finished or now
+    counts = {word: sum(role.get(key, 0) for role in status.replicas.values()) for key, word in _COUNTS.items()}
     return tables.JobRow(
-        name=view.ref.name,
-        namespace=view.ref.namespace,
-        framework=view.framework,
+        name=job.name,
+        namespace=job.namespace,
+        framework=job.framework,
         phase=str(status.phase),
-        replicas=f"{alive}/{len(view.replicas)}" if view.replicas else "",
-        age=None if status.created is None else view.seen - status.created,
+        replicas=", ".join(f"{count} {word}" for word, count in counts.items() if count),
+        age=None if status.created is None else now - status.created,
         took=None if began is None else ended - began,
     )
 
 
+_COUNTS = {"active": "running", "succeeded": "done", "failed": "failed"}
+
+
 def describe(job: Job) -> Rendered:
     """Everything about one job."""
-    from jupyterlab_kf.manifests import training
-
-    facts = [(name, _fact(value)) for name, value in training.provenance(job.manifest()).items() if value]
+    facts = [(name, _fact(value)) for name, value in job.provenance().items() if value]
     return tables.description(job.view(), list(job.events()), facts)
 
 

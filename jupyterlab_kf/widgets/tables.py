@@ -59,22 +59,15 @@ def note(message: str, hint: str = "") -> Rendered:
     return Rendered(f"{message} {hint}".strip(), page(said))
 
 
-def files_list(folder: Path, paths: Sequence[Path]) -> Rendered:
-    """Files that came back from a job."""
-    if not paths:
+def files_list(folder: Path, files: Sequence[tuple[str, int]]) -> Rendered:
+    """Files that came back from a job: path and size in bytes."""
+    if not files:
         return note(f"The job left no files for {folder}.", "Files that it writes to $KF_OUTPUT come back.")
-    rows = [(_relative(path, folder), text.size(path.stat().st_size)) for path in paths]
+    rows = [(path, text.size(count)) for path, count in files]
     title = f"{text.plural(len(rows), 'file')} in {folder}"
     items = [el("li", el("code", name), " ", el("span", count, cls="kf-dim")) for name, count in rows]
     html = page(el("div", title, cls="kf-h"), el("ul", *items, cls="kf-files"))
     return Rendered("\n".join([title, *(f"  {name}  {count}" for name, count in rows)]), html)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    try:
-        return path.resolve().relative_to(folder.resolve()).as_posix()
-    except ValueError:
-        return str(path)
 
 
 # ------------------------------------------------------------------------------------------------------- one job

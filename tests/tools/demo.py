@@ -2,7 +2,7 @@
 
 The exit status is 0 only if every cell did what it says: no cell failed but those tagged ``raises-exception``, and each
 of those did fail, by a failed job and not by a mistake of the notebook. Runs in a copy, so that the checkout stays
-clean; and on the embedded cluster unless ``KF_CONTEXT`` says otherwise, so that nobody's production is met by a demonstration.
+clean, and on the embedded cluster unless ``KF_CONTEXT`` says otherwise: a demonstration must not meet production.
 """
 
 from __future__ import annotations

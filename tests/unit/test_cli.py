@@ -30,6 +30,11 @@ class FakeJob:
     def view(self) -> JobView:
         return JobView(self.ref, "mpi", Status(Phase.SUCCEEDED, created=1.0, started=1.0, finished=5.0), seen=9.0)
 
+    namespace, framework = "default", "mpi"
+
+    def status(self) -> Status:
+        return self.view().status
+
     def watch(self) -> Iterator[JobView]:
         yield self.view()
 
@@ -42,10 +47,8 @@ class FakeJob:
     def logs(self, replica: str | int | None = None, **_: Any) -> Iterator[LogLine]:
         yield LogLine(str(replica), "hello")
 
-    def download(self, folder: Path) -> list[Path]:
-        folder.mkdir()
-        (folder / "model.npz").write_bytes(b"1")
-        return [folder / "model.npz"]
+    def files(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(path="model.npz", size=1)]
 
     def delete(self) -> None:
         self.deleted = True
