@@ -81,7 +81,7 @@ def resources(cpu: float | str | None, memory: float | str | None, gpu: int | No
 
 def literal(value: str) -> str:
     """The value, written so that Kubernetes' ``$(NAME)`` expansion gives it back unchanged."""
-    return _EXPANDED.sub("$$$$", value)
+    return _EXPANDED.sub("$$", value)
 
 
 def environment(env: Mapping[str, str]) -> list[Obj]:
