@@ -1,0 +1,66 @@
+"""Fields of a pod that a process on the user's own machine cannot have: each is said, none is ignored. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from jupyterlab_kf.model import Obj
+
+REASON: Final = "FieldNotHonoured"
+_POD: Final = {
+    "hostPID": "every process of this node is in the machine's process namespace",
+    "hostIPC": "every process of this node shares the machine's IPC namespace",
+    "shareProcessNamespace": "every process of this node is in the machine's process namespace",
+    "runtimeClassName": "containers are plain processes here",
+    "hostAliases": "the machine's hosts file is not changed for a pod",
+    "dnsConfig": "the machine's resolver is not changed for a pod",
+}
+_SECURITY: Final = {
+    "privileged": "the process has the rights of the node's own user",
+    "runAsUser": "the process runs as the node's own user",
+    "runAsGroup": "the process runs as the node's own group",
+    "fsGroup": "volumes belong to the node's own user",
+    "seLinuxOptions": "there is no container to confine",
+    "seccompProfile": "there is no container to confine",
+    "appArmorProfile": "there is no container to confine",
+    "readOnlyRootFilesystem": "the process sees the machine's own file system",
+    "sysctls": "the machine's settings are not changed for a pod",
+}
+_QUIET: Final = {"seccompProfile": ("RuntimeDefault", "Unconfined")}
+
+
+def unsupported(pod: Obj) -> list[tuple[str, str]]:
+    """Reason and message of one warning for each field of the pod that is not honoured."""
+    return [(REASON, f"{path} is not honoured on this node: {why}") for path, why in _found(pod)]
+
+
+def _found(pod: Obj) -> Iterator[tuple[str, str]]:
+    spec = pod.get("spec") or {}
+    if spec.get("hostNetwork"):
+        yield "spec.hostNetwork", "every process of this node is in the machine's network"
+    for name, why in _POD.items():
+        if spec.get(name):
+            yield f"spec.{name}", why
+    yield from _security("spec.securityContext", spec.get("securityContext") or {})
+    for group in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(group) or ()):
+            path = f"spec.{group}[{index}]"
+            yield from _security(f"{path}.securityContext", container.get("securityContext") or {})
+            for hook in container.get("lifecycle") or {}:
+                yield f"{path}.lifecycle.{hook}", "hooks are not run"
+            for device in container.get("volumeDevices") or ():
+                yield f"{path}.volumeDevices", f"{device.get('name')} is a folder, not a block device"
+            for mount in container.get("volumeMounts") or ():
+                if mount.get("mountPropagation") not in (None, "None"):
+                    yield f"{path}.volumeMounts.mountPropagation", "nothing is mounted"
+
+
+def _security(path: str, context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, why in _SECURITY.items():
+        value = context.get(name)
+        if not value or (isinstance(value, Mapping) and value.get("type") in _QUIET.get(name, ())):
+            continue
+        yield f"{path}.{name}", why
+    if (context.get("capabilities") or {}).get("add"):
+        yield f"{path}.capabilities.add", "the process has the rights of the node's own user"

@@ -1,0 +1,171 @@
+"""From a container of a manifest to what its supervisor is told: argv, environment, folder, limits.
+
+Pure but for one look at the disk: whether a working directory exists. Everything the machine cannot give as written
+(a mount, a cluster name, an ssh server) is replaced by what it can give, and said in a note that becomes an event.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from jupyterlab_kf.embedded import addresses
+from jupyterlab_kf.embedded.addresses import Endpoint
+from jupyterlab_kf.embedded.images import Environment, Images, clean_environment
+from jupyterlab_kf.embedded.kubelet import environment as env_rules
+from jupyterlab_kf.embedded.kubelet.environment import ConfigError, Mount, Sources, expand
+from jupyterlab_kf.embedded.kubelet.processes import MARKER
+from jupyterlab_kf.embedded.volumes import MountError, inside
+from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.quantities import parse
+
+MACHINE_OWN: Final = ("/dev/shm",)  # noqa: S108  shared memory is the machine's: a folder on disk would not do
+Note = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was made for a pod before its containers: address and volumes."""
+
+    folder: Path
+    address: Endpoint
+    volumes: Mapping[str, Path]
+
+
+class Node(Protocol):
+    """What is asked of the node."""
+
+    images: Images
+    api_address: tuple[str, int] | None
+
+    def sources(self, pod: Obj) -> Sources:
+        """Where environment values come from."""
+
+    def resolver(self, pod: Obj) -> addresses.Resolver:
+        """What host names mean to this pod."""
+
+
+def host_name(pod: Obj) -> str:
+    """What the pod believes its host is called."""
+    return str((pod.get("spec") or {}).get("hostname") or meta(pod).get("name"))
+
+
+def container_spec(
+    node: Node, plan: Plan, pod: Obj, container: Mapping[str, Any], environment: Environment
+) -> tuple[dict[str, Any], list[Note]]:
+    """The supervisor's spec, and notes (reason, message) about what was replaced.
+
+    Raises:
+        ConfigError: the container refers to what is not there, or says nothing to run.
+    """
+    notes: list[Note] = []
+    declared = env_rules.declared(container, pod, node.sources(pod))
+    argv = [expand(str(word), declared) for word in [*(container.get("command") or ()), *(container.get("args") or ())]]
+    argv = _runnable(argv, container, environment, notes)
+    mounts = _mounts(plan, container, declared)
+    own = plan.folder / "work" / str(container["name"])
+    own.mkdir(parents=True, exist_ok=True)
+    cwd = str(own)
+    if wanted := container.get("workingDir"):
+        cwd = env_rules.rewrite_paths(str(wanted), mounts)
+        if not Path(cwd).is_dir():
+            mounts = [*mounts, Mount(str(wanted).rstrip("/"), str(own))]
+            cwd = str(own)
+    moved = [mount for mount in mounts if mount.path != mount.real]
+    rewritten = {key: env_rules.rewrite_paths(value, moved) for key, value in declared.items()}
+    argv = [env_rules.rewrite_paths(word, moved) for word in argv]
+    _say_mounts(moved, notes)
+    resolve = node.resolver(pod)
+    rewritten = addresses.rewrite_env(rewritten, resolve)
+    argv = addresses.rewrite_args(argv, resolve)
+    env = _environment(node, plan, pod, container, environment=environment, declared=rewritten)
+    limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+    grace = (pod.get("spec") or {}).get("terminationGracePeriodSeconds")
+    spec: dict[str, Any] = {"argv": argv, "env": env, "cwd": cwd, "grace": 30 if grace is None else grace}
+    spec["limits"] = {"memory": int(parse(limit))} if limit else {}
+    spec["image"] = str(container.get("image", ""))
+    return spec, notes
+
+
+def _runnable(argv: list[str], container: Mapping[str, Any], environment: Environment, notes: list[Note]) -> list[str]:
+    if environment.nothing:
+        return ["true"]
+    if not argv:
+        raise ConfigError(
+            f"no command specified: the image {container.get('image', '')!r} is a name only on this node, so container "
+            f"{container['name']} needs a command"
+        )
+    if argv[0].rpartition("/")[2] == "sshd":
+        notes.append(("CommandReplaced", "no ssh server is needed on one machine: the container sleeps instead"))
+        return ["sleep", "infinity"]
+    return argv
+
+
+def _mounts(plan: Plan, container: Mapping[str, Any], declared: Mapping[str, str]) -> list[Mount]:
+    result = []
+    for mount in container.get("volumeMounts") or ():
+        path = str(mount["mountPath"]).rstrip("/") or "/"
+        if path in MACHINE_OWN or path == "/":
+            continue
+        if mount["name"] not in plan.volumes:
+            raise ConfigError(f"volume {mount['name']} is not in the pod")
+        real = plan.volumes[mount["name"]]
+        below = str(mount.get("subPath") or expand(str(mount.get("subPathExpr") or ""), declared))
+        if below:
+            try:
+                real = inside(real, below.rstrip("/"))
+            except MountError as error:
+                raise ConfigError(
+                    f"failed to prepare subPath of volumeMount {mount['name']}: {error.message}"
+                ) from error
+            if not real.exists():
+                real.mkdir(parents=True)
+        result.append(Mount(path, str(real)))
+    return result
+
+
+def _say_mounts(moved: Sequence[Mount], notes: list[Note]) -> None:
+    if moved:
+        pairs = ", ".join(f"{mount.path} is {mount.real}" for mount in moved)
+        notes.append(
+            (
+                "MountPathRewritten",
+                f"nothing can be mounted for a process, so environment, arguments and working directory say: {pairs}",
+            )
+        )
+
+
+def _environment(
+    node: Node,
+    plan: Plan,
+    pod: Obj,
+    container: Mapping[str, Any],
+    *,
+    environment: Environment,
+    declared: Mapping[str, str],
+) -> dict[str, str]:
+    bins = [environment.bin, node.images.default / "bin"]
+    env = clean_environment(os.environ, bins)
+    env["VIRTUAL_ENV"] = str(environment.prefix)
+    env["HOSTNAME"] = host_name(pod)
+    if node.api_address:
+        host, port = node.api_address
+        env |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)}
+        env |= {"KUBERNETES_SERVICE_PORT_HTTPS": str(port), "KUBERNETES_PORT": f"tcp://{host}:{port}"}
+    env |= env_rules.machine_defaults(
+        declared,
+        pod_ip=plan.address.ip,
+        root=hasattr(os, "geteuid") and os.geteuid() == 0,
+        linux=sys.platform.startswith("linux"),
+    )
+    env |= env_rules.thread_default(container)
+    path = declared.get("PATH")
+    env |= declared
+    if path:
+        env["PATH"] = os.pathsep.join(dict.fromkeys([*map(str, bins), *path.split(os.pathsep)]))
+    env[MARKER] = str(meta(pod)["uid"])
+    return env

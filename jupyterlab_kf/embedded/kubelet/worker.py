@@ -1,0 +1,552 @@
+"""One pod on this node: a task that looks at the pod, decides (``states``), acts, and writes the status.
+
+Owns the order in which things happen to a pod and every event about it. What should happen is decided by the pure
+``states``; processes are started and signalled by ``processes``; folders are made in threads. A worker is woken by
+changes of its pod, of its processes and of what it waits for, and never polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.embedded import volumes
+from jupyterlab_kf.embedded.apiserver.options import MERGE_PATCH, DeleteOptions
+from jupyterlab_kf.embedded.images import Environment, ImageError
+from jupyterlab_kf.embedded.kubelet import probes, states
+from jupyterlab_kf.embedded.kubelet.environment import ConfigError
+from jupyterlab_kf.embedded.kubelet.processes import ATTEMPT_MARKER, Attempt, end_marked, failpoint, run_probe
+from jupyterlab_kf.embedded.kubelet.specs import Plan, container_spec
+from jupyterlab_kf.errors import ApiError, NotFoundError
+from jupyterlab_kf.model import Obj, meta, parse_time
+
+if TYPE_CHECKING:
+    from jupyterlab_kf.embedded.kubelet.node import Kubelet
+
+PEERS_LIMIT: Final = 5.0
+"""Longest wait for the Services of a job's replicas: a controller makes them right after the pods."""
+MOUNT_RETRY: Final = 60.0
+TERMINATION_MESSAGE: Final = 2048
+
+
+@dataclass(slots=True)
+class Slot:
+    """One container of the pod."""
+
+    name: str
+    spec: Mapping[str, Any]
+    attempts: list[Attempt] = field(default_factory=list)
+    busy: bool = False
+    waiting: tuple[str, str] | None = None
+    retry_at: float = 0.0
+    pulls: int = 0
+    started: bool = True
+    ready: bool = True
+    environment: Environment | None = None
+    stopping: float | None = None
+    announced: int = -1
+    probes: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The newest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+    def record(self) -> states.Record:
+        """What the state machine is told."""
+        runs = [_run(attempt) for attempt in self.attempts[-2:]]
+        newest = self.attempt
+        busy = self.busy or (newest is not None and not newest.running and newest.exit is None)
+        shown = runs[-1] if runs else None
+        previous = runs[-2] if len(runs) > 1 else None
+        if newest is not None and not newest.running and newest.exit is None:
+            shown, previous = previous, None  # started, but its leader does not run yet
+        return states.Record(
+            run=shown,
+            previous=previous,
+            busy=busy,
+            waiting=self.waiting,
+            started=self.started,
+            ready=self.ready,
+            image=str(self.spec.get("image", "")),
+            image_id=f"environment://{self.environment.prefix}" if self.environment else "",
+        )
+
+
+def _run(attempt: Attempt) -> states.Run:
+    return states.Run(attempt.number, attempt.restart, attempt.crashes, attempt.started, attempt.exit)
+
+
+class PodWorker:
+    """Looks after one pod until nothing of it is left.
+
+    Args:
+        node: the kubelet it belongs to.
+        pod: the pod as it is bound.
+    """
+
+    def __init__(self, node: Kubelet, pod: Obj) -> None:
+        self.node = node
+        self.pod = pod
+        given = meta(pod)
+        self.namespace, self.name, self.uid = str(given["namespace"]), str(given["name"]), str(given["uid"])
+        self.folder: Path = node.pods_dir / self.uid
+        every = [*states.init_containers(pod), *states.containers(pod)]
+        self.slots = {str(c["name"]): Slot(str(c["name"]), c) for c in every}
+        self.plan: Plan | None = None
+        self.failed: tuple[str, str] | None = None
+        self.waits_for_config = False
+        self.mount_retry_at = 0.0
+        self._preparing = False
+        self._said: set[str] = set()
+        self._told_backoff: set[tuple[str, int]] = set()
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._marked_for_removal = False
+        self._retired = False
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Look at the pod again, soon."""
+        self._wake.set()
+
+    def adopt(self) -> None:
+        """Take up what an earlier daemon left of this pod. Blocks briefly; called in a thread before the loop."""
+        for slot in self.slots.values():
+            place = self.folder / "containers" / slot.name
+            for folder in sorted(place.iterdir(), key=lambda p: int(p.name)) if place.is_dir() else ():
+                attempt = Attempt(folder, self.wake, self.node.loop)
+                if (folder / "spec.json").exists() and attempt.adopt():
+                    slot.attempts.append(attempt)
+                    slot.announced = attempt.number
+                    slot.environment = Environment(str(slot.spec.get("image", "")), Path(attempt.spec["prefix"]), "")
+
+    async def run(self) -> None:
+        """Until the pod is gone."""
+        for slot in self.slots.values():
+            if slot.attempt and slot.attempt.running:
+                self._start_probes(slot)
+        while True:
+            self._wake.clear()
+            wait = self._sync()
+            if self._retired:
+                self._let_go()
+                self.node.forget(self)
+                return
+            if self._marked_for_removal:
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait)
+        await self._remove()
+
+    def retry_now(self) -> None:
+        """What was missing may have come: forget the waits for it."""
+        self.mount_retry_at = 0.0
+        for slot in self.slots.values():
+            if slot.waiting and slot.waiting[0] == "CreateContainerConfigError":
+                slot.retry_at = 0.0
+        self.wake()
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process of the pod runs."""
+        return any(slot.attempt is not None and slot.attempt.exit is None for slot in self.slots.values())
+
+    def end_for_good(self) -> None:
+        """The cluster stops: end the processes; the pod is failed, as by a node that shuts down."""
+        if not self.failed:
+            self._fail("Terminated", "Pod was terminated in response to imminent node shutdown.")
+        self.wake()
+
+    def stop_following(self) -> None:
+        """The node stops: let go of everything; what runs goes on."""
+        self._let_go()
+
+    def _sync(self) -> float | None:
+        """One look: decide, act, tell. Seconds until the next look if nothing happens."""
+        live = self.node.registry.view.get(kinds.POD, self.namespace, self.name)
+        if live is None or meta(live).get("uid") != self.uid:
+            return self._end_all()
+        self.pod = live
+        now = time.time()
+        self._note_ends()
+        decision = states.decide(
+            live, self._records(), now, base=self.node.backoff_base, stopped=self.failed is not None
+        )
+        if decision.fail:
+            self._fail(*decision.fail)
+        self._stop(decision.stop)
+        if decision.gone:
+            self._finish()
+            return None
+        for start in decision.start:
+            self._start(start, now)
+        self._tell_backoff(decision)
+        self._write_status(decision, now)
+        if self._is_over():
+            self._retired = True
+            return None
+        waits = [t for t in (decision.wake, self._retry(now)) if t is not None]
+        return max(0.0, min(waits) - time.time()) + 0.001 if waits else None
+
+    def _records(self) -> dict[str, states.Record]:
+        return {name: slot.record() for name, slot in self.slots.items()}
+
+    def _retry(self, now: float) -> float | None:
+        times = [slot.retry_at for slot in self.slots.values() if slot.retry_at > now]
+        if self.mount_retry_at > now:
+            times.append(self.mount_retry_at)
+        return min(times, default=None)
+
+    def _end_all(self) -> float | None:
+        """The object is gone from under us: everything ends at once."""
+        running = tuple(name for name, slot in self.slots.items() if slot.attempt and slot.attempt.exit is None)
+        if not running and not any(slot.busy for slot in self.slots.values()):
+            self._marked_for_removal = True
+            return None
+        for name in running:
+            self._stop_one(self.slots[name], 0.0)
+        return None
+
+    def _finish(self) -> None:
+        """A deleted pod has ended: its last status, then it goes."""
+        self._write_status(states.Decision(), time.time())
+        with contextlib.suppress(ApiError):
+            self.node.registry.delete(
+                kinds.POD, self.namespace, self.name, options=DeleteOptions(grace=0, uid=self.uid)
+            )
+        self._marked_for_removal = True
+        still = self.node.registry.view.get(kinds.POD, self.namespace, self.name)
+        if still is not None and meta(still).get("uid") == self.uid and meta(still).get("finalizers"):
+            self._marked_for_removal = False  # somebody's finalizer keeps the object; we hear when it goes
+
+    def _is_over(self) -> bool:
+        """The pod has ended by itself: its folder stays for its logs until the object goes."""
+        final = (self.pod.get("status") or {}).get("phase") in states.FINAL
+        return final and not self.alive and not any(slot.busy for slot in self.slots.values())
+
+    def _let_go(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for slot in self.slots.values():
+            self._end_probes(slot)
+            for attempt in slot.attempts:
+                attempt.forget()
+
+    async def _remove(self) -> None:
+        self._let_go()
+        await self.node.in_thread(volumes.reclaim, self.folder)
+        self.node.forget(self)
+
+    # -- starting ------------------------------------------------------------------------------------------------------
+
+    def _start(self, start: states.Start, now: float) -> None:
+        slot = self.slots[start.container]
+        if self.plan is None:
+            if not self._preparing and now >= self.mount_retry_at:
+                self._preparing = True
+                self._spawn(self._prepare())
+            return
+        if slot.busy or now < slot.retry_at:
+            return
+        slot.busy = True
+        self._spawn(self._start_container(slot, start))
+
+    def _spawn(self, work: Any) -> None:
+        task = self.node.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self.node.report)
+
+    async def _prepare(self) -> None:
+        """Folders, volumes and address: what a kubelet calls the sandbox."""
+        try:
+            for reason, message in self.node.unsupported(self.pod):
+                self.event("Warning", reason, message)
+            self.plan = await self.node.plan(self.pod, self.folder)
+            self.waits_for_config = False
+            self.mount_retry_at = 0.0
+        except volumes.MountError as error:
+            self.waits_for_config = True
+            self.mount_retry_at = time.time() + MOUNT_RETRY
+            self.event("Warning", "FailedMount", error.message)
+        finally:
+            self._preparing = False
+            self.wake()
+
+    async def _start_container(self, slot: Slot, start: states.Start) -> None:
+        try:
+            await self._try_start(slot, start)
+        except ImageError as error:
+            self._pull_failed(slot, error)
+        except ConfigError as error:
+            self.waits_for_config = True
+            slot.waiting = ("CreateContainerConfigError", error.message)
+            slot.retry_at = time.time() + MOUNT_RETRY
+            self.event("Warning", "Failed", f"Error: {error.message}")
+        except OSError as error:
+            slot.waiting = ("CreateContainerError", str(error))
+            slot.retry_at = time.time() + self.node.backoff_base
+            self.event("Warning", "Failed", f"Error: {error}")
+        finally:
+            slot.busy = False
+            self.wake()
+
+    async def _try_start(self, slot: Slot, start: states.Start) -> None:
+        if self.plan is None:
+            return
+        slot.environment = await self._environment(slot)
+        await self._peers()
+        if self._dying():
+            return
+        spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
+        for note in notes:
+            self.event("Normal", *note)
+        number = slot.attempts[-1].number + 1 if slot.attempts else self._next_number(slot)
+        folder = self.folder / "containers" / slot.name / str(number)
+        spec |= {"restart": start.restart, "crashes": start.crashes, "prefix": str(slot.environment.prefix)}
+        spec["env"] |= {ATTEMPT_MARKER: str(folder)}
+        attempt = Attempt(folder, self.wake, self.node.loop)
+        slot.waiting, slot.retry_at, slot.stopping = None, 0.0, None
+        slot.started, slot.ready = "startupProbe" not in slot.spec, "readinessProbe" not in slot.spec
+        await attempt.start(spec, self.node.supervisor)
+        slot.attempts.append(attempt)
+        del slot.attempts[:-2]
+        self.event("Normal", "Created", "Container created")
+
+    def _next_number(self, slot: Slot) -> int:
+        """A number that no folder has: an abandoned attempt keeps its own."""
+        place = self.folder / "containers" / slot.name
+        taken = [int(p.name) for p in place.iterdir()] if place.is_dir() else []
+        return max(taken, default=-1) + 1
+
+    def _dying(self) -> bool:
+        live = self.node.registry.view.get(kinds.POD, self.namespace, self.name)
+        return live is None or meta(live).get("uid") != self.uid or bool(meta(live).get("deletionTimestamp"))
+
+    async def _environment(self, slot: Slot) -> Environment:
+        image = str(slot.spec.get("image", ""))
+        found = self.node.images.resolve(image)
+        if isinstance(found, Environment):
+            where = found.nothing and f"it has nothing to do here: {found.nothing}"
+            where = where or f"it stands for the Python environment {found.prefix}"
+            self.event("Normal", "Pulled", f'Container image "{image}" already present on machine: {where}')
+            return found
+        self.event("Normal", "Pulling", f'Pulling image "{image}": making the Python environment {found.name!r}')
+        begun = time.monotonic()
+        made = await self.node.make(found)
+        taken = f"{time.monotonic() - begun:.1f}s"
+        self.event("Normal", "Pulled", f'Successfully pulled image "{image}" in {taken}: it is now {made.prefix}')
+        slot.pulls = 0
+        return made
+
+    def _pull_failed(self, slot: Slot, error: ImageError) -> None:
+        image = slot.spec.get("image", "")
+        delay = min(self.node.backoff_base * 2.0 ** min(slot.pulls, 5), 300.0)
+        slot.pulls += 1
+        slot.retry_at = time.time() + delay
+        self.event("Warning", "Failed", f'Failed to pull image "{image}": {error.message}')
+        self.event("Warning", "Failed", "Error: ErrImagePull")
+        slot.waiting = ("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {error.message}')
+        self.event("Normal", "BackOff", f'Back-off pulling image "{image}"')
+
+    async def _peers(self) -> None:
+        """Replicas of one job must know each other's addresses, so their Services are waited for, briefly."""
+        deadline = time.monotonic() + PEERS_LIMIT
+        while self.node.missing_services(self.pod) and time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.node.services_changed.wait(), 0.25)
+
+    # -- following -----------------------------------------------------------------------------------------------------
+
+    def _note_ends(self) -> None:
+        """Events and probes for what started or ended since the last look."""
+        for slot in self.slots.values():
+            attempt = slot.attempt
+            if attempt is None:
+                continue
+            if attempt.running and slot.announced != attempt.number:
+                slot.announced = attempt.number
+                failpoint("after_run")
+                self.event("Normal", "Started", "Container started")
+                self._start_probes(slot)
+            if attempt.exit and slot.probes:
+                self._end_probes(slot)
+            if attempt.exit and slot.announced != attempt.number:
+                slot.announced = attempt.number
+                if attempt.exit.reason == "StartError":
+                    self.event("Warning", "Failed", f"Error: {attempt.exit.message}")
+                else:
+                    self.event("Normal", "Started", "Container started")
+
+    def _tell_backoff(self, decision: states.Decision) -> None:
+        for name in decision.backing_off:
+            attempt = self.slots[name].attempt
+            key = (name, attempt.number if attempt else 0)
+            if key not in self._told_backoff:
+                self._told_backoff.add(key)
+                full = f"{self.name}_{self.namespace}({self.uid})"
+                self.event("Warning", "BackOff", f"Back-off restarting failed container {name} in pod {full}")
+
+    def _fail(self, reason: str, message: str) -> None:
+        self.failed = (reason, message)
+        self.event("Warning", reason, message)
+
+    # -- stopping ------------------------------------------------------------------------------------------------------
+
+    def _grace(self) -> float:
+        """What the pod's processes get between SIGTERM and SIGKILL; what is left of a deletion's grace."""
+        given, spec = meta(self.pod), self.pod.get("spec") or {}
+        end = parse_time(given.get("deletionTimestamp"))
+        if end is not None:
+            full = float(given.get("deletionGracePeriodSeconds") or 0)
+            return min(full, max(0.0, end + 1 - time.time())) if full else 0.0
+        grace = spec.get("terminationGracePeriodSeconds")
+        return 30.0 if grace is None else float(grace)
+
+    def _stop(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            self._stop_one(self.slots[name], self._grace())
+
+    def _stop_one(self, slot: Slot, grace: float, why: str = "") -> None:
+        attempt = slot.attempt
+        if attempt is None or attempt.exit:
+            return
+        deadline = time.time() + grace
+        if slot.stopping is not None and deadline >= slot.stopping - 0.5:
+            return
+        if slot.stopping is None:
+            self.event("Normal", "Killing", why or f"Stopping container {slot.name}")
+        slot.stopping = deadline
+        self._end_probes(slot)
+        attempt.stop(grace)
+
+    # -- probes --------------------------------------------------------------------------------------------------------
+
+    def _start_probes(self, slot: Slot) -> None:
+        self._end_probes(slot)
+        startup = slot.spec.get("startupProbe")
+        slot.started = not startup
+        for kind in ("startupProbe",) if startup else ("livenessProbe", "readinessProbe"):
+            self._start_probe(slot, kind)
+
+    def _start_probe(self, slot: Slot, kind: str) -> None:
+        probe = slot.spec.get(kind)
+        if not probe:
+            return
+        if not probes.supported(probe):
+            self.event("Warning", "Unhealthy", f"{probes.TITLES[kind]} probe of kind grpc cannot be done on this node")
+            slot.ready = slot.started = True
+            return
+        target = self._target(slot)
+        tell = self._teller(slot)
+        initial = (kind == "livenessProbe", "")
+        task = self.node.loop.create_task(probes.watch(kind, probe, target, tell, initial))
+        task.add_done_callback(self.node.report)
+        slot.probes.append(task)
+
+    def _target(self, slot: Slot) -> probes.Target:
+        attempt = slot.attempt
+        spec = attempt.spec if attempt else {}
+        ip = self.node.address_of(self.pod).ip
+        ports = self.node.address_of(self.pod)
+
+        def port(wanted: Any) -> int:
+            if isinstance(wanted, str) and not wanted.isdigit():
+                named = {p.get("name"): int(p["containerPort"]) for p in slot.spec.get("ports") or ()}
+                return ports.port(named[wanted])
+            return ports.port(int(wanted))
+
+        async def run(argv: list[str], limit: float) -> tuple[int | None, str]:
+            return await run_probe(argv, spec["env"], spec["cwd"], limit)
+
+        return probes.Target(probes.hosts_for(ip), port, run)
+
+    def _teller(self, slot: Slot) -> Callable[[str, bool, str], None]:
+        def tell(kind: str, good: bool, message: str) -> None:  # noqa: FBT001  a callback of probes.watch
+            if message:
+                self.event("Warning", "Unhealthy", f"{probes.TITLES[kind]} probe failed: {message}")
+                return
+            if kind == "readinessProbe":
+                slot.ready = good
+            elif kind == "startupProbe" and good:
+                slot.started = True
+                self.node.loop.call_soon(self._after_startup, slot)
+            else:
+                word = "startup" if kind == "startupProbe" else "liveness"
+                self._stop_one(slot, self._grace(), f"Container {slot.name} failed {word} probe, will be restarted")
+            self.wake()
+
+        return tell
+
+    def _after_startup(self, slot: Slot) -> None:
+        for kind in ("livenessProbe", "readinessProbe"):
+            self._start_probe(slot, kind)
+
+    @staticmethod
+    def _end_probes(slot: Slot) -> None:
+        for task in slot.probes:
+            task.cancel()
+        slot.probes.clear()
+
+    # -- telling -------------------------------------------------------------------------------------------------------
+
+    def event(self, level: str, reason: str, message: str) -> None:
+        """Record an event about this pod; the registry counts equal ones."""
+        self.node.event(self.pod, level, reason, message)
+
+    def _write_status(self, decision: states.Decision, now: float) -> None:
+        place = states.Place(
+            host_ip=self.node.host_ip,
+            pod_ip=self.plan.address.ip if self.plan else "",
+            sandbox=self.plan is not None,
+            failed=self.failed,
+        )
+        records = {name: self._worded(slot) for name, slot in self.slots.items()}
+        new = states.status(self.pod, records, place, now, decision.backing_off)
+        if new == self.pod.get("status"):
+            return
+        try:
+            self.pod = self.node.registry.update(kinds.POD, {**self.pod, "status": new}, subresource="status")
+        except NotFoundError:
+            self.wake()
+        self._annotate()
+
+    def _worded(self, slot: Slot) -> states.Record:
+        """The record, with the last words of a container that failed and asked for them to be kept."""
+        record = slot.record()
+        attempt = slot.attempt
+        if not (record.run and record.exit and record.exit.code and attempt and attempt.exit):
+            return record
+        if record.exit.message or slot.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+            return record
+        words = self.node.last_words(attempt.log, TERMINATION_MESSAGE)
+        return replace(record, run=replace(record.run, exit=replace(record.exit, message=words)))
+
+    def _annotate(self) -> None:
+        """Say on the object what this node decided about it: moved ports, and what the image stands for."""
+        if self.plan is None or self.failed:
+            return
+        wanted = self.node.annotations_of(self.pod, [s.environment for s in self.slots.values() if s.environment])
+        have = meta(self.pod).get("annotations") or {}
+        missing = {key: value for key, value in wanted.items() if have.get(key) != value}
+        if missing:
+            with contextlib.suppress(ApiError):
+                self.pod = self.node.registry.patch(
+                    kinds.POD, self.namespace, self.name, {"metadata": {"annotations": missing}}, MERGE_PATCH
+                )
+
+
+def end_unowned(folder: Path) -> None:
+    """Blocking: end what runs of a pod that has no object any more, then delete its folder."""
+    for attempt in sorted(folder.glob("containers/*/*")):
+        (attempt / "abandoned").touch()
+        end_marked(f"{ATTEMPT_MARKER}={attempt}")
+    volumes.reclaim(folder)
