@@ -203,6 +203,10 @@ def processes(environments: list[dict[str, str]]) -> int:
 
 def execute(job: Job) -> int:
     """Unpack and run in this process; answers the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Whole lines: unbuffered, print(1, 2) is four writes, and processes of one pod would mix theirs.
+            stream.reconfigure(line_buffering=True, write_through=False)
     folder = unpack(job)
     sys.path[:1] = [str(folder / part) for part in job.get("paths") or [""]]
     os.chdir(folder)

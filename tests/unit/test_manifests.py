@@ -35,7 +35,7 @@ def spec(
     )
 
 
-FULL = {
+FULL: dict[str, Any] = {
     "resources": pods.resources("2", "4Gi", 1),
     "env": {"DATA": "/data", "PATTERN": "$(HOME)/$$x"},
     "output": True,
