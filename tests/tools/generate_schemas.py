@@ -214,6 +214,7 @@ class Generator:
         self.schemas: dict[str, dict[str, Any]] = {}
         self.wire: dict[str, dict[str, Any]] = {}
         self.zeros: dict[str, Any] = {}
+        self.omitted: dict[str, list[str]] = {}
 
     def locate(self, go: str, package: Package) -> tuple[str, str]:
         """Component prefix and bare name of a named Go type."""
@@ -280,6 +281,13 @@ class Generator:
             schema["properties"] = dict(sorted(properties.items()))
         if required:
             schema["required"] = sorted(required)
+        self.omitted[component] = sorted(
+            item.json[0]
+            for item, owner in self.fields(package, name)
+            if "omitempty" in item.json
+            and not item.go.startswith("*")
+            and not self.code(item.go, owner).startswith("m:")
+        )
         if any(line.startswith("+structType=atomic") for line in comment):
             schema["x-kubernetes-map-type"] = "atomic"
         self.number(component, package, name)
@@ -355,18 +363,14 @@ class Generator:
         prefix, name = self.locate(go, package)
         component, owner = f"{prefix}.{name}", self.packages.get(prefix)
         if component in SPECIAL or owner is None:
-            return None
+            return {"Quantity": "0", "IntOrString": 0}.get(name)
         if name in owner.aliases:
             return self.zero(owner.aliases[name], owner, seen)
         assert component not in seen
         out = {}
         for item, where in self.fields(owner, name):
             bare = item.go
-            plain = "." in bare or bare in where.structs
-            is_struct = plain and not bare.startswith(("*", "[]", "map["))
-            if is_struct:
-                at, short = self.locate(bare, where)
-                is_struct = short in getattr(self.packages.get(at), "structs", {}) and f"{at}.{short}" not in SPECIAL
+            is_struct = not bare.startswith("*") and self.code(bare, where).startswith("m:")
             if "omitzero" in item.json or ("omitempty" in item.json and not is_struct):
                 continue
             out[item.json[0]] = self.zero(bare, where, (*seen, component))
@@ -398,7 +402,12 @@ def main(version: str) -> None:
     DATA.mkdir(exist_ok=True)
     write(
         DATA / "schemas.json.gz",
-        {"version": version, "schemas": dict(sorted(generator.schemas.items())), "zeros": generator.zeros},
+        {
+            "version": version,
+            "schemas": dict(sorted(generator.schemas.items())),
+            "zeros": generator.zeros,
+            "omitted": {name: found for name, found in sorted(generator.omitted.items()) if found},
+        },
     )
     write(DATA / "wire.json.gz", dict(sorted(generator.wire.items())))
     for name in ("schemas.json.gz", "wire.json.gz"):

@@ -11,266 +11,39 @@ server owns (name, uid, version, times) is never tracked.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
+from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded.apiserver import schemas, typed
+from jupyterlab_kf.embedded.apiserver.fieldsets import (
+    SELF,
+    Fields,
+    compare,
+    difference,
+    fields_of,
+    index_of,
+    intersection,
+    is_leaf,
+    member,
+    named,
+    paths,
+    tracked,
+    union,
+)
 from jupyterlab_kf.embedded.apiserver.patches import bad_request
 from jupyterlab_kf.errors import ConflictError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, format_time
 
-Fields = dict[str, Any]
 Entry = dict[str, Any]
 
-SELF: Final = "."
 APPLY: Final = "Apply"
 UPDATE: Final = "Update"
 MAX_UPDATERS: Final = 10
 ANCIENT: Final = "ancient-changes"
 BEFORE_FIRST: Final = "before-first-apply"
 
-_SERVER_METADATA: Final = frozenset(
-    {"name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion"}
-)
-_MISSING: Final = object()
-
-
-# --- sets of fields -----------------------------------------------------------------------------------------------
-
-
-def member(node: Mapping[str, Any]) -> bool:
-    """True when the place itself, not only something below it, is in the set."""
-    return not node or SELF in node
-
-
-def union(a: Fields, b: Fields) -> Fields:
-    """Both sets together. For roots: a root is never a member."""
-    out = dict(a)
-    for key, node in b.items():
-        mine = out.get(key)
-        out[key] = node if mine is None or mine is node else _union_nodes(mine, node)
-    return out
-
-
-def _union_nodes(a: Fields, b: Fields) -> Fields:
-    if not a:
-        return b if not b or SELF in b else {SELF: {}, **b}
-    if not b:
-        return a if SELF in a else {SELF: {}, **a}
-    return union(a, b)
-
-
-def difference(a: Fields, b: Fields) -> Fields:
-    """What is in the first set and not in the second."""
-    out = {}
-    for key, node in a.items():
-        other = b.get(key)
-        if other is None:
-            out[key] = node
-        elif (rest := _difference_nodes(node, other)) is not None:
-            out[key] = rest
-    return out
-
-
-def _difference_nodes(a: Fields, b: Fields) -> Fields | None:
-    keeps = member(a) and not member(b)
-    below = difference({k: v for k, v in a.items() if k != SELF}, b)
-    if not keeps:
-        return below or None
-    return {SELF: {}, **below} if below else {}
-
-
-def intersection(a: Fields, b: Fields) -> Fields:
-    """What is in both sets."""
-    out = {}
-    for key, node in a.items():
-        other = b.get(key)
-        if other is None or key == SELF:
-            continue
-        below = intersection(node, other)
-        if member(node) and member(other):
-            out[key] = {SELF: {}, **below} if below else {}
-        elif below:
-            out[key] = below
-    return out
-
-
-def paths(fields: Fields, prefix: str = "") -> Iterator[str]:
-    """The members as a real server prints them: ``.spec.containers[name="main"].image``."""
-    for key in sorted(fields):
-        if key == SELF:
-            continue
-        node = fields[key]
-        text = prefix + _print_element(key)
-        if member(node):
-            yield text
-        yield from paths(node, text)
-
-
-def _print_element(key: str) -> str:
-    kind, _, rest = key.partition(":")
-    if kind == "f":
-        return f".{rest}"
-    if kind == "k":
-        pairs = json.loads(rest)
-        return "[" + ",".join(f"{name}={_dumps(value)}" for name, value in pairs.items()) + "]"
-    return f"[={rest}]" if kind == "v" else f"[{rest}]"
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-# --- identities of list items -------------------------------------------------------------------------------------
-
-
-def _index(items: Any, of: typed.Type) -> dict[str, Any] | None:
-    """The items of an associative list or set by their path element, in order; None when they cannot be told apart."""
-    out: dict[str, Any] = {}
-    if of.keys:
-        defaults = of.key_defaults
-        for item in items:
-            if not isinstance(item, Mapping):
-                return None
-            pairs = {key: item.get(key, defaults.get(key)) for key in of.keys}
-            out["k:" + _dumps({key: value for key, value in pairs.items() if value is not None})] = item
-    else:
-        for item in items:
-            out["v:" + _dumps(item)] = item
-    return out if len(out) == len(items) else None
-
-
-# --- what a value consists of -------------------------------------------------------------------------------------
-
-
-def fields_of(value: Any, of: typed.Type) -> Fields:
-    """The set of a value that somebody applies: leaves, map keys and list items; structs are not members."""
-    if isinstance(value, Mapping) and of.shape in (typed.MAP, typed.ANY) and not of.atomic:
-        return _fields_of_map(value, of)
-    if isinstance(value, list) and of.shape == typed.LIST and not of.atomic:
-        index = _index(value, of)
-        if index is None:
-            return {}
-        out = {}
-        for element, item in index.items():
-            below = fields_of(item, of.items)
-            out[element] = {SELF: {}, **below} if below else {}
-        return out
-    return {}
-
-
-def _fields_of_map(value: Mapping[str, Any], of: typed.Type) -> Fields:
-    out: Fields = {}
-    declared = of.fields
-    for key, item in value.items():
-        child = declared.get(key)
-        below = fields_of(item, of.items if child is None else child)
-        if below:
-            out["f:" + key] = below if child is not None else {SELF: {}, **below}
-        elif not (isinstance(item, list) and not item and child is not None and not child.atomic):
-            out["f:" + key] = {}
-    return out
-
-
-def _named(fields: Fields, of: typed.Type) -> Fields:
-    """The set with every struct field on the way made a member."""
-    out: Fields = {}
-    for key, node in fields.items():
-        if key == SELF:
-            out[key] = node
-            continue
-        child = _descend(of, key)
-        below = _named(node, child) if node else {}
-        if below and key.startswith("f:") and key[2:] in of.fields:
-            below = {SELF: {}, **below}
-        out[key] = below
-    return out
-
-
-def _descend(of: typed.Type, element: str) -> typed.Type:
-    if element.startswith("f:"):
-        return of.child(element[2:]) if of.shape in (typed.MAP, typed.ANY) else typed.UNKNOWN
-    return of.items if of.shape == typed.LIST else typed.UNKNOWN
-
-
-# --- what changed between two values ------------------------------------------------------------------------------
-
-
-def _compare_maps(old: Mapping[str, Any], new: Mapping[str, Any], of: typed.Type) -> tuple[Fields, Fields]:
-    taken: Fields = {}
-    removed: Fields = {}
-    for key, value in new.items():
-        before = old.get(key, _MISSING)
-        if before is value or (before == value and not isinstance(value, bool | int)):
-            continue
-        _compare_child("f:" + key, before, value, of.child(key), taken, removed)
-    for key, value in old.items():
-        if key not in new:
-            removed["f:" + key] = _whole(value, of.child(key))
-    return taken, removed
-
-
-def _compare_lists(old: list[Any], new: list[Any], of: typed.Type) -> tuple[Fields, Fields]:
-    before, after = _index(old, of), _index(new, of)
-    taken: Fields = {}
-    removed: Fields = {}
-    if before is None or after is None:
-        return taken, removed
-    for element, value in after.items():
-        _compare_child(element, before.get(element, _MISSING), value, of.items, taken, removed)
-    for element, value in before.items():
-        if element not in after:
-            removed[element] = _whole(value, of.items)
-    return taken, removed
-
-
-def _compare_child(element: str, old: Any, new: Any, of: typed.Type, taken: Fields, removed: Fields) -> None:
-    if old is _MISSING:
-        taken[element] = _whole(new, of)
-        return
-    if old == new and isinstance(old, bool) == isinstance(new, bool):
-        return
-    if _is_leaf(new, of) or (old is not None and _is_leaf(old, of)) or (not old and not new):
-        taken[element] = {}
-        return
-    if isinstance(new, list):
-        added, gone = _compare_lists(old if isinstance(old, list) else [], new, of)
-    else:
-        added, gone = _compare_maps(old if isinstance(old, Mapping) else {}, new, of)
-    if added:
-        taken[element] = added
-    if gone:
-        removed[element] = gone
-
-
-def _is_leaf(value: Any, of: typed.Type) -> bool:
-    if isinstance(value, Mapping):
-        return of.atomic or of.shape not in (typed.MAP, typed.ANY)
-    return not isinstance(value, list) or of.atomic or of.shape != typed.LIST
-
-
-def _whole(value: Any, of: typed.Type) -> Fields:
-    """The set of a value that appears or disappears as a whole: every part of it is a member."""
-    if not value or _is_leaf(value, of):
-        return {}
-    if isinstance(value, list):
-        index = _index(value, of)
-        below = {} if index is None else {element: _whole(item, of.items) for element, item in index.items()}
-    else:
-        below = {"f:" + key: _whole(item, of.child(key)) for key, item in value.items()}
-    return {SELF: {}, **below}
-
-
-def _tracked(fields: Fields) -> Fields:
-    """The set without what the server owns."""
-    out = {key: node for key, node in fields.items() if key not in ("f:apiVersion", "f:kind")}
-    meta = out.pop("f:metadata", None)
-    if meta:
-        kept = {key: node for key, node in meta.items() if key != SELF and key[2:] not in _SERVER_METADATA}
-        if kept:
-            out["f:metadata"] = kept
-    return out
 
 
 # --- managedFields ------------------------------------------------------------------------------------------------
@@ -342,6 +115,43 @@ def _reset(obj: Mapping[str, Any], kind: Kind, subresource: str) -> Mapping[str,
     return obj
 
 
+def _admitted(kind: Kind, obj: Mapping[str, Any]) -> Fields:
+    """What the server itself adds to a new object after its creator's fields were counted; nobody owns it."""
+    spec = obj.get("spec") or {}
+    found: Fields = {}
+    if kind == kinds.POD:
+        usual = {"priority": 0, "preemptionPolicy": "PreemptLowerPriority", "serviceAccountName": "default"}
+        found = {f"f:{key}": {} for key, value in usual.items() if spec.get(key) == value}
+        if "f:serviceAccountName" in found:
+            found["f:serviceAccount"] = {}
+        if all(item.get("key") in _SERVER_TOLERATIONS for item in spec.get("tolerations") or ()):
+            found["f:tolerations"] = {}
+    elif kind == kinds.SERVICE and spec.get("clusterIP") != "None":
+        found = {f"f:{key}": {} for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")}
+    elif kind == kinds.NAMESPACE:
+        found = {"f:finalizers": {}}
+    elif kind == kinds.JOB and not spec.get("manualSelector"):
+        given = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+        labels: Fields = {f"f:{name}": {} for name in _JOB_LABELS}
+        if not given.keys() - set(_JOB_LABELS):
+            labels[SELF] = {}
+        found = {"f:selector": {}, "f:template": {"f:metadata": {"f:labels": labels}}}
+    elif kind == kinds.PERSISTENT_VOLUME_CLAIM:
+        own: Fields = {'v:"kubernetes.io/pvc-protection"': {}}
+        lone = (obj.get("metadata") or {}).get("finalizers") == ["kubernetes.io/pvc-protection"]
+        return {"f:metadata": {"f:finalizers": {SELF: {}, **own} if lone else own}}
+    return {"f:spec": found} if found else {}
+
+
+_SERVER_TOLERATIONS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_JOB_LABELS: Final = (
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "controller-uid",
+    "job-name",
+)
+
+
 def track_update(
     old: Obj | None, new: Obj, *, kind: Kind, manager: str, now: float, subresource: str = "", crd: Obj | None = None
 ) -> list[Entry]:
@@ -366,10 +176,10 @@ def track_update(
         return base
     base = given if given and not subresource else _managed(old)
     before = schemas.zero(kind) if old is None and not kind.custom else _reset(old or {}, kind, subresource)
-    taken, removed = _compare_maps(before, _reset(new, kind, subresource), typed.of(kind, crd))
-    taken, removed = _tracked(taken), _tracked(removed)
+    taken, removed = compare(before, _reset(new, kind, subresource), typed.of(kind, crd))
+    taken, removed = tracked(taken), tracked(removed)
     if old is None:
-        removed = {}
+        taken, removed = difference(taken, _admitted(kind, new)), {}
     if not taken and not removed:
         return base
     entries: list[Entry] = []
@@ -431,17 +241,17 @@ def server_side_apply(
     base: Mapping[str, Any] = live if live is not None else _empty(kind, applied)
     entries = _managed(live)
     if live is not None and not entries:
-        first = _tracked(fields_of(_reset(live, kind, ""), of))
+        first = tracked(fields_of(_reset(live, kind, ""), of))
         entries = [_entry(BEFORE_FIRST, UPDATE, kind, "", format_time(now), first)]
     mine = next((e for e in entries if _ours(e, manager, APPLY, kind.api_version, subresource)), None)
     others = [e for e in entries if e is not mine]
     merged = _merged(base, config, of)
-    wanted = _tracked(fields_of(config, of))
+    wanted = tracked(fields_of(config, of))
     if mine is not None:
         owned = wanted
         for entry in others:
             owned = union(owned, entry.get("fieldsV1") or {})
-        gone = difference(_named(mine.get("fieldsV1") or {}, of), _named(owned, of))
+        gone = difference(named(mine.get("fieldsV1") or {}, of), named(owned, of))
         merged = _without(merged, gone, of)
     return _owned(base, merged, wanted, mine, others, of, live, kind, manager, force, now, subresource)
 
@@ -465,8 +275,8 @@ def _owned(
     now: float,
     subresource: str,
 ) -> Obj:
-    taken, removed = _compare_maps(base, merged, of)
-    taken, removed = _tracked(taken), _tracked(removed)
+    taken, removed = compare(base, merged, of)
+    taken, removed = tracked(taken), tracked(removed)
     if not force:
         _refuse_conflicts(taken, others)
     changed = live is None or bool(taken) or bool(removed)
@@ -513,21 +323,21 @@ def _print_manager(entry: Entry) -> str:
 
 def _merged(live: Any, config: Any, of: typed.Type) -> Any:
     """The live value with the configuration laid over it."""
-    if isinstance(config, Mapping) and isinstance(live, Mapping) and not _is_leaf(config, of):
+    if isinstance(config, Mapping) and isinstance(live, Mapping) and not is_leaf(config, of):
         if not config:
             return live
         out = dict(live)
         for key, value in config.items():
             out[key] = _merged(out[key], value, of.child(key)) if key in out else value
         return out
-    if isinstance(config, list) and isinstance(live, list) and not _is_leaf(config, of):
+    if isinstance(config, list) and isinstance(live, list) and not is_leaf(config, of):
         return _merged_list(live, config, of)
     return config
 
 
 def _merged_list(live: list[Any], config: list[Any], of: typed.Type) -> list[Any]:
     """Applied items in the applied order; the others stay between them where they stood."""
-    before, wanted = _index(live, of), _index(config, of)
+    before, wanted = index_of(live, of), index_of(config, of)
     if before is None or wanted is None:
         return config
     out = []
@@ -560,7 +370,7 @@ def _without(value: Any, gone: Fields, of: typed.Type) -> Any:
                 out[key] = _without(item, node, of.child(key))
         return out
     if isinstance(value, list):
-        index = _index(value, of) if of.shape == typed.LIST and not of.atomic else None
+        index = index_of(value, of) if of.shape == typed.LIST and not of.atomic else None
         if index is None:
             return value
         kept = []

@@ -97,3 +97,9 @@ def zero(kind: Kind) -> Obj:
     """What an empty value of a core kind looks like in JSON: parts that exist before anybody sets them."""
     zeros: Mapping[str, Obj] = _packaged()["zeros"]
     return zeros.get(component_name(kind), {})
+
+
+def omitted(component: str) -> frozenset[str]:
+    """Fields of a core component whose empty values a real server forgets: in Go they are no pointers."""
+    found: Mapping[str, list[str]] = _packaged()["omitted"]
+    return frozenset(found.get(component, ()))

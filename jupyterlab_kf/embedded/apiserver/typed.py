@@ -35,6 +35,7 @@ class Type:
         is_set: a list whose items are told apart by their value.
         strategy: the strategic merge patch strategies, such as ``merge``.
         merge_key: the strategic merge patch key; empty for lists of primitives.
+        omits: fields of a core struct whose empty values are forgotten.
         preserve: unknown fields are kept and not reported.
     """
 
@@ -48,6 +49,7 @@ class Type:
         "is_set",
         "keys",
         "merge_key",
+        "omits",
         "preserve",
         "required",
         "schema",
@@ -64,6 +66,7 @@ class Type:
         self.required: tuple[str, ...] = tuple(schema.get("required") or ())
         self.preserve = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
         self.shape = _shape(schema)
+        self.omits = schemas.omitted(component) if component else frozenset()
         list_type = schema.get("x-kubernetes-list-type")
         custom = compiler is not None and compiler.atomic_lists
         self.keys: tuple[str, ...] = ()

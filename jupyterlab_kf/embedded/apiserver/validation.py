@@ -64,7 +64,9 @@ def _unknown(value: Any, of: typed.Type, path: str) -> Iterator[str]:
 
 
 def prune(kind: Kind, obj: Obj, crd: Obj | None = None) -> Obj:
-    """The object without fields that its kind does not have.
+    """The object without fields that its kind does not have, and as a typed server reads it.
+
+    A core kind's nulls and empty optional values are forgotten, as a real server forgets them.
 
     Raises:
         InvalidError: 400, a core kind's field has a value of a wrong type.
@@ -82,11 +84,11 @@ def _pruned(value: Any, of: typed.Type, *, custom: bool) -> Any:
             return value if open_ended else {}
         if of.shape != typed.MAP:
             return value
-        declared, closed = of.fields, of.closed
+        declared, closed, omits = of.fields, of.closed, () if custom else of.omits
         out = {}
         for name, item in value.items():
             child = declared.get(name)
-            if child is None and closed:
+            if (child is None and closed) or (not item and (name in omits or (item is None and not custom))):
                 continue
             deep = isinstance(item, dict | list)
             out[name] = _pruned(item, of.items if child is None else child, custom=custom) if deep else item
