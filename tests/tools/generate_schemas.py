@@ -1,9 +1,10 @@
 """Writes the packaged schemas of the core kinds and the field numbers of their wire form.
 
-Input is the Go module cache: the type declarations of k8s.io/api, k8s.io/apimachinery and k8s.io/apiextensions-apiserver
-in one version. From a declaration come the JSON names, types, required lists, list types and merge keys, enumerations,
-descriptions (as OpenAPI v3 components) and, from the protobuf tags, field numbers. Output is two gzip files with JSON
-in ``jupyterlab_kf/embedded/apiserver/data``; their content depends on the input alone, so a second run changes nothing.
+Input is the Go module cache: the type declarations of k8s.io/api, k8s.io/apimachinery and
+k8s.io/apiextensions-apiserver in one version. From a declaration come the JSON names, types, required lists, list
+types and merge keys, enumerations, descriptions (as OpenAPI v3 components) and, from the protobuf tags, field numbers.
+Output is two gzip files with JSON in ``jupyterlab_kf/embedded/apiserver/data``; their content depends on the input
+alone, so a second run changes nothing.
 
     go mod download k8s.io/api@v0.36.3 k8s.io/apimachinery@v0.36.3 k8s.io/apiextensions-apiserver@v0.36.3
     python tests/tools/generate_schemas.py v0.36.3
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parents[2] / "jupyterlab_kf" / "embedded" / "apiserver" / "data"
+
+EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
 
 # Go import path -> component prefix
 PACKAGES = {
@@ -41,21 +44,18 @@ PACKAGES = {
         )
     },
     "k8s.io/apimachinery/pkg/apis/meta/v1": "io.k8s.apimachinery.pkg.apis.meta.v1",
-    "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1": (
-        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
-    ),
+    "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1": EXTENSIONS,
 }
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 CORE = "io.k8s.api.core.v1"
-EXTENSIONS = PACKAGES["k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"]
+
+CORE_KINDS = "Namespace Node Pod Service ConfigMap Secret PersistentVolumeClaim Event ServiceAccount"
 
 # component -> (group, kinds at top level)
 ROOTS = {
     CORE: (
         "",
-        "Namespace Node Pod Service ConfigMap Secret PersistentVolumeClaim Event ServiceAccount "
-        "NamespaceList NodeList PodList ServiceList ConfigMapList SecretList PersistentVolumeClaimList EventList "
-        "ServiceAccountList PodTemplate",
+        " ".join(f"{kind} {kind}List" for kind in CORE_KINDS.split()) + " PodTemplate",
     ),
     "io.k8s.api.apps.v1": ("apps", "Deployment DeploymentList ReplicaSet ReplicaSetList"),
     "io.k8s.api.batch.v1": ("batch", "Job JobList"),
@@ -159,7 +159,7 @@ class Package:
     enums: dict[str, list[tuple[str, list[str]]]] = field(default_factory=dict)
 
 
-def parse(folder: Path, prefix: str) -> Package:
+def parse(folder: Path, prefix: str) -> Package:  # noqa: C901  one branch a kind of line
     """Reads the declarations of a package; the sources are gofmt-ed, which makes them easy to cut into lines."""
     package = Package(prefix)
     for path in sorted(folder.glob("types*.go")):

@@ -45,7 +45,6 @@ ANCIENT: Final = "ancient-changes"
 BEFORE_FIRST: Final = "before-first-apply"
 
 
-
 # --- managedFields ------------------------------------------------------------------------------------------------
 
 
@@ -63,7 +62,7 @@ def _ours(entry: Entry, manager: str, operation: str, api_version: str, subresou
     )
 
 
-def _entry(manager: str, operation: str, kind: Kind, subresource: str, time: str | None, fields: Fields) -> Entry:
+def _entry(manager: str, operation: str, kind: Kind, subresource: str, *, time: str | None, fields: Fields) -> Entry:
     out: Entry = {"manager": manager, "operation": operation, "apiVersion": kind.api_version}
     if time is not None:
         out["time"] = time
@@ -197,7 +196,7 @@ def track_update(
     kept = union(difference(fields, removed) if removed else fields, taken)
     if kept:
         time = format_time(now) if taken or mine is None else mine.get("time")
-        entries.append(_entry(manager, UPDATE, kind, subresource, time, kept))
+        entries.append(_entry(manager, UPDATE, kind, subresource, time=time, fields=kept))
     return _sorted(_capped(entries))
 
 
@@ -242,18 +241,28 @@ def server_side_apply(
     entries = _managed(live)
     if live is not None and not entries:
         first = tracked(fields_of(_reset(live, kind, ""), of))
-        entries = [_entry(BEFORE_FIRST, UPDATE, kind, "", format_time(now), first)]
+        entries = [_entry(BEFORE_FIRST, UPDATE, kind, "", time=format_time(now), fields=first)]
     mine = next((e for e in entries if _ours(e, manager, APPLY, kind.api_version, subresource)), None)
     others = [e for e in entries if e is not mine]
     merged = _merged(base, config, of)
     wanted = tracked(fields_of(config, of))
     if mine is not None:
-        owned = wanted
-        for entry in others:
-            owned = union(owned, entry.get("fieldsV1") or {})
-        gone = difference(named(mine.get("fieldsV1") or {}, of), named(owned, of))
-        merged = _without(merged, gone, of)
-    return _owned(base, merged, wanted, mine, others, of, live, kind, manager, force, now, subresource)
+        merged = _without_abandoned(merged, mine, wanted, others, of)
+    taken, removed = compare(base, merged, of)
+    taken, removed = tracked(taken), tracked(removed)
+    if not force:
+        _refuse_conflicts(taken, others)
+    changed = live is None or bool(taken) or bool(removed)
+    if live is not None and not changed:
+        merged = dict(live)
+    lost = union(taken, removed)
+    entries = [_with_fields(e, difference(e.get("fieldsV1") or {}, lost)) for e in others] if lost else others
+    time = format_time(now) if changed else (mine or {}).get("time")
+    entries = _sorted([*entries, _entry(manager, APPLY, kind, subresource, time=time, fields=wanted)])
+    metadata = {k: v for k, v in (merged.get("metadata") or {}).items() if k != "managedFields"}
+    if entries:
+        metadata["managedFields"] = entries
+    return {**merged, "metadata": metadata}
 
 
 def _empty(kind: Kind, applied: Obj) -> Obj:
@@ -261,35 +270,12 @@ def _empty(kind: Kind, applied: Obj) -> Obj:
     return {**out, "apiVersion": applied.get("apiVersion"), "kind": applied.get("kind")}
 
 
-def _owned(
-    base: Mapping[str, Any],
-    merged: Obj,
-    wanted: Fields,
-    mine: Entry | None,
-    others: list[Entry],
-    of: typed.Type,
-    live: Obj | None,
-    kind: Kind,
-    manager: str,
-    force: bool,  # noqa: FBT001  the last step of the face above
-    now: float,
-    subresource: str,
-) -> Obj:
-    taken, removed = compare(base, merged, of)
-    taken, removed = tracked(taken), tracked(removed)
-    if not force:
-        _refuse_conflicts(taken, others)
-    changed = live is None or bool(taken) or bool(removed)
-    lost = union(taken, removed)
-    entries = [_with_fields(e, difference(e.get("fieldsV1") or {}, lost)) for e in others] if lost else others
-    time = format_time(now) if changed else (mine or {}).get("time")
-    entries = [*entries, _entry(manager, APPLY, kind, subresource, time, wanted)]
-    if live is not None and not changed:
-        merged = dict(live)
-    metadata = {k: v for k, v in (merged.get("metadata") or {}).items() if k != "managedFields"}
-    if found := _sorted(entries):
-        metadata["managedFields"] = found
-    return {**merged, "metadata": metadata}
+def _without_abandoned(merged: Any, mine: Entry, wanted: Fields, others: list[Entry], of: typed.Type) -> Any:
+    """The merged value without what the manager applied before, does not apply now, and nobody else owns."""
+    owned = wanted
+    for entry in others:
+        owned = union(owned, entry.get("fieldsV1") or {})
+    return _without(merged, difference(named(mine.get("fieldsV1") or {}, of), named(owned, of)), of)
 
 
 def _refuse_conflicts(taken: Fields, others: list[Entry]) -> None:
@@ -361,24 +347,19 @@ def _without(value: Any, gone: Fields, of: typed.Type) -> Any:
     if not below:
         return value
     if isinstance(value, Mapping):
-        out = {}
-        for key, item in value.items():
-            node = below.get("f:" + key)
-            if node is None:
-                out[key] = item
-            elif not member(node):
-                out[key] = _without(item, node, of.child(key))
-        return out
-    if isinstance(value, list):
-        index = index_of(value, of) if of.shape == typed.LIST and not of.atomic else None
-        if index is None:
-            return value
-        kept = []
-        for element, item in index.items():
-            node = below.get(element)
-            if node is None:
-                kept.append(item)
-            elif not member(node):
-                kept.append(_without(item, node, of.items))
-        return kept
-    return value
+        kept = {key: _without_item(item, below.get("f:" + key), of.child(key)) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item is not _GONE}
+    index = index_of(value, of) if isinstance(value, list) and not is_leaf(value, of) else None
+    if index is None:
+        return value
+    items = [_without_item(item, below.get(element), of.items) for element, item in index.items()]
+    return [item for item in items if item is not _GONE]
+
+
+_GONE: Final = object()
+
+
+def _without_item(item: Any, node: Fields | None, of: typed.Type) -> Any:
+    if node is None:
+        return item
+    return _GONE if member(node) else _without(item, node, of)

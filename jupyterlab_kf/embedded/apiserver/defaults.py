@@ -105,10 +105,12 @@ def _maps(value: Any) -> Iterator[dict[str, Any]]:
 # --- pods ---------------------------------------------------------------------------------------------------------
 
 
-def canonical_quantities(resources: Any) -> None:
-    """Writes the quantities of a mapping in canonical form; what is no quantity is left for validation."""
+def canonical_quantities(resources: Any, *names: str) -> None:
+    """Writes a mapping's quantities, or those named, in canonical form; what is none is left for validation."""
     if isinstance(resources, dict):
         for name, text in resources.items():
+            if names and name not in names:
+                continue
             try:
                 resources[name] = quantities.canonical(text)
             except UsageError:
@@ -129,29 +131,22 @@ def _http(action: Any) -> None:
         _fill(action["httpGet"], path="/", scheme="HTTP")
 
 
-def _container(container: dict[str, Any], host_network: bool) -> None:  # noqa: FBT001  one caller
+def _container(container: dict[str, Any], *, host_network: bool) -> None:
     for port in _maps(container.get("ports")):
         port.setdefault("protocol", "TCP")
         if host_network and "containerPort" in port:
             port.setdefault("hostPort", port["containerPort"])
     for env in _maps(container.get("env")):
-        source = env.get("valueFrom")
-        if isinstance(source, dict):
-            if isinstance(source.get("fieldRef"), dict):
-                source["fieldRef"].setdefault("apiVersion", "v1")
-            if isinstance(source.get("resourceFieldRef"), dict):
-                source["resourceFieldRef"].setdefault("divisor", "0")
+        if isinstance(env.get("valueFrom"), dict):
+            _field_ref(env["valueFrom"])
     resources = _part(container, "resources")
     for part in ("limits", "requests"):
         canonical_quantities(resources.get(part))
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        probe = container.get(name)
-        if isinstance(probe, dict):
-            _fill(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
-            _http(probe)
-            if isinstance(probe.get("grpc"), dict):
-                probe["grpc"].setdefault("service", "")
-    for action in (container.get("lifecycle") or {}).values() if isinstance(container.get("lifecycle"), dict) else ():
+        if isinstance(container.get(name), dict):
+            _probe(container[name])
+    lifecycle = container.get("lifecycle")
+    for action in lifecycle.values() if isinstance(lifecycle, dict) else ():
         _http(action)
     image = container.get("image")
     container.setdefault("terminationMessagePath", "/dev/termination-log")
@@ -159,12 +154,18 @@ def _container(container: dict[str, Any], host_network: bool) -> None:  # noqa: 
     container.setdefault("imagePullPolicy", pull_policy(image if isinstance(image, str) else ""))
 
 
+def _probe(probe: dict[str, Any]) -> None:
+    _fill(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
+    _http(probe)
+    if isinstance(probe.get("grpc"), dict):
+        probe["grpc"].setdefault("service", "")
+
+
 _MODES: Final = ("secret", "configMap", "downwardAPI", "projected")
 
 
 def _volume(volume: dict[str, Any]) -> None:
-    sources = [name for name in volume if name != "name"]
-    if not sources:
+    if not volume.keys() - {"name"}:
         volume["emptyDir"] = {}
     for name in _MODES:
         if isinstance(volume.get(name), dict):
@@ -173,10 +174,8 @@ def _volume(volume: dict[str, Any]) -> None:
         volume["hostPath"].setdefault("type", "")
     empty = volume.get("emptyDir")
     if isinstance(empty, dict) and "sizeLimit" in empty:
-        canonical_quantities(empty)
-    for item in _maps((volume.get("downwardAPI") or {}).get("items")):
-        _field_ref(item)
-    for source in _maps((volume.get("projected") or {}).get("sources")):
+        canonical_quantities(empty, "sizeLimit")
+    for source in (volume, *_maps((volume.get("projected") or {}).get("sources"))):
         if isinstance(source.get("serviceAccountToken"), dict):
             source["serviceAccountToken"].setdefault("expirationSeconds", 3600)
         for item in _maps((source.get("downwardAPI") or {}).get("items")):
@@ -186,9 +185,11 @@ def _volume(volume: dict[str, Any]) -> None:
         _claim_spec(_part(claim, "spec"))
 
 
-def _field_ref(item: dict[str, Any]) -> None:
-    if isinstance(item.get("fieldRef"), dict):
-        item["fieldRef"].setdefault("apiVersion", "v1")
+def _field_ref(source: dict[str, Any]) -> None:
+    if isinstance(source.get("fieldRef"), dict):
+        source["fieldRef"].setdefault("apiVersion", "v1")
+    if isinstance(source.get("resourceFieldRef"), dict):
+        source["resourceFieldRef"].setdefault("divisor", "0")
 
 
 def pod_spec(spec: dict[str, Any]) -> None:
@@ -198,7 +199,7 @@ def pod_spec(spec: dict[str, Any]) -> None:
         _volume(volume)
     for name in ("initContainers", "containers", "ephemeralContainers"):
         for container in _maps(spec.get(name)):
-            _container(container, host_network)
+            _container(container, host_network=host_network)
     account = spec.get("serviceAccountName") or spec.get("serviceAccount")
     if account:
         _fill(spec, serviceAccountName=account, serviceAccount=account)

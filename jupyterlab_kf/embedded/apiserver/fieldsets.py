@@ -191,7 +191,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], of: typed.Type) -> t
         before = old.get(key, _MISSING)
         if before is value or (before == value and not isinstance(value, bool | int)):
             continue
-        _compare_child("f:" + key, before, value, of.child(key), taken, removed)
+        _compare_child("f:" + key, before, value, of.child(key), (taken, removed))
     for key, value in old.items():
         if key not in new:
             removed["f:" + key] = _whole(value, of.child(key))
@@ -205,14 +205,15 @@ def _compare_lists(old: list[Any], new: list[Any], of: typed.Type) -> tuple[Fiel
     if before is None or after is None:
         return taken, removed
     for element, value in after.items():
-        _compare_child(element, before.get(element, _MISSING), value, of.items, taken, removed)
+        _compare_child(element, before.get(element, _MISSING), value, of.items, (taken, removed))
     for element, value in before.items():
         if element not in after:
             removed[element] = _whole(value, of.items)
     return taken, removed
 
 
-def _compare_child(element: str, old: Any, new: Any, of: typed.Type, taken: Fields, removed: Fields) -> None:
+def _compare_child(element: str, old: Any, new: Any, of: typed.Type, into: tuple[Fields, Fields]) -> None:
+    taken, removed = into
     if old is _MISSING:
         taken[element] = _whole(new, of)
         return

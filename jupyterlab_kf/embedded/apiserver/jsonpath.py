@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -68,21 +68,19 @@ def values(obj: Any, path: str) -> list[Any]:
     return found
 
 
-def _follow(value: Any, kind: str, argument: Any) -> list[Any]:
+def _follow(value: Any, kind: str, argument: Any) -> Sequence[Any]:
     if kind == "name":
         return [value[argument]] if isinstance(value, Mapping) and argument in value else []
     if kind == "all" and isinstance(value, Mapping):
         return list(value.values())
     if not isinstance(value, list):
         return []
-    if kind == "slice":
-        return list(value[argument])
-    if kind == "index":
-        return [value[argument]] if -len(value) <= argument < len(value) else []
     if kind == "filter":
         left, operator, right = argument
         return [v for v in value if (values(v, left or ".")[:1] == [right]) == (operator == "==")]
-    return list(value)
+    if kind == "index":
+        argument = slice(argument, argument + 1 or None)
+    return value[:] if kind == "all" else value[argument]
 
 
 def first(obj: Any, path: str) -> Any:

@@ -184,7 +184,7 @@ def _gvk(kind: Kind) -> dict[str, str]:
 
 
 def _operation(
-    kind: Kind, action: str, parameters: Sequence[Schema], answer: str, suffix: str, body: Schema | None = None
+    kind: Kind, action: str, parameters: Sequence[Schema], answer: str, suffix: str, *, body: Schema | None = None
 ) -> Schema:
     group = "".join(part.capitalize() for part in kind.group.split(".")) or "Core"
     out: Schema = {
@@ -212,14 +212,14 @@ def _paths(kind: Kind, crd: Obj | None) -> dict[str, Schema]:
         root = f"{root.removesuffix(kind.plural)}namespaces/{{namespace}}/{kind.plural}"
     collection = {
         "get": _operation(kind, "list", _LIST, f"{name}List", suffix),
-        "post": _operation(kind, "post", _WRITE, name, suffix, _content(name)),
+        "post": _operation(kind, "post", _WRITE, name, suffix, body=_content(name)),
         "delete": _operation(
             kind,
             "deletecollection",
             (*_DELETE, *_LIST),
             schemas.STATUS,
             f"Collection{suffix}",
-            _content(schemas.DELETE_OPTIONS),
+            body=_content(schemas.DELETE_OPTIONS),
         ),
         "parameters": [*scope, _PRETTY],
     }
@@ -253,10 +253,12 @@ def _item(kind: Kind, component: str, suffix: str, scope: list[Schema], *, delet
     media = _PATCHES if kind.custom else (*_PATCHES, _STRATEGIC)
     out: Schema = {
         "get": _operation(kind, "get", (), component, suffix),
-        "put": _operation(kind, "put", _WRITE, component, suffix, _content(component)),
-        "patch": _operation(kind, "patch", (*_WRITE, _FORCE), component, suffix, _content(schemas.PATCH, *media)),
+        "put": _operation(kind, "put", _WRITE, component, suffix, body=_content(component)),
+        "patch": _operation(kind, "patch", (*_WRITE, _FORCE), component, suffix, body=_content(schemas.PATCH, *media)),
         "parameters": [_path_parameter("name", f"name of the {kind.kind}"), *scope, _PRETTY],
     }
     if deletable:
-        out["delete"] = _operation(kind, "delete", _DELETE, schemas.STATUS, suffix, _content(schemas.DELETE_OPTIONS))
+        out["delete"] = _operation(
+            kind, "delete", _DELETE, schemas.STATUS, suffix, body=_content(schemas.DELETE_OPTIONS)
+        )
     return out

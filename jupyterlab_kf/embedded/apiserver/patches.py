@@ -77,6 +77,10 @@ def json_patch(obj: Obj, ops: Any) -> Obj:
     ) as error:
         # TypeError and KeyError: a path that goes through a scalar, an operation without its value.
         raise _unprocessable() from error
+    return _whole_object(patched)
+
+
+def _whole_object(patched: Any) -> Obj:
     if not isinstance(patched, dict):
         raise _unprocessable()
     return patched
@@ -137,8 +141,7 @@ def strategic_merge(obj: Obj, patch: Any, kind: str | kinds.Kind) -> Obj:
         ApiError: 500, an item lacks its merge key, as the real server answers.
     """
     _require_object(patch)
-    merged = _strategic_map(obj, patch, lookup(kind))
-    return merged if isinstance(merged, dict) else {}
+    return _strategic_map(obj, patch, lookup(kind))
 
 
 def lookup(kind: str | kinds.Kind) -> typed.Type:
@@ -157,21 +160,27 @@ def _strategic_map(target: Mapping[str, Any], patch: Mapping[str, Any], of: type
         return {}
     if directive not in (None, "merge"):
         raise bad_request(f"unrecognized patch directive: {directive}")
-    out = dict(target)
     retain = patch.get(_RETAIN)
-    if isinstance(retain, list):
-        out = {key: value for key, value in out.items() if key in retain}
+    kept = retain if isinstance(retain, list) else target
+    out = {key: value for key, value in target.items() if key in kept}
     for key, value in patch.items():
         if key.startswith(_DELETE_PRIMITIVES):
             _delete_primitives(out, key.removeprefix(_DELETE_PRIMITIVES), value)
     for key, value in patch.items():
         if not key.startswith("$"):
             _strategic_field(out, key, value, of.child(key), patch.get(_ORDER + key))
+    _reorder(out, patch, of)
+    return out
+
+
+def _reorder(out: dict[str, Any], patch: Mapping[str, Any], of: typed.Type) -> None:
+    """Lists that the patch only puts in order."""
     for key, order in patch.items():
         name = key.removeprefix(_ORDER)
         if key.startswith(_ORDER) and name not in patch and isinstance(out.get(name), list):
-            out[name] = _ordered(out[name], out[name], _list_of_maps(order, key), of.child(name).merge_key)
-    return out
+            if not isinstance(order, list):
+                raise bad_request(f"invalid patch format of setElementOrder list: {key}")
+            out[name] = _ordered(out[name], out[name], order, of.child(name).merge_key)
 
 
 def _delete_primitives(out: dict[str, Any], key: str, values: Any) -> None:
@@ -239,12 +248,6 @@ def _merge_items(old: list[Any], patch: list[Any], of: typed.Type) -> list[Any]:
     return merged
 
 
-def _list_of_maps(order: Any, key: str) -> list[Any]:
-    if not isinstance(order, list):
-        raise bad_request(f"invalid patch format of setElementOrder list: {key}")
-    return order
-
-
 def _ordered(merged: list[Any], live: list[Any], order: Sequence[Any], key: str) -> list[Any]:
     """Items that the patch orders in that order; the others between them where the live list has them."""
 
@@ -288,4 +291,6 @@ def _go_map(value: Any) -> str:
         return "map[" + " ".join(f"{key}:{_go_map(item)}" for key, item in sorted(value.items())) + "]"
     if isinstance(value, list):
         return "[" + " ".join(map(_go_map, value)) + "]"
-    return {True: "true", False: "false", None: "<nil>"}.get(value, str(value)) if not isinstance(value, str) else value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "<nil>" if value is None else str(value)

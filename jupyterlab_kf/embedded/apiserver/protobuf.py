@@ -1,6 +1,6 @@
-"""Decodes Kubernetes' protobuf request bodies, which kubectl sends for ``create configmap`` and its like.
+r"""Decodes Kubernetes' protobuf request bodies, which kubectl sends for ``create configmap`` and its like.
 
-A body is ``k8s\\0``, then ``runtime.Unknown`` with the type and the raw message. Messages are decoded by a packaged
+A body is ``k8s\0``, then ``runtime.Unknown`` with the type and the raw message. Messages are decoded by a packaged
 table of field numbers (written by ``tests/tools/generate_schemas.py``); there is no encoder, since every client takes
 JSON answers. Empty values are left out, as the real server's JSON leaves them out.
 """
@@ -11,7 +11,7 @@ import base64
 import gzip
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
@@ -162,39 +162,43 @@ def _pair(value: int | bytes, code: str) -> tuple[str, Any]:
 
 def _value(value: int | bytes, code: str) -> Any:
     if isinstance(value, int):
-        if code == "b":
-            return bool(value)
-        return value - 2 * _SIGN if value >= _SIGN else value
-    if code == "s":
-        return value.decode()
-    if code == "B":
-        return base64.b64encode(value).decode()
-    if code == "d":
-        return struct.unpack("<d", value)[0]
+        signed = value - 2 * _SIGN if value >= _SIGN else value
+        return bool(value) if code == "b" else signed
     if code.startswith("*"):  # a named list is a message whose field 1 repeats
         return [_value(part, code[3:]) for _, part in _fields(value)]
     if code.startswith("m:"):
         return _known(value, code[2:])
-    raise _MalformedError(f"wrong wireType for {code}")
+    read = _TEXTS.get(code)
+    if read is None:
+        raise _MalformedError(f"wrong wireType for {code}")
+    return read(value)
+
+
+_TEXTS: Final[Mapping[str, Callable[[bytes], Any]]] = {
+    "s": bytes.decode,
+    "B": lambda value: base64.b64encode(value).decode(),
+    "d": lambda value: struct.unpack("<d", value)[0],
+}
 
 
 def _known(data: bytes, component: str) -> Any:
     """Messages whose JSON form is not an object, and the rest."""
     name = component.rpartition(".")[2]
-    parts = dict(_fields(data)) if name in {"Time", "MicroTime", "Quantity", "IntOrString", "Duration"} else {}
-    if name in ("Time", "MicroTime"):
-        if not parts:
-            return None
-        seconds, nanos = _value(parts.get(1, 0), "i"), _value(parts.get(2, 0), "i")
-        return format_time(seconds) if name == "Time" else format_micro_time(seconds + nanos / 1e9)
+    if name in ("FieldsV1", "RawExtension"):
+        return json.loads(next((v for _, v in _fields(data) if isinstance(v, bytes)), b"{}"))
+    if name not in ("Time", "MicroTime", "Quantity", "IntOrString", "Duration"):
+        return _message(data, component)
+    parts = dict(_fields(data))
     if name == "Quantity":
         return _text(parts.get(1)) or "0"
     if name == "IntOrString":
         return _text(parts.get(3)) if parts.get(1) else _value(parts.get(2, 0), "i")
-    if name in ("FieldsV1", "RawExtension"):
-        raw = next((v for _, v in _fields(data) if isinstance(v, bytes)), b"{}")
-        return json.loads(raw)
-    return _message(data, component)
+    return _moment(parts, micro=name == "MicroTime") if parts else None
+
+
+def _moment(parts: Mapping[int, int | bytes], *, micro: bool) -> str:
+    seconds, nanos = _value(parts.get(1, 0), "i"), _value(parts.get(2, 0), "i")
+    return format_micro_time(seconds + nanos / 1e9) if micro else format_time(seconds)
 
 
 def _text(value: int | bytes | None) -> str:

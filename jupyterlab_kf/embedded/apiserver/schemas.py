@@ -1,4 +1,4 @@
-"""The OpenAPI schema of every kind: core kinds from a packaged file, training kinds from a table, others from their CRD.
+"""The OpenAPI schema of every kind: core kinds from a packaged file, training kinds from a table, others from a CRD.
 
 The file is written by ``tests/tools/generate_schemas.py`` from the type declarations of Kubernetes and is read when a
 schema is first asked for. Answers are shared: nobody changes them. What a schema means (merging, validation, tables)

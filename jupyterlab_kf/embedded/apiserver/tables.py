@@ -25,35 +25,29 @@ UNSET: Final = "<unset>"
 # --- durations ----------------------------------------------------------------------------------------------------
 
 
+_STEPS: Final = (
+    # below so many seconds: units of the first number, and of the second if there is one
+    (120, (1, "s"), None),
+    (600, (60, "m"), (1, "s")),
+    (3 * 3600, (60, "m"), None),
+    (8 * 3600, (3600, "h"), (60, "m")),
+    (48 * 3600, (3600, "h"), None),
+    (8 * 86400, (86400, "d"), (3600, "h")),
+    (2 * 365 * 86400, (86400, "d"), None),
+    (8 * 365 * 86400, (365 * 86400, "y"), (86400, "d")),
+)
+
+
 def human_duration(seconds: float) -> str:
     """A duration in at most two units, as kubectl writes ages: ``5s``, ``3m12s``, ``27h``, ``3d2h``, ``2y40d``."""
     whole = int(seconds)
-    if whole < -1:
-        return "<invalid>"
     if whole < 0:
-        return "0s"
-    minutes, hours = whole // 60, whole // 3600
-    if whole < 60 * 2:
-        return f"{whole}s"
-    if minutes < 10:  # noqa: PLR2004  the steps of duration.HumanDuration
-        return _two(minutes, "m", whole % 60, "s")
-    if minutes < 60 * 3:
-        return f"{minutes}m"
-    if hours < 8:  # noqa: PLR2004
-        return _two(hours, "h", minutes % 60, "m")
-    if hours < 48:  # noqa: PLR2004
-        return f"{hours}h"
-    days = hours // 24
-    if days < 8:  # noqa: PLR2004
-        return _two(days, "d", hours % 24, "h")
-    if days < 365 * 2:
-        return f"{days}d"
-    years = days // 365
-    return _two(years, "y", days % 365, "d") if years < 8 else f"{years}y"  # noqa: PLR2004
-
-
-def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:
-    return f"{big}{big_unit}{small}{small_unit}" if small else f"{big}{big_unit}"
+        return "<invalid>" if whole < -1 else "0s"
+    for limit, (size, unit), second in _STEPS:
+        if whole < limit:
+            small = whole % size // second[0] if second else 0
+            return f"{whole // size}{unit}{small}{second[1]}" if second and small else f"{whole // size}{unit}"
+    return f"{whole // (365 * 86400)}y"
 
 
 def _since(text: Any, now: float, missing: str = UNKNOWN) -> str:
@@ -416,6 +410,10 @@ _WORKLOAD: Final = (
 _CORE: Final = "io.k8s.api.core.v1"
 _APPS: Final = "io.k8s.api.apps.v1"
 
+_RESTARTS: Final = (
+    "The number of times the containers in this pod have been restarted and when the last container in this pod has "
+    "restarted."
+)
 Column = tuple[str, str, int, str | tuple[str, str]]
 
 _COLUMNS: Final[Mapping[Kind, tuple[Column, ...]]] = {
@@ -427,8 +425,7 @@ _COLUMNS: Final[Mapping[Kind, tuple[Column, ...]]] = {
             "Restarts",
             "string",
             0,
-            "The number of times the containers in this pod have been restarted and when the last container in this "
-            "pod has restarted.",
+            _RESTARTS,
         ),
         _AGE,
         ("IP", "string", 1, (f"{_CORE}.PodStatus", "podIP")),

@@ -197,7 +197,7 @@ def _go_name(of: typed.Type) -> str:
 
 
 def _number(value: float) -> str:
-    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return json.dumps(int(value) if float(value).is_integer() else value)
 
 
 # --- validation ---------------------------------------------------------------------------------------------------
