@@ -196,10 +196,7 @@ class Registry:
         self._check_subresource(kind, name, subresource)
         base = self.scale(kind, namespace, name) if subresource == "scale" else old
         new = _patched(kind, base, body, content_type)
-        if meta(new).get("name") != name:
-            raise failures.bad_request(
-                f"the name of the object ({meta(new).get('name')}) does not match the name on the URL ({name})"
-            )
+        _check_name(str(meta(new).get("name") or ""), name)
         if subresource == "scale":
             return self._rescale(kind, namespace, name, new, options)
         new = self._decoded(kind, new, options)
@@ -208,10 +205,14 @@ class Registry:
             raise failures.conflict(kind, name)
         return self._replace(kind, old, new, subresource, options, tracked=False)
 
-    def _apply(self, kind: Kind, namespace: str, name: str, body: Any, subresource: str, options: WriteOptions) -> Obj:
+    def _apply(
+        self, kind: Kind, namespace: str, name: str, body: Any, *, subresource: str, options: WriteOptions
+    ) -> Obj:
         applied = _applicable(kind, namespace, name, body)
         self._check_subresource(kind, name, subresource)
-        applied = self._decoded(kind, applied, options)
+        pruned = self._decoded(kind, applied, options)
+        if validation.unknown_fields(kind, applied, self.resources.schema_source(kind)):
+            applied = pruned  # else as it came: an empty map that is applied is owned, though it is not stored
         live = self.store.get(kind, namespace, name)
         live = in_version(kind, live) if live else None
         if live is None and subresource:
@@ -225,6 +226,8 @@ class Registry:
             now=self._clock(),
             subresource=subresource,
         )
+        merged = validation.prune(kind, merged, self.resources.schema_source(kind))
+        _check_name(str(meta(body).get("name") or name), name)
         if live is None:
             return self.create(kind, merged, namespace=namespace, options=replace(options, manager=""))
         if (applied["metadata"].get("resourceVersion") or live["metadata"]["resourceVersion"]) != live["metadata"][
@@ -246,7 +249,8 @@ class Registry:
         if options.manager and not tracked:
             new = self._tracked(kind, old, new, options.manager, subresource)
         source = self.resources.schema_source(kind)
-        causes = [*rules.forbidden_changes(kind, old, new), *validation.validate_update(kind, old, new, crd=source)]
+        causes: list[failures.CauseLike] = [*rules.forbidden_changes(kind, old, new)]
+        causes += validation.validate_update(kind, old, new, crd=source)
         if causes:
             raise failures.invalid(kind, old["metadata"]["name"], causes)
         if rules.same(old, new):
@@ -292,7 +296,7 @@ class Registry:
         if kind == kinds.NAMESPACE:
             return self._end_namespace(old, options)
         grace = _grace(kind, old, options)
-        finalizers = _finalizers(old, options)
+        finalizers = _finalizers(kind, old, options)
         if not finalizers and not grace:
             if not options.dry_run:
                 self.store.remove(kind, namespace, name)
@@ -429,9 +433,6 @@ class Registry:
         obj = defaults.default(kind, obj, self.resources.schema_source(kind))
         if creating:
             obj = rules.admitted(kind, obj, taken_addresses=self._service_addresses)
-            if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
-                finalizers = [*(obj["metadata"].get("finalizers") or ()), resources.CRD_FINALIZER]
-                obj = {**obj, "metadata": rules.ordered_meta({**obj["metadata"], "finalizers": finalizers})}
         return rules.ordered(kind, obj)
 
     def _service_addresses(self) -> Names:
@@ -444,7 +445,7 @@ class Registry:
             obj = {**obj, "metadata": {**obj["metadata"], "finalizers": finalizers}}
         causes = validation.validate(kind, obj, crd=self.resources.schema_source(kind))
         if causes:
-            raise failures.invalid(kind, obj["metadata"]["name"], causes)
+            raise failures.invalid(kind, obj["metadata"].get("name", ""), causes)
 
     def _tracked(self, kind: Kind, old: Obj | None, new: Obj, manager: str, subresource: str) -> Obj:
         entries = apply.track_update(old, new, kind=kind, manager=manager, now=self._clock(), subresource=subresource)
@@ -523,12 +524,13 @@ def _applicable(kind: Kind, namespace: str, name: str, body: Any) -> Obj:
     given = meta(obj)
     if given.get("managedFields"):
         raise failures.bad_request("metadata.managedFields must be nil")
-    if given.get("name") not in (None, "", name):
-        raise failures.bad_request(
-            f"the name of the object ({given['name']}) does not match the name on the URL ({name})"
-        )
     where = {"namespace": namespace} if kind.namespaced else {}
     return {**obj, "metadata": {**given, "name": name, **where}}
+
+
+def _check_name(given: str, name: str) -> None:
+    if given != name:
+        raise failures.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
 
 
 def _check_preconditions(kind: Kind, old: Obj, options: DeleteOptions) -> None:
@@ -549,6 +551,12 @@ def _check_preconditions(kind: Kind, old: Obj, options: DeleteOptions) -> None:
         )
 
 
+def ended(obj: Obj, now: float) -> Obj:
+    """The object as the answer to a deletion that took it away at once shows it."""
+    given = {**obj["metadata"], "deletionTimestamp": format_time(now), "deletionGracePeriodSeconds": 0}
+    return {**obj, "metadata": rules.ordered_meta(given)}
+
+
 def _grace(kind: Kind, old: Obj, options: DeleteOptions) -> int:
     """Seconds a pod is given; only one that runs somewhere gets any."""
     if kind != kinds.POD:
@@ -565,8 +573,10 @@ def _grace(kind: Kind, old: Obj, options: DeleteOptions) -> int:
     return grace if current is None else min(grace, int(current))
 
 
-def _finalizers(old: Obj, options: DeleteOptions) -> list[str]:
+def _finalizers(kind: Kind, old: Obj, options: DeleteOptions) -> list[str]:
     finalizers = [*(old["metadata"].get("finalizers") or ())]
+    if kind == kinds.CUSTOM_RESOURCE_DEFINITION and resources.CRD_FINALIZER not in finalizers:
+        finalizers.append(resources.CRD_FINALIZER)
     wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(options.propagation)
     if not options.propagation:
         return finalizers

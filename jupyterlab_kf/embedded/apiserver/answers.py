@@ -76,7 +76,7 @@ class Writer:
         """A list, in pieces."""
         if self._form.transform == "PartialObjectMetadata":
             raise failures.not_acceptable(custom=self._kind.custom)
-        metadata = page.metadata(custom=self._kind.custom)
+        metadata = page.metadata(custom=self._kind.custom and not self._form.transform)
         if self._form.transform == "Table":
             head = self._table([], metadata, columns=True)
             yield encode(head)[: -len(b"[]}")] + b"["

@@ -30,6 +30,7 @@ VERSION: Final[Mapping[str, str]] = {
     "platform": "",
 }
 VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_CUSTOM_VERBS: Final = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 REVIEWS: Final[Mapping[str, Mapping[str, str]]] = {
     "authentication.k8s.io": {"selfsubjectreviews": "SelfSubjectReview", "tokenreviews": "TokenReview"},
     "authorization.k8s.io": {
@@ -54,6 +55,8 @@ AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v={version};as=APIGr
 
 def verbs(kind: Kind) -> list[str]:
     """What may be done with a kind."""
+    if kind.custom:
+        return list(_CUSTOM_VERBS)
     return [verb for verb in VERBS if not (kind == kinds.NAMESPACE and verb == "deletecollection")]
 
 
@@ -161,7 +164,7 @@ def _aggregated_group(resources: Resources, name: str, versions: list[str]) -> O
     listed = []
     for version in versions:
         found = [_aggregated(kind) for kind in resources.kinds if (kind.group, kind.version) == (name, version)]
-        found += [_aggregated_review(plural, named, name) for plural, named in REVIEWS.get(name, {}).items()]
+        found += [_aggregated_review(plural, named) for plural, named in REVIEWS.get(name, {}).items()]
         listed.append({"version": version, "resources": found, "freshness": "Current"})
     return {"metadata": metadata, "versions": listed}
 
@@ -169,7 +172,7 @@ def _aggregated_group(resources: Resources, name: str, versions: list[str]) -> O
 def _aggregated(kind: Kind) -> Obj:
     out: Obj = {
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "responseKind": {"group": "", "version": "", "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
         "verbs": verbs(kind),
@@ -181,7 +184,7 @@ def _aggregated(kind: Kind) -> Obj:
     subs = [
         {
             "subresource": name,
-            "responseKind": {"group": group or kind.group, "version": version or kind.version, "kind": named},
+            "responseKind": {"group": group, "version": version, "kind": named},
             "verbs": list(allowed),
         }
         for name, named, group, version, allowed in subresources(kind)
@@ -189,10 +192,10 @@ def _aggregated(kind: Kind) -> Obj:
     return {**out, "subresources": subs} if subs else out
 
 
-def _aggregated_review(plural: str, named: str, group: str) -> Obj:
+def _aggregated_review(plural: str, named: str) -> Obj:
     return {
         "resource": plural,
-        "responseKind": {"group": group, "version": "v1", "kind": named},
+        "responseKind": {"group": "", "version": "", "kind": named},
         "scope": "Cluster",
         "singularResource": named.lower(),
         "verbs": ["create"],

@@ -7,6 +7,7 @@ Refuses to decide when one is due. Clients match on these texts and details, so 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeVar
 
 from jupyterlab_kf.errors import (
@@ -213,7 +214,7 @@ def status(error: ApiError) -> Obj:
         out["metadata"] = {"continue": error.token}
     if error.reason:
         out["reason"] = error.reason
-    if error.details or error.details is _SHOWN:
+    if error.details or error.details is _SHOWN or error.code == HTTPStatus.UNPROCESSABLE_ENTITY:
         out["details"] = dict(error.details)
     out["code"] = error.code
     return out

@@ -24,6 +24,7 @@ from jupyterlab_kf.embedded.apiserver.options import (
 )
 from jupyterlab_kf.embedded.apiserver.requests import Form, Query, Target
 from jupyterlab_kf.embedded.apiserver.selectors import Selector
+from jupyterlab_kf.embedded.registry import ended
 from jupyterlab_kf.errors import ApiError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
@@ -252,7 +253,7 @@ async def _delete(exchange: Exchange, target: Target) -> None:
     before = registry.get(kind, target.place, target.name)
     waiting = registry.delete(kind, target.place, target.name, options=options)
     if waiting is None and kind in rules.RETURNED_WHEN_DELETED:
-        waiting = before
+        waiting = ended(before, time.time())
     if waiting is None:
         await exchange.send(200, failures.success(kind, target.name, before["metadata"]["uid"]), form)
         return

@@ -33,8 +33,9 @@ def answer(group: str, plural: str, review: Obj, *, now: float) -> Obj:
     if named == "SelfSubjectReview":
         metadata["creationTimestamp"] = format_time(now)
     out: Obj = {"kind": named, "apiVersion": f"{group}/v1", "metadata": metadata}
-    if spec:
-        out["spec"] = spec
+    out["spec"] = {} if named == "SelfSubjectRulesReview" else spec
+    if named == "SelfSubjectReview":
+        del out["spec"]
     return {**out, "status": _status(named, spec)}
 
 

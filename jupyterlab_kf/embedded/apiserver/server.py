@@ -283,7 +283,7 @@ class _Handler(Exchange):
                 found = self.server.document(name)
                 if found is not None:
                     listed[name] = {"serverRelativeURL": f"/openapi/v3/{name}?hash={found[1]}"}
-            await self.send(200, {"paths": listed})
+            await self.send_text(200, encode({"paths": listed}).decode())
             return
         found = self.server.document(path)
         if found is None:
