@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from jupyterlab_kf.errors import JobFailedError, KubeflowError
 
-_RED = "\x1b[1;31m"
+_BOLD = "\x1b[1m"
 _RESET = "\x1b[0m"
 _TOLD: WeakSet[KubeflowError] = WeakSet()
 
@@ -49,7 +49,7 @@ def render(error: KubeflowError) -> list[str]:
         return stack
     traceback = error.traceback if isinstance(error, JobFailedError) else ""
     message = error.message.replace(traceback, "").rstrip() if traceback else error.message
-    lines = [f"{_RED}{type(error).__name__}{_RESET}: {message}"]
+    lines = [f"{_BOLD}{type(error).__name__}{_RESET}: {message}"]
     if traceback and error not in _TOLD:
         from jupyterlab_kf.widgets import code, jobs
 

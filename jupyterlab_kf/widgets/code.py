@@ -62,7 +62,7 @@ def html(source: str, language: str) -> Html:
     parts = [el("span", value, cls=cls) if cls else value for cls, value in _tokens(source.rstrip("\n"), language)]
     if parts and not isinstance(parts[-1], Html):
         parts[-1] = parts[-1].rstrip("\n")
-    return el("pre", *parts)
+    return el("pre", *parts, cls="kf-pre")
 
 
 def ansi(source: str, language: str) -> str:

@@ -137,14 +137,15 @@ def _chip(replica: Replica) -> Html:
     if replica.node:
         more.append(replica.node)
     return el(
-        "li",
+        "span",
         el("span", sign(replica.phase), cls="kf-sign", aria_hidden="true"),
         " ",
         el("b", replica.name),
         " ",
         replica.phase,
         el("span", "".join(f" · {part}" for part in more), cls="kf-dim") if more else None,
-        cls=f"kf-{_class(replica.phase)}",
+        cls=f"kf-chip kf-{_class(replica.phase)}",
+        role="listitem",
         title=text.clean(replica.message) or None,
     )
 
@@ -163,8 +164,8 @@ def _chips(replicas: Sequence[Replica]) -> Html | None:
         keep = set(by_interest[: MAX_CHIPS - 1])
         rest = Counter(replica.phase for index, replica in enumerate(shown) if index not in keep)
         shown = [replica for index, replica in enumerate(shown) if index in keep]
-    more = [el("li", f"and {count} more {phase}", cls=f"kf-{_class(phase)}") for phase, count in rest.items()]
-    return el("ul", *(_chip(replica) for replica in shown), *more, cls="kf-chips", aria_label="Replicas")
+    more = [el("span", f"and {count} more {phase}", cls="kf-chip", role="listitem") for phase, count in rest.items()]
+    return el("div", *(_chip(replica) for replica in shown), *more, cls="kf-chips", role="list", aria_label="Replicas")
 
 
 def tail(traceback: str, limit: int = MAX_TRACEBACK) -> str:
@@ -203,7 +204,7 @@ def _log(view: JobView) -> Html | None:
         color = RANKS[order.index(line.replica) % len(RANKS)]
         who = el("span", line.replica.ljust(width), cls="kf-rank", style=f"--kf-rank:{color}")
         rows.append(join(who, "  ", text.clean(line.text), "\n" if line is not lines[-1] else None))
-    return join(el("div", "Last lines", cls="kf-h"), el("pre", *rows))
+    return join(el("div", "Last lines", cls="kf-h"), el("pre", *rows, cls="kf-pre"))
 
 
 # ---------------------------------------------------------------------------------------------------------------- text

@@ -17,7 +17,7 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[Child]], *, label: str) 
     """A table; cells that are markup stay so."""
     head = el("thead", el("tr", *(el("th", name, scope="col") for name in header)))
     body = el("tbody", *(el("tr", *(el("td", cell) for cell in row)) for row in rows))
-    return el("table", head, body, aria_label=label)
+    return el("table", head, body, cls="kf-table", aria_label=label)
 
 
 def page(*parts: Child) -> Html:
@@ -65,8 +65,8 @@ def files_list(folder: Path, files: Sequence[tuple[str, int]]) -> Rendered:
         return note(f"The job left no files for {folder}.", "Files that it writes to $KF_OUTPUT come back.")
     rows = [(path, text.size(count)) for path, count in files]
     title = f"{text.plural(len(rows), 'file')} in {folder}"
-    items = [el("li", el("code", name), " ", el("span", count, cls="kf-dim")) for name, count in rows]
-    html = page(el("div", title, cls="kf-h"), el("ul", *items, cls="kf-files"))
+    items = [el("div", el("code", name), " ", el("span", count, cls="kf-dim")) for name, count in rows]
+    html = page(el("div", el("b", title)), *items)
     return Rendered("\n".join([title, *(f"  {name}  {count}" for name, count in rows)]), html)
 
 
