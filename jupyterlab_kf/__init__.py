@@ -8,7 +8,9 @@ The public names, loaded when they are first used: importing the package costs n
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -95,3 +97,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """This package: importing its part ``jupyterlab_kf.cluster`` must not hide the function of that name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "cluster" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

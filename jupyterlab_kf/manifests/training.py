@@ -202,7 +202,8 @@ def owner_patch(job: Mapping[str, Any]) -> Obj:
                     "kind": job["kind"],
                     "name": job["metadata"]["name"],
                     "uid": job["metadata"]["uid"],
-                    "controller": True,
+                    # Not as its controller: operators end and count the pods that they control.
+                    "controller": False,
                     "blockOwnerDeletion": False,
                 }
             ]
