@@ -214,7 +214,6 @@ def machine_defaults(env: Mapping[str, str], *, pod_ip: str, root: bool, linux: 
         values |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "TP_SOCKET_IFNAME": "lo"}
         if "OMPI_MCA_btl_tcp_if_exclude" not in env:
             values["OMPI_MCA_btl_tcp_if_include"] = "lo"
-        values["PRTE_MCA_prte_if_include"] = "lo"
     if root:
         values |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         values |= {"PRTE_ALLOW_RUN_AS_ROOT": "1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
