@@ -1,0 +1,214 @@
+"""A real cluster as the tests hold it: started, found again, asked, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bed import binaries, credentials, images, node, plane, supervise
+from bed.api import Api, until
+from bed.plan import Plan, free_ports
+from jupyterlab_kf.settings import load
+
+_HERE = Path(__file__).parent.parent
+_START_SECONDS = 150.0
+_STOP_SECONDS = 60.0
+
+
+class StartError(Exception):
+    """The cluster did not come up; the message has the reason and the end of the log that tells it."""
+
+
+class RealCluster:
+    """A running cluster."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    @classmethod
+    def start(
+        cls,
+        name: str = "default",
+        *,
+        operator: str = "training",
+        with_node: bool = False,
+        nodes: int = 3,
+        crds: str = "",
+    ) -> RealCluster:
+        """Start a cluster; one of that name that runs already is returned as it is.
+
+        Raises:
+            provision.MissingError: something it is made of is not there and cannot be made.
+            StartError: it did not come up.
+        """
+        if running := cls.find(name):
+            return running
+        plan = _plan(name, operator=operator, with_node=with_node, nodes=nodes, crds=crds)
+        try:
+            plane.prepare(plan)
+            supervisor = _spawn(plan)
+            _until_ready(plan, supervisor)
+        except BaseException:
+            cls(plan).stop()
+            raise
+        return cls(plan)
+
+    @classmethod
+    def find(cls, name: str = "default") -> RealCluster | None:
+        """The running cluster of a name; what is left of one that was killed is removed."""
+        folder = _folder(name)
+        if not (folder / "plan.json").exists():
+            return None
+        found = cls(Plan.read(folder / "plan.json"))
+        if found.state().get("phase") == "ready" and _alive(found.state()["pid"], found.plan):
+            return found
+        found.stop()
+        return None
+
+    @classmethod
+    def all(cls) -> list[RealCluster]:
+        """Every cluster of this data folder, whatever its state."""
+        return [cls(Plan.read(path)) for path in sorted(_folder("x").parent.glob("*/plan.json"))]
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.plan.kubeconfig
+
+    @property
+    def api(self) -> Api:
+        """The administrator's calls."""
+        return Api(self.plan.kubeconfig)
+
+    def kubeconfig_for(self, user: str, groups: tuple[str, ...] = (), *, namespace: str = "default") -> Path:
+        """A kubeconfig of a user of that name in these groups, who has the rights that RBAC gives them."""
+        authority = credentials.Authority.load(self.plan.pki, "ca")
+        pair = authority.client(user, groups)
+        text = credentials.kubeconfig(
+            self.plan.server, authority.pair.certificate, pair, user=user, namespace=namespace
+        )
+        safe = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in user)
+        path = self.plan.folder / f"kubeconfig-{safe}"
+        credentials.write_private(path, text.encode())
+        return path
+
+    def audit(self) -> list[dict[str, Any]]:
+        """What the API server has been asked so far, oldest first (its own components' calls left out)."""
+        lines = self.plan.audit_log.read_text().splitlines() if self.plan.audit_log.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def state(self) -> dict[str, Any]:
+        """Phase, reason, pids of the components, seconds after which each was ready."""
+        with contextlib.suppress(OSError):
+            state: dict[str, Any] = json.loads((self.plan.folder / "state.json").read_text())
+            return state
+        return {}
+
+    def order(self, what: str, component: str) -> None:
+        """``halt`` (end in order), ``kill`` (at once) or ``resume`` a component, such as ``kube-apiserver``."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(_STOP_SECONDS)
+            control.connect(str(self.plan.sockets / "control.sock"))
+            control.sendall(f"{what} {component}\n".encode())
+            if control.recv(16) != b"done\n":
+                raise ValueError(f"the supervisor refused {what!r} of {component!r}")
+
+    def stop(self) -> None:
+        """End it and remove everything it has made."""
+        pid = self.state().get("pid", 0)
+        if _alive(pid, self.plan):
+            os.kill(pid, signal.SIGTERM)
+            until(lambda: not _alive(pid, self.plan), seconds=_STOP_SECONDS, what=f"end of cluster {self.plan.name}")
+        supervise.clean(self.plan)
+        shutil.rmtree(self.plan.folder, ignore_errors=True)
+
+
+def _folder(name: str) -> Path:
+    return load().data_dir / "real" / name
+
+
+def _plan(name: str, *, operator: str, with_node: bool, nodes: int, crds: str) -> Plan:
+    if with_node:
+        node.check()
+    sets = {"control-plane": binaries.control_plane()}
+    if nodes:
+        sets["kwok"] = binaries.kwok()
+    if operator != "none":
+        get = binaries.training_operator if operator == "training" else binaries.mpi_operator
+        sets[f"{operator}-operator"] = get()
+    archives: tuple[Path, ...] = ()
+    if with_node:
+        sets["node"] = binaries.node()
+        archives = images.standard(sets["node"])
+    folder = _folder(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    plan = Plan(
+        name=name,
+        folder=folder,
+        sockets=Path(tempfile.mkdtemp(prefix="kf-real-")),
+        operator=operator,
+        node=with_node,
+        simulated=nodes,
+        binaries=sets,
+        images=archives,
+        crds=tuple(sorted(Path(crds).glob("*.yaml"))) if crds else (),
+        ports=free_ports(),
+    )
+    plan.write()
+    return plan
+
+
+def _spawn(plan: Plan) -> subprocess.Popen[bytes]:
+    plan.logs.mkdir(exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
+    environment["PYTHONPATH"] = str(_HERE)
+    with (plan.logs / "supervisor.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bed.supervise", str(plan.folder / "plan.json")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _until_ready(plan: Plan, supervisor: subprocess.Popen[bytes]) -> None:
+    cluster = RealCluster(plan)
+
+    def settled() -> bool:
+        return cluster.state().get("phase") in ("ready", "failed") or supervisor.poll() is not None
+
+    until(settled, seconds=_START_SECONDS, what=f"start of cluster {plan.name}")
+    state = cluster.state()
+    if state.get("phase") != "ready":
+        supervisor.wait(_STOP_SECONDS)
+        log = (plan.logs / "supervisor.log").read_text(errors="replace")[-2000:]
+        raise StartError(f"cluster {plan.name} did not come up: {state.get('reason', '')}\n{log}")
+
+
+def _alive(pid: int, plan: Plan) -> bool:
+    """Whether this is still the plan's supervisor, and not a later process of the same number."""
+    if pid <= 0:
+        return False
+    with contextlib.suppress(OSError):
+        os.waitpid(pid, os.WNOHANG)  # where it is this process' own child, so that it does not stay as a zombie
+    command = Path(f"/proc/{pid}/cmdline")
+    if command.parent.parent.joinpath("self").exists():
+        with contextlib.suppress(OSError):
+            return str(plan.folder / "plan.json").encode() in command.read_bytes()
+        return False
+    with contextlib.suppress(OSError):
+        os.kill(pid, 0)
+        return True
+    return False

@@ -1,0 +1,76 @@
+"""A real Kubernetes cluster on this machine, for the tests and for trying things by hand.
+
+    python tests/real/cluster.py start [--name N] [--operator training|mpi|none] [--node] [--nodes 3] [--crds FOLDER]
+    python tests/real/cluster.py stop [--name N | --all]
+    python tests/real/cluster.py status | kubeconfig | build
+
+``start`` builds what is missing (minutes, once), starts the cluster (seconds) and prints its kubeconfig; ``stop`` ends
+it and leaves nothing behind. Clusters of different names run side by side. Everything listens on loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+
+import provision
+
+from bed import binaries
+from bed.cluster import RealCluster, StartError
+from bed.plan import OPERATORS
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["start", "stop", "status", "kubeconfig", "build"])
+    parser.add_argument("--name", default="default")
+    parser.add_argument("--operator", choices=OPERATORS, default="training")
+    parser.add_argument("--node", action="store_true", help="a real node beside the simulated ones (Linux, root)")
+    parser.add_argument("--nodes", type=int, default=3, help="simulated nodes")
+    parser.add_argument("--crds", default=os.environ.get("KF_CRDS", ""), help="a folder of further CRDs")
+    parser.add_argument("--all", action="store_true", help="stop: every cluster")
+    options = parser.parse_args(argv)
+    os.environ["KF_PROVISION"] = "1"
+    try:
+        return _obey(options)
+    except (provision.MissingError, StartError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _obey(options: argparse.Namespace) -> int:
+    if options.what == "build":
+        for name, seconds in binaries.every(with_node=sys.platform == "linux").items():
+            print(f"{name}: {seconds:.0f} s")
+    elif options.what == "start":
+        before = time.monotonic()
+        cluster = RealCluster.start(
+            options.name,
+            operator=options.operator,
+            with_node=options.node,
+            nodes=options.nodes,
+            crds=options.crds,
+        )
+        print(f"cluster {options.name} is ready after {time.monotonic() - before:.1f} s", file=sys.stderr)
+        print(cluster.kubeconfig)
+    elif options.what == "stop":
+        for cluster in RealCluster.all():
+            if options.all or cluster.plan.name == options.name:
+                cluster.stop()
+    elif options.what == "kubeconfig":
+        found = RealCluster.find(options.name)
+        if found is None:
+            print(f"no cluster {options.name} runs", file=sys.stderr)
+            return 1
+        print(found.kubeconfig)
+    else:
+        for cluster in RealCluster.all():
+            facts = dataclasses.asdict(cluster.plan)
+            chosen = {key: facts[key] for key in ("operator", "node", "simulated")}
+            print(json.dumps({"name": cluster.plan.name} | chosen | cluster.state(), indent=1))
+    return 0

@@ -1,0 +1,202 @@
+"""Container images for the real node, made from what this machine has; nothing is pulled.
+
+An image is an archive in the OCI layout with one layer, the same bytes for the same content. The Python image holds
+the Python that runs this (its tree without site-packages), numpy, a shell and the libraries that they load, and answers
+to the names of the images that jobs here ask for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO
+
+import provision
+
+_HERE = Path(__file__)
+_LOCK = _HERE.parent.parent / "manifests" / "image.lock"
+PAUSE = "docker.io/kf/pause:1"
+PYTHON = "docker.io/library/python:3"
+# The init container of PyTorchJob workers wants nslookup from this one.
+_ALPINE = "docker.io/library/alpine:3.10"
+_APPLETS = (
+    "cat cp date df echo env false grep head hostname id kill ls mkdir nc ps rm seq sleep sort tail test touch true wc"
+)
+_EXCLUDED = "test tests __pycache__ idlelib ensurepip tkinter turtledemo site-packages dist-packages"
+_PATH = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+def standard(binaries: Path) -> tuple[Path, ...]:
+    """The archives every node starts with: the pause image and the Python image."""
+
+    def make_pause(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as root:
+            shutil.copy2(binaries / "pause", root)
+            pack(target, Path(root), [PAUSE], entrypoint=["/pause"])
+
+    def make_python(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as root:
+            python_tree(Path(root), _LOCK)
+            libraries = {"LD_LIBRARY_PATH": "/usr/local/lib", "PYTHONUNBUFFERED": "1"}
+            pack(target, Path(root), [PYTHON, _ALPINE], environment=libraries)
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    pause = provision._made(f"real-image-pause-{binaries.name}", [_HERE], make_pause)
+    return pause, provision._made(f"real-image-python-{version}", [_HERE, _LOCK], make_python)
+
+
+def pack(
+    target: Path,
+    root: Path,
+    names: Iterable[str],
+    *,
+    entrypoint: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """A folder as an image archive that answers to several names."""
+    with tempfile.TemporaryFile(dir=target.parent) as layer:
+        digest, size = _write_layer(layer, root)
+        configuration = {
+            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
+            "os": "linux",
+            "config": {
+                "Entrypoint": list(entrypoint) or None,
+                "Env": [_PATH, *(f"{key}={value}" for key, value in (environment or {}).items())],
+            },
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+        }
+        content = _json(configuration)
+        manifest = _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": _descriptor("application/vnd.oci.image.config.v1+json", content),
+                "layers": [
+                    {
+                        "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                        "digest": f"sha256:{digest}",
+                        "size": size,
+                    }
+                ],
+            }
+        )
+        described = _descriptor("application/vnd.oci.image.manifest.v1+json", manifest)
+        named = [described | {"annotations": {"io.containerd.image.name": name}} for name in names]
+        with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as archive:
+            _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+            _add(archive, "index.json", _json({"schemaVersion": 2, "manifests": named}))
+            for blob in (content, manifest):
+                _add(archive, f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}", blob)
+            info = tarfile.TarInfo(f"blobs/sha256/{digest}")
+            info.size = size
+            layer.seek(0)
+            archive.addfile(info, layer)
+
+
+def python_tree(root: Path, lock: Path) -> None:
+    """This Python, locked packages, a shell and the libraries they load, as a root file system."""
+    for folder in ("tmp", "proc", "sys", "dev", "etc", "root", "run", "var", "usr/bin", "usr/lib", "usr/lib64"):
+        (root / folder).mkdir(parents=True)
+    (root / "tmp").chmod(0o1777)
+    for link in ("bin", "lib", "lib64"):
+        (root / link).symlink_to(f"usr/{link}")
+    prefix, version = Path(sys.base_prefix), f"python{sys.version_info.major}.{sys.version_info.minor}"
+    local = root / "usr" / "local"
+    shutil.copytree(prefix / "lib" / version, local / "lib" / version, symlinks=True, ignore=_ignored)
+    for library in prefix.glob("lib/libpython*.so*"):
+        shutil.copy2(library, local / "lib", follow_symlinks=False)
+    (local / "bin").mkdir()
+    shutil.copy2(Path(sys.executable).resolve(), local / "bin" / version)
+    for name in ("python3", "python"):
+        (local / "bin" / name).symlink_to(version)
+    packages = local / "lib" / version / "site-packages"
+    packages.mkdir()
+    install = ["pip", "install", "-q", "--require-hashes", "-r", str(lock), "--target", str(packages)]
+    provision._run([sys.executable, "-m", "uv", *install])
+    _shell(root)
+    _libraries(root)
+    (root / "etc" / "nsswitch.conf").write_text("hosts: files dns\n")
+    (root / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/tmp:/bin/sh\n")
+    (root / "etc" / "group").write_text("root:x:0:\nnogroup:x:65534:\n")
+
+
+def _shell(root: Path) -> None:
+    folder = root / "usr" / "bin"
+    for name, program in (("sh", "dash"), ("busybox", "busybox"), ("getent", "getent")):
+        shutil.copy2(Path(shutil.which(program) or program).resolve(), folder / name)
+    for name in _APPLETS.split():
+        (folder / name).symlink_to("busybox")
+    # busybox's own nslookup fails when any search domain does not know the name; this one asks as programs do.
+    (folder / "nslookup").write_text('#!/bin/sh\nexec getent ahostsv4 "$1"\n')
+    (folder / "nslookup").chmod(0o755)
+
+
+def _libraries(root: Path) -> None:
+    """What the dynamic linker would load from this machine, at the same places, and the linker itself."""
+    programs = [path for path in root.rglob("*.so*") if path.is_file()]
+    programs += [path for path in (root / "usr").rglob("bin/*") if path.is_file() and not path.is_symlink()]
+    answer = subprocess.run(["ldd", *map(str, programs)], check=False, capture_output=True, text=True).stdout
+    found = set(re.findall(r"(?:=> |^\s+)(/(?:usr/)?lib\S*)", answer, flags=re.MULTILINE))
+    for text in sorted(found):
+        path = Path(text)
+        place = root / "usr" / text.removeprefix("/usr").lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path.resolve(), place)
+
+
+def _ignored(_folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if name in _EXCLUDED.split() or name.endswith(".a") or name.startswith("config-")}
+
+
+class _Counter(io.RawIOBase):
+    """Counts and hashes what is written through it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # tarfile writes bytes
+        self.digest.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+
+def _write_layer(file: IO[bytes], root: Path) -> tuple[str, int]:
+    def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.uid = info.gid = info.mtime = 0
+        info.uname = info.gname = ""
+        return info
+
+    counter = _Counter(file)
+    with tarfile.open(fileobj=counter, mode="w|", format=tarfile.GNU_FORMAT) as archive:
+        for path in sorted(root.iterdir()):
+            archive.add(path, arcname=path.name, filter=plain)
+    return counter.digest.hexdigest(), counter.size
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    archive.addfile(info, io.BytesIO(content))
+
+
+def _descriptor(media_type: str, content: bytes) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": f"sha256:{hashlib.sha256(content).hexdigest()}", "size": len(content)}
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True).encode()
