@@ -37,9 +37,9 @@ from jupyterlab_kf.model import Obj, Ref, controller_of, meta
 Listener: TypeAlias = Callable[[str, Kind, Obj, Obj | None], None]
 """Type of change (ADDED, MODIFIED, DELETED), kind, object, and the object before."""
 
-_FIRST_DELAY = 0.005
+_FIRST_DELAY = 0.01
 _LONGEST_DELAY = 60.0
-_LONGEST_TIMER = 60.0
+_SHORTEST_TIMER, _LONGEST_TIMER = 0.01, 60.0
 _PATIENCE = 5.0
 _log = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ class _Queue:
             self._failures.pop(key, None)
             due = [action.at for action in actions if isinstance(action, Requeue)]
             if due:
-                self._at(key, max(0.0, min(due) - self._clock()))
+                self._at(key, min(due) - self._clock())
 
     async def _carry_out(self, obj: Obj, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -266,7 +266,7 @@ class _Queue:
         if self._closed:
             return
         # Waking early is harmless, and keeps deadlines right when the machine slept or its clock was set.
-        delay = min(delay, _LONGEST_TIMER)
+        delay = min(max(delay, _SHORTEST_TIMER), _LONGEST_TIMER)
         self._timers[key] = asyncio.get_running_loop().call_later(delay, self._due, key)
 
     def _due(self, key: Key) -> None:
