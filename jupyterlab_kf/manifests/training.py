@@ -342,7 +342,7 @@ def decode(job: Mapping[str, Any]) -> Status:
 
 
 def replicas(job: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> tuple[Replica, ...]:
-    """Every replica that the job should have, in the manifest's order, as its pod shows it or as ``Waiting``."""
+    """Every replica that the job should have, in the manifest's order, as its pod shows it, or waiting, or ended."""
     container = container_of(job)
     newest: dict[tuple[str, int], Mapping[str, Any]] = {}
     earlier: dict[tuple[str, int], int] = {}
@@ -353,11 +353,13 @@ def replicas(job: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> tupl
         newest[place] = pod
     wanted = [(role, index) for role, count in counts(job).items() for index in range(count)]
     extra = sorted(set(newest) - set(wanted))
+    # Pods of a finished job are cleaned up; what an operator removes after success it counts as succeeded.
+    missing = {Phase.SUCCEEDED: "Succeeded", Phase.FAILED: "Ended"}.get(decode(job).phase, "Waiting")
     done = []
     for role, index in [*wanted, *extra]:
         current = newest.get((role, index))
         if current is None:
-            done.append(Replica(role=role, index=index, phase="Waiting"))
+            done.append(Replica(role=role, index=index, phase=missing))
             continue
         one = pods.replica(current, role, index, container)
         done.append(replace(one, restarts=one.restarts + earlier.get((role, index), 0)))
@@ -462,6 +464,8 @@ def _template(spec: TrainingSpec, command: Iterable[str], *, worker: bool = True
     if argv := list(command):
         container["command"] = argv
     container["env"] = pods.environment(env)
+    # The end of a failed replica's log stays in its status, where it outlives the log itself.
+    container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     if worker and (wanted := spec.resources.as_mapping()):
         container["resources"] = {"requests": wanted, "limits": dict(wanted)}
     container["volumeMounts"] = mounts

@@ -99,7 +99,8 @@ def explain(case: Case) -> Explanation | None:
 
 def root_cause(replicas: Sequence[Replica], tails: Tails) -> Failure | None:
     """The failure that explains the others; None when no replica failed."""
-    failures = [*_failures(replicas, tails), *_rank_failures(replicas, tails)]
+    # A launcher fails because a rank did, and never before it.
+    failures = _rank_failures(replicas, tails) or _failures(replicas, tails)
     if not failures:
         return None
     return min(failures, key=lambda one: (one.consequence, not one.traceback and one.exit_code in (137, 143), one.time))
@@ -231,6 +232,8 @@ def _failures(replicas: Sequence[Replica], tails: Tails) -> list[Failure]:
     for replica in replicas:
         lines = tails.get(replica.name, ())
         trace, seen = traceback_in(lines)
+        if not trace and _TRACEBACK in replica.message:
+            trace, _ = traceback_in([LogLine(replica.name, text) for text in replica.message.splitlines()])
         ended_badly = replica.exit_code not in (None, 0) or replica.phase == "Failed"
         if not ended_badly and not (trace and replica.restarts):
             continue

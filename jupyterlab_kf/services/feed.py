@@ -18,7 +18,7 @@ from jupyterlab_kf.cluster import watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ApiError, ForbiddenError, InvalidError, NotFoundError, UnreachableError
 from jupyterlab_kf.kinds import Kind
-from jupyterlab_kf.manifests import frameworks, training
+from jupyterlab_kf.manifests import frameworks, pods, training
 from jupyterlab_kf.model import Event, JobView, LogLine, Obj, Phase, Ref, Replica, format_time, meta
 from jupyterlab_kf.services import explain, logs
 from jupyterlab_kf.services.metrics import Metrics
@@ -44,6 +44,8 @@ class Picture:
     tails: dict[str, deque[LogLine]] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
     events: list[Event] = field(default_factory=list)
+    gone: dict[str, Obj] = field(default_factory=dict)
+    """Pods that were deleted: what they said last is all that is known of a replica that was cleaned up."""
 
     def take(self, line: LogLine) -> None:
         """A line of a replica's log."""
@@ -54,14 +56,21 @@ class Picture:
     @property
     def replicas(self) -> tuple[Replica, ...]:
         """The replicas as their pods show them."""
-        return training.replicas(self.job, self.pods.values())
+        now = training.replicas(self.job, self.pods.values())
+        if not self.gone or not training.decode(self.job).phase.finished:
+            return now
+        last = {one.name: one for one in training.replicas(self.job, self.gone.values()) if one.pod}
+        return tuple(
+            replace(last[one.name], phase=one.phase) if not one.pod and one.name in last else one for one in now
+        )
 
     def view(self) -> JobView:
         """Everything, at this moment."""
         now = time.time()
         status = training.decode(self.job)
         replicas = self.replicas
-        case = explain.Case(self.job, status, replicas, list(self.pods.values()), self.events, self.tails)
+        tails = {name: list(lines) for name, lines in self.tails.items()}
+        case = explain.Case(self.job, status, replicas, list(self.pods.values()), self.events, tails)
         row = frameworks.of_kind(str(self.job.get("kind")))
         done = status.phase is Phase.SUCCEEDED
         return JobView(
@@ -174,6 +183,37 @@ async def follow_lines(client: Client, kind: Kind, job: Obj) -> AsyncGenerator[L
         await feed.stop()
 
 
+@dataclass(slots=True)
+class _Place:
+    """How far a log was read, so that a lost connection costs no line and repeats none.
+
+    Several lines may bear one time; a server resumes at a second's granularity.
+    """
+
+    time: float = 0.0
+    at_time: int = 0
+    skip: int = 0
+
+    def resume(self) -> None:
+        """The log is read again from about here."""
+        self.skip = self.at_time
+
+    def is_new(self, time: float | None) -> bool:
+        """Whether a line of that time was not seen before."""
+        if time is None:
+            return True
+        if time < self.time:
+            return not self.skip  # within one run of reading, a clock that was set back hides nothing
+        if time == self.time:
+            if self.skip:
+                self.skip -= 1
+                return False
+            self.at_time += 1
+            return True
+        self.time, self.at_time, self.skip = time, 1, 0
+        return True
+
+
 class _Feed:
     """The tasks that keep one picture up to date."""
 
@@ -272,6 +312,7 @@ class _Feed:
                 uid = str(meta(change.obj)["uid"])
                 if change.type == "DELETED":
                     self._picture.pods.pop(uid, None)
+                    self._picture.gone[uid] = change.obj
                 else:
                     self._picture.pods[uid] = change.obj
                     self._read(uid, change.obj)
@@ -287,35 +328,54 @@ class _Feed:
             self._readers[uid] = asyncio.create_task(self._follow(uid, str(meta(pod)["name"])))
 
     async def _follow(self, uid: str, pod: str) -> None:
-        last, pause = 0.0, 0.1
+        name = next((one.name for one in self._picture.replicas if one.pod == pod), pod)
+        place = _Place()
+        pause = 0.1
+        if self._restarts(uid):
+            # What a run before this one said is what tells why there is this one.
+            await self._read_log(pod, name, place, previous=True)
+            place = _Place()
         while True:
-            name = next((one.name for one in self._picture.replicas if one.pod == pod), pod)
-            said = False
+            before = self._restarts(uid)
             try:
-                async for raw in self._client.logs(
-                    self._space,
-                    pod,
-                    container=training.container_of(self._picture.job),
-                    follow=True,
-                    since=format_time(last) if last else "",
-                    timestamps=True,
-                ):
-                    line = logs.parse(raw, name)
-                    if line.time is not None:
-                        if line.time <= last:  # seen before the connection was lost
-                            continue
-                        last = line.time
-                    said = True
-                    self._take(line)
+                said = await self._read_log(pod, name, place)
             except NotFoundError:
                 return
-            except (ApiError, UnreachableError):
-                said = False  # it is being started again, or the server is: the pause below is the answer
             now = self._picture.pods.get(uid)
             if now is None or (now.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
                 return
+            if self._restarts(uid) != before:
+                place = _Place()  # another run, another log
             pause = 0.1 if said else min(pause * 2, 2.0)
             await asyncio.sleep(pause)
+
+    async def _read_log(self, pod: str, name: str, place: _Place, *, previous: bool = False) -> bool:
+        """Read on from a place, to the end of the log; True when there was something."""
+        said = False
+        place.resume()
+        try:
+            async for raw in self._client.logs(
+                self._space,
+                pod,
+                container=training.container_of(self._picture.job),
+                follow=not previous,
+                since=format_time(place.time) if place.time else "",
+                timestamps=True,
+                previous=previous,
+            ):
+                line = logs.parse(raw, name)
+                if place.is_new(line.time):
+                    said = True
+                    self._take(line)
+        except NotFoundError:
+            if not previous:
+                raise
+        except (ApiError, UnreachableError):
+            return False  # it is being started again, or the server is: the caller pauses and comes back
+        return said
+
+    def _restarts(self, uid: str) -> int:
+        return int(pods.main_status(self._picture.pods.get(uid) or {}).get("restartCount") or 0)
 
     def _take(self, line: LogLine) -> None:
         self._picture.take(line)

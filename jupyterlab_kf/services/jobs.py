@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.cluster import watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import JobFailedError, NotFoundError, UsageError, WaitTimeoutError
 from jupyterlab_kf.kinds import Kind
@@ -50,6 +49,7 @@ class Job:
         self._row = frameworks.of_kind(str(obj.get("kind")))
         self._output = output
         self._fetched = False
+        self._last: JobView | None = None
 
     @property
     def name(self) -> str:
@@ -95,7 +95,9 @@ class Job:
 
     def watch(self) -> Iterator[JobView]:
         """Views until it is finished: at every change, and at least every second."""
-        return self._session.iterate(lambda client: feed.views(client, self._kind, self._obj))
+        for view in self._session.iterate(lambda client: feed.views(client, self._kind, self._obj)):
+            self._last = view
+            yield view
 
     def replicas(self) -> tuple[Replica, ...]:
         """Its replicas, those too that do not run yet."""
@@ -161,10 +163,12 @@ class Job:
             WaitTimeoutError: it is not finished in time. It goes on.
             NotFoundError: it was deleted.
         """
-        self._obj = self._session.run(lambda client: _finished(client, self._kind, self._obj, timeout))
-        status = training.decode(self._obj)
-        if status.phase is Phase.FAILED:
-            raise self._failure()
+        view = self._last
+        if view is None or not view.status.phase.finished:
+            view = self._session.run(lambda client: _finished(client, self._kind, self._obj, timeout))
+            self._last = view
+        if view.status.phase is Phase.FAILED:
+            raise self._failure(view)
         if self._output is not None and not self._fetched and training.output_claim_of(self._obj):
             self.download(self._output)
         return self
@@ -273,8 +277,7 @@ class Job:
             )
         return replica
 
-    def _failure(self) -> JobFailedError:
-        view = self._picture().view()
+    def _failure(self, view: JobView) -> JobFailedError:
         why = view.explanation or Explanation(view.status.message or "it failed")
         failed = next((one for one in view.replicas if one.name == why.replica), None)
         text = f"{self.ref} failed: {why.sentence}"
@@ -350,34 +353,19 @@ def _distinct(groups: list[list[Obj]]) -> list[Obj]:
     return sorted(found.values(), key=lambda obj: str(meta(obj).get("creationTimestamp") or ""), reverse=True)
 
 
-async def _finished(client: Client, kind: Kind, job: Obj, timeout: float | None) -> Obj:  # noqa: ASYNC109  of the face
+async def _finished(client: Client, kind: Kind, job: Obj, timeout: float | None) -> JobView:  # noqa: ASYNC109  of the face
+    """The last view. Logs are followed on the way: when a job fails, its pods may be gone a moment later."""
+    views = feed.views(client, kind, job)
     try:
         async with asyncio.timeout(timeout):
-            return await _until_finished(watch.follow(client, kind, meta(job)["namespace"], fields=_by_name(job)), job)
+            async for view in views:
+                if view.status.phase.finished:
+                    return view
     except TimeoutError:
         ref = Ref.of(job)
         raise WaitTimeoutError(
             f"{ref} is not finished after {timeout:g} s", hint="it goes on; wait again, or look with %kf_jobs", ref=ref
         ) from None
-
-
-async def _until_finished(changes: AsyncGenerator[watch.Change, None], job: Obj) -> Obj:
-    uid, present = meta(job).get("uid"), False
-    try:
-        async for type_, obj in changes:
-            if type_ == "SYNCED" and not present:
-                break
-            if meta(obj).get("uid") != uid:
-                continue
-            present = type_ != "DELETED"
-            if not present:
-                break
-            if training.decode(obj).phase.finished:
-                return obj
     finally:
-        await changes.aclose()
+        await views.aclose()
     raise NotFoundError(f"{Ref.of(job)} was deleted", ref=Ref.of(job))
-
-
-def _by_name(job: Obj) -> str:
-    return f"metadata.name={meta(job)['name']}"
