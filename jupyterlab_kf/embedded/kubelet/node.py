@@ -98,6 +98,7 @@ class Kubelet:
         for folder in (self.pods_dir, self.claims_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.supervisor = await self.in_thread(compile_supervisor, self.settings.cluster_dir / "bin")
+        await self.in_thread(self.images.resolve, "")  # reads the tables, so that the first pod need not wait
         self._register()
         pods = [pod for pod in self.registry.view.list(kinds.POD) if self._is_ours(pod)]
         await self._sweep({str(meta(pod)["uid"]) for pod in pods})
@@ -125,7 +126,7 @@ class Kubelet:
 
     async def drain(self) -> None:
         """End every pod's processes, gracefully, without deleting an object."""
-        workers = [*self._workers.values()]
+        workers = [worker for worker in self._workers.values() if worker.alive]
         for worker in workers:
             worker.end_for_good()
         while any(worker.alive for worker in workers):  # noqa: ASYNC110  ends come from many processes

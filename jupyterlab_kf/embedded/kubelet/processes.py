@@ -54,6 +54,7 @@ class Attempt:
         self._loop = loop
         self._pid = 0
         self._child = False
+        self._ready = -1
         self._pidfd = -1
         self._poller: asyncio.Task[None] | None = None
 
@@ -88,9 +89,9 @@ class Attempt:
             OSError: the intent could not be written (a full disk, say); nothing was started.
         """
         self.spec = {**spec, "intendedAt": time.time()}
-        pid, ready = await self._loop.run_in_executor(None, self._launch, program)
+        pid, self._ready = await self._loop.run_in_executor(None, self._launch, program)
         self._child = True
-        self._loop.add_reader(ready, self._announced, ready)
+        self._loop.add_reader(self._ready, self._announced)
         self._watch(pid)
 
     def _launch(self, program: Path) -> tuple[int, int]:
@@ -123,14 +124,19 @@ class Attempt:
         failpoint("after_spawn")
         return pid, ready
 
-    def _announced(self, ready: int) -> None:
-        self._loop.remove_reader(ready)
-        said = os.read(ready, 1)
-        os.close(ready)
+    def _announced(self) -> None:
+        said = os.read(self._ready, 1)
+        self._close_ready()
         if said and not self.exit:
             self._read_run()
             self.running = True
             self._changed()
+
+    def _close_ready(self) -> None:
+        if self._ready >= 0:
+            self._loop.remove_reader(self._ready)
+            os.close(self._ready)
+            self._ready = -1
 
     def _read_run(self) -> dict[str, Any]:
         run = read_json(self.folder / "run.json")
@@ -187,6 +193,7 @@ class Attempt:
     def forget(self) -> None:
         """Stop following; what runs goes on."""
         self._unwatch()
+        self._close_ready()
         if self._poller:
             self._poller.cancel()
 
