@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.embedded.apiserver import apply, defaults, validation
+from jupyterlab_kf.embedded.apiserver import apply, defaults, rules, validation
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, parse_time
 
@@ -35,6 +35,7 @@ def test_recorded_creation(record: dict[str, Any]) -> None:
     body.setdefault("metadata", {})
     body.pop("status", None)  # dropped by the registry
     made = defaults.default(kind, validation.prune(kind, body))
+    made = rules.admitted(kind, made, taken_addresses=list) if kind in (kinds.POD, kinds.NAMESPACE) else made
     made["metadata"] |= {key: answer["metadata"][key] for key in SERVER if key in answer["metadata"]}
     if kind == kinds.POD:
         made = without_account(made)

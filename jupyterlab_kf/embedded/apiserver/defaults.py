@@ -1,8 +1,8 @@
 """What an API server fills in: the defaults of each kind's fields, in the same words as the real server.
 
 One function a kind, all reached through :func:`default`, which copies the object first. Defaulting is idempotent and
-runs at every create and update, as in the real server. Values that only the running server can give (uid, cluster IP,
-node) are not here. For custom kinds the defaults stand in the schema.
+runs at every create and update, as in the real server. What admission adds once, at creation (tolerations, service
+account, addresses), is the registry's. For custom kinds the defaults stand in the schema.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from jupyterlab_kf.model import Obj
 
 _DEFAULT_MODE: Final = 0o644
 _LABEL_NAMESPACE: Final = "kubernetes.io/metadata.name"
-_NOT_READY: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-_TOLERATION_SECONDS: Final = 300
 _UNLIMITED_RETRIES: Final = 2147483647
 _COMPUTE: Final = ("cpu", "memory")
 
@@ -243,14 +241,7 @@ def qos_class(spec: Mapping[str, Any]) -> str:
 def _pod(obj: Obj) -> None:
     spec = _part(obj, "spec")
     pod_spec(spec)
-    _fill(
-        spec,
-        enableServiceLinks=True,
-        serviceAccountName="default",
-        serviceAccount="default",
-        priority=0,
-        preemptionPolicy="PreemptLowerPriority",
-    )
+    spec.setdefault("enableServiceLinks", True)
     for name in ("initContainers", "containers"):
         for container in _maps(spec.get(name)):
             limits = container["resources"].get("limits")
@@ -258,25 +249,12 @@ def _pod(obj: Obj) -> None:
                 requests = _part(container["resources"], "requests")
                 for resource, amount in limits.items():
                     requests.setdefault(resource, amount)
-    tolerations = spec.setdefault("tolerations", [])
-    if isinstance(tolerations, list):
-        _tolerate(tolerations)
     status = _part(obj, "status")
     status.setdefault("phase", "Pending")
     try:
         status.setdefault("qosClass", qos_class(spec))
     except (AttributeError, TypeError):
         return  # resources of a wrong type: refused by validation, with the field's name
-
-
-def _tolerate(tolerations: list[Any]) -> None:
-    for key in _NOT_READY:
-        effects = ("NoExecute", "", None)
-        known = any(t.get("key") in (key, "", None) and t.get("effect") in effects for t in _maps(tolerations))
-        if not known:
-            tolerations.append(
-                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _TOLERATION_SECONDS}
-            )
 
 
 # --- workloads ----------------------------------------------------------------------------------------------------
@@ -371,7 +349,6 @@ def _namespace(obj: Obj) -> None:
     name = (obj.get("metadata") or {}).get("name")
     if name:
         _part(obj, "metadata", "labels")[_LABEL_NAMESPACE] = name
-    _part(obj, "spec").setdefault("finalizers", ["kubernetes"])
     _part(obj, "status").setdefault("phase", "Active")
 
 

@@ -203,14 +203,15 @@ def _strategic_field(out: dict[str, Any], key: str, value: Any, of: typed.Type, 
         else:
             out[key] = _clean(value)
     elif isinstance(value, list):
-        out[key] = _strategic_list(old if isinstance(old, list) else [], value, of, order)
+        found = _strategic_list(old if isinstance(old, list) else [], value, of, order)
+        out[key] = found if isinstance(old, list) else _clean(found)
     else:
         out[key] = value
 
 
 def _strategic_list(old: list[Any], patch: list[Any], of: typed.Type, order: Any) -> list[Any]:
     if "merge" not in of.strategy:
-        return [_clean(item) for item in patch if not (isinstance(item, Mapping) and _DIRECTIVE in item)]
+        return [item for item in patch if not (isinstance(item, Mapping) and _DIRECTIVE in item)]
     maps = all(isinstance(item, Mapping) for item in [*old, *patch])
     if not maps or not of.merge_key:
         merged = [*old, *(item for item in dict.fromkeys(map(_hashable, patch)) if item not in old)]
