@@ -1,0 +1,241 @@
+"""What a browser may ask to be shown and kept shown: a window of rows, a job, a log; each knows what was sent already.
+
+Frames say what changed since the last one. When a browser is slow, states are skipped and never queued; only the lines
+of a log are all sent. Knows no sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
+from typing import Any, Final
+
+from jupyterlab_kf.errors import KubeflowError
+from jupyterlab_kf.manifests import training
+from jupyterlab_kf.model import LogLine, Phase, meta
+from jupyterlab_kf.services import feed, logs
+from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow
+from jupyterlab_kf.services.desk import Desk, JobKey, SharedView, training_kinds
+from jupyterlab_kf.services.plans import kind_of
+from jupyterlab_kf.widgets.wire import job_json
+
+MOST_ASKS: Final = 256
+MOST_LINES: Final = 2000
+
+Frame = dict[str, Any]
+
+
+class Rows:
+    """A window of rows, and what of it the browser has."""
+
+    def __init__(self, id_: str, query: JobQuery) -> None:
+        self.id = id_
+        self.query = query
+        self._has: dict[str, JobRow] = {}
+        self._said: tuple[Any, ...] = ()
+
+    def ask(self, query: JobQuery) -> None:
+        """Move the window, or change what is in it."""
+        self.query = query
+        self._said = ()
+
+    def frames(self, desk: Desk) -> Iterator[Frame]:
+        """What is new."""
+        if desk.board is None:
+            return
+        page = desk.board.page(self.query)
+        shown = [item for item in page.items if isinstance(item, JobRow)]
+        fresh = [row for row in shown if self._has.get(row.uid) is not row]
+        items = tuple(item if isinstance(item, JobGroup) else item.uid for item in page.items)
+        said = (page.total, page.matched, page.size, page.offset, items, page.counts, page.namespaces)
+        if not fresh and said == self._said:
+            return
+        self._said = said
+        self._has = {row.uid: row for row in shown}
+        yield {
+            "type": "rows",
+            "id": self.id,
+            "total": page.total,
+            "matched": page.matched,
+            "size": page.size,
+            "offset": page.offset,
+            "items": [asdict(item) if isinstance(item, JobGroup) else item for item in items],
+            "rows": [row_json(row) for row in fresh],
+            "counts": page.counts,
+            "namespaces": page.namespaces,
+        }
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Job:
+    """A job's view, and what of it the browser has."""
+
+    def __init__(self, id_: str, shared: SharedView, leave: Callable[[], None]) -> None:
+        self.id = id_
+        self.close = leave
+        self._shared = shared
+        self._has: Frame = {}
+        self._state: tuple[bool, str] | None = None
+
+    def frames(self, _: Desk) -> Iterator[Frame]:
+        """What is new."""
+        shared = self._shared
+        state = (shared.gone, str(shared.error) if shared.error else "")
+        now = job_json(shared.view) if shared.view is not None else {}
+        changed = {key: value for key, value in now.items() if key not in self._has or self._has[key] != value}
+        if not changed.keys() - {"seen"} and state == self._state:
+            return
+        self._has, self._state = now, state
+        yield {"type": "job", "id": self.id, "gone": state[0], "error": state[1], "view": changed}
+
+
+class Lines:
+    """A job's log on its way."""
+
+    def __init__(self, id_: str, desk: Desk, key: JobKey, tell: Callable[[], None]) -> None:
+        self.id = id_
+        self._tell = tell
+        self._lines: list[LogLine] = []
+        self._ended = False
+        self._error = ""
+        self._task: asyncio.Task[None] | None = asyncio.create_task(self._read(desk, key))
+
+    def frames(self, _: Desk) -> Iterator[Frame]:
+        """What is new."""
+        if not self._lines and not (self._ended and self._task is not None):
+            return
+        part, self._lines = self._lines[:MOST_LINES], self._lines[MOST_LINES:]
+        done = self._ended and not self._lines
+        if done:
+            self._task = None
+        if self._lines:
+            self._tell()
+        lines = [{"r": line.replica, "s": line.text, "t": line.time} for line in part]
+        yield {"type": "lines", "id": self.id, "lines": lines, "done": done, "error": self._error if done else ""}
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _read(self, desk: Desk, key: JobKey) -> None:
+        try:
+            client = await desk.client()
+            job = await desk.job(key, client)
+            if training.decode(job).phase.finished:
+                picture = await feed.snapshot(client, job)
+                container = training.container_of(job)
+                reads = (
+                    feed.tail(client, str(meta(job)["namespace"]), one, container, count=None)
+                    for one in picture.replicas
+                    if one.pod
+                )
+                self._lines += logs.merge(line for part in await asyncio.gather(*reads) for line in part)
+            else:
+                async for line in feed.follow_lines(client, kind_of(job), job):
+                    self._lines.append(line)
+                    self._tell()
+        except KubeflowError as error:
+            self._error = str(error)
+        self._ended = True
+        self._tell()
+
+
+class Asks:
+    """Everything that one browser asked for."""
+
+    def __init__(self, desk: Desk, tell: Callable[[], None]) -> None:
+        self._desk = desk
+        self._tell = tell
+        self._asks: dict[str, Rows | Job | Lines] = {}
+        self._ended: list[JobRow] = []
+        self._link: Frame = {}
+        self._deaf = desk.listen(self._changed)
+        desk.open()
+
+    def close(self) -> None:
+        """Forget it."""
+        self._deaf()
+        for ask in self._asks.values():
+            ask.close()
+        self._asks.clear()
+
+    def take(self, said: Any) -> None:
+        """A message from the browser.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is not one of ours.
+        """
+        kind, id_ = said["type"], str(said["id"])[:100]
+        known = self._asks.get(id_)
+        if kind == "rows":
+            query = _query(said.get("query") or {})
+            if isinstance(known, Rows):
+                known.ask(query)
+                return
+            self._put(id_, Rows(id_, query))
+        elif kind == "job":
+            shared, leave = self._desk.look(_key(said["key"]), self._tell)
+            self._put(id_, Job(id_, shared, leave))
+        elif kind == "lines":
+            self._put(id_, Lines(id_, self._desk, _key(said["key"]), self._tell))
+        elif kind == "close" and known is not None:
+            self._asks.pop(id_).close()
+
+    def frames(self) -> Iterator[Frame]:
+        """What is new."""
+        choice = self._desk.choice
+        name = choice.name if choice else ""
+        link = {"type": "link", "link": asdict(self._desk.link), "cluster": name, "namespace": self._desk.namespace}
+        if link != self._link:
+            self._link = link
+            yield link
+        for ask in tuple(self._asks.values()):
+            yield from ask.frames(self._desk)
+        ended, self._ended = self._ended, []
+        for row in ended:
+            yield {"type": "ended", "row": row_json(row)}
+
+    def _put(self, id_: str, ask: Rows | Job | Lines) -> None:
+        if (before := self._asks.pop(id_, None)) is not None:
+            before.close()
+        if len(self._asks) >= MOST_ASKS:
+            ask.close()
+            raise ValueError("too many things at once")
+        self._asks[id_] = ask
+
+    def _changed(self, before: JobRow | None, after: JobRow | None) -> None:
+        if after is not None and before is not None and after.phase is not before.phase and after.phase.finished:
+            self._ended.append(after)
+        self._tell()
+
+
+_ROW: Final = tuple(entry.name for entry in fields(JobRow))
+
+
+def row_json(row: JobRow) -> Frame:
+    """A row as JSON data; without the deep copy that ``asdict`` makes of each of thousands."""
+    return {name: getattr(row, name) for name in _ROW}
+
+
+def _query(said: Any) -> JobQuery:
+    return JobQuery(
+        text=str(said.get("text") or "")[:200],
+        phases=tuple(phase for phase in said.get("phases") or () if phase in Phase.__members__.values()),
+        namespace=str(said.get("namespace") or ""),
+        sort=str(said.get("sort") or "created"),
+        descending=bool(said.get("descending", True)),
+        grouped=bool(said.get("grouped")),
+        collapsed=tuple(str(space) for space in said.get("collapsed") or ()),
+        offset=max(0, int(said.get("offset") or 0)),
+        limit=max(0, int(said.get("limit") or 0)),
+    )
+
+
+def _key(said: Any) -> JobKey:
+    kind = str(said["kind"])
+    training_kinds(kind)
+    return JobKey(kind, str(said["namespace"]), str(said["name"]), str(said.get("uid") or ""))

@@ -1,0 +1,277 @@
+"""The routes: parse, one service call, JSON. Each names the action and the resource that it is authorised for.
+
+``@authorized`` without arguments would remember the first request's resource for all others, so it is always given
+both. Failures of the services become ``{message, hint, reason}`` with the status code that fits; nothing is swallowed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import url_path_join
+from tornado import web
+
+from jupyterlab_kf.handlers.stream import Stream
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from jupyterlab_kf.errors import KubeflowError
+    from jupyterlab_kf.services.board import JobRow
+    from jupyterlab_kf.services.desk import Desk
+
+JOBS: Final = "kf:jobs"
+CLUSTER: Final = "kf:cluster"
+EVENT: Final = "https://jupyterlab-kf.io/events/job-phase/v1"
+MOST_BODY: Final = 4 * 2**20
+
+
+class Handler(APIHandler):
+    """What the routes share."""
+
+    def initialize(self, desk: Callable[[], Desk]) -> None:
+        """Take what all requests share."""
+        self._desk = desk
+
+    @property
+    def desk(self) -> Desk:
+        """What all requests share; opened by the first."""
+        return self._desk()
+
+    @property
+    def answers(self) -> ModuleType:
+        """The services; loaded by the first request."""
+        from jupyterlab_kf.handlers import answers
+
+        return answers
+
+    async def reply(self, work: Callable[[], Awaitable[Any]], status: int = 200) -> None:
+        """The answer of a service as JSON, or its failure."""
+        from jupyterlab_kf.errors import KubeflowError
+        from jupyterlab_kf.widgets.wire import plain
+
+        try:
+            value = await work()
+        except KubeflowError as error:
+            self.fail(error)
+            return
+        self.set_status(status)
+        self.finish(json.dumps(plain(value)))
+
+    def fail(self, error: KubeflowError) -> None:
+        """The answer to a failure."""
+        reason = getattr(error, "reason", type(error).__name__)
+        self.set_status(_status(error))
+        self.finish(json.dumps({"message": error.message, "hint": error.hint, "reason": reason}))
+
+    def body(self) -> dict[str, Any]:
+        """The request's JSON object."""
+        if len(self.request.body) > MOST_BODY:
+            raise web.HTTPError(413)
+        found = self.get_json_body()
+        if not isinstance(found, dict):
+            raise web.HTTPError(400, "a JSON object is expected")
+        return found
+
+    @property
+    def root(self) -> Path:
+        """The folder that the server shows."""
+        return Path(self.contents_manager.root_dir).resolve()
+
+
+def _status(error: KubeflowError) -> int:
+    from jupyterlab_kf.errors import ApiError, ClusterError, UnreachableError, UsageError, WaitTimeoutError
+
+    match error:
+        case ApiError():
+            # The cluster's 401 is not the browser's: it must not send anybody to the login page.
+            return 403 if error.code == 401 else error.code  # noqa: PLR2004
+        case UsageError():
+            return 400
+        case UnreachableError() | ClusterError():
+            return 503
+        case WaitTimeoutError():
+            return 504
+        case _:
+            return 500
+
+
+class Cluster(Handler):
+    """The cluster that is looked at."""
+
+    @web.authenticated
+    @authorized("read", resource=CLUSTER)
+    async def get(self) -> None:
+        """What it is, how it stands, what is free."""
+        await self.reply(lambda: self.answers.cluster(self.desk))
+
+    @web.authenticated
+    @authorized("execute", resource=CLUSTER)
+    async def post(self) -> None:
+        """Start it, if it is our own and does not run."""
+        await self.reply(lambda: self.answers.start(self.desk))
+
+
+class Jobs(Handler):
+    """All jobs."""
+
+    @web.authenticated
+    @authorized("read", resource=JOBS)
+    async def get(self) -> None:
+        """A page of rows; for programs (panels use the stream)."""
+        said = {name: self.get_query_arguments(name) for name in self.request.query_arguments}
+        await self.reply(lambda: self.answers.page(self.desk, said))
+
+    @web.authenticated
+    @authorized("write", resource=JOBS)
+    async def post(self) -> None:
+        """Launch a job."""
+        said = self.body()
+        await self.reply(lambda: self.answers.launch(self.desk, said, self.root), 201)
+
+
+class Plans(Handler):
+    """What a launch would create."""
+
+    @web.authenticated
+    @authorized("write", resource=JOBS)
+    async def post(self) -> None:
+        """Creates nothing, but reads the files that would be shipped."""
+        said = self.body()
+        await self.reply(lambda: self.answers.plan(self.desk, said, self.root))
+
+
+class Job(Handler):
+    """One job."""
+
+    @web.authenticated
+    @authorized("read", resource=JOBS)
+    async def get(self, kind: str, namespace: str, name: str) -> None:
+        """Its manifest, its code and what it was made of."""
+        await self.reply(lambda: self.answers.detail(self.desk, (kind, namespace, name)))
+
+    @web.authenticated
+    @authorized("write", resource=JOBS)
+    async def put(self, kind: str, namespace: str, name: str) -> None:
+        """Apply an edited manifest; refused when the job has changed since it was read."""
+        said = self.body()
+        await self.reply(
+            lambda: self.answers.replace(
+                self.desk, (kind, namespace, name), str(said.get("manifest", "")), str(said.get("version", ""))
+            )
+        )
+
+    @web.authenticated
+    @authorized("write", resource=JOBS)
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete it; with a uid only that very one."""
+        uid = self.get_query_argument("uid", "")
+        await self.reply(lambda: self.answers.delete(self.desk, (kind, namespace, name, uid)))
+
+
+class Deeds(Handler):
+    """What can be done with a job."""
+
+    @web.authenticated
+    @authorized("write", resource=JOBS)
+    async def post(self, kind: str, namespace: str, name: str, deed: str) -> None:
+        """Suspend it, resume it, or run it again."""
+        key = (kind, namespace, name)
+        await self.reply(lambda: self.answers.DEEDS[deed](self.desk, key), 201 if deed == "rerun" else 200)
+
+
+class Events(Handler):
+    """What happened to a job."""
+
+    @web.authenticated
+    @authorized("read", resource=JOBS)
+    async def get(self, kind: str, namespace: str, name: str) -> None:
+        """Events of it and of its pods, oldest first."""
+        await self.reply(lambda: self.answers.events(self.desk, (kind, namespace, name)))
+
+
+class Copies(Handler):
+    """A job, said in four ways."""
+
+    @web.authenticated
+    @authorized("read", resource=JOBS)
+    async def get(self, kind: str, namespace: str, name: str) -> None:
+        """As a cell, as Python, as YAML, and for kubectl."""
+        await self.reply(lambda: self.answers.copies(self.desk, (kind, namespace, name)))
+
+
+class Logs(Handler):
+    """A job's log as a file."""
+
+    @web.authenticated
+    @authorized("read", resource=JOBS)
+    async def get(self, kind: str, namespace: str, name: str) -> None:
+        """All lines, or those of one replica."""
+        from jupyterlab_kf.errors import KubeflowError
+
+        replica = self.get_query_argument("replica", "")
+        try:
+            text = await self.answers.log_text(self.desk, (kind, namespace, name), replica)
+        except KubeflowError as error:
+            self.fail(error)
+            return
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        # Kubernetes' names need no quoting, and one that is none was not found above.
+        self.set_header("Content-Disposition", f'attachment; filename="{name}.log"')
+        self.finish(text)
+
+
+NAME: Final = r"([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)"
+ONE: Final = rf"jobs/([A-Za-z]{{1,63}})/{NAME}/{NAME}"
+ROUTES: Final = (
+    ("cluster", Cluster),
+    ("jobs", Jobs),
+    ("plans", Plans),
+    (ONE, Job),
+    (ONE + "/(suspend|resume|rerun)", Deeds),
+    (ONE + "/events", Events),
+    (ONE + "/copies", Copies),
+    (ONE + "/logs", Logs),
+    ("stream", Stream),
+)
+
+
+def install(serverapp: Any, desk: Desk | None = None) -> Callable[[], Desk]:
+    """Add the routes to a server. The desk is made at the first request."""
+    made: list[Desk] = []
+
+    def shared() -> Desk:
+        if not made:
+            from jupyterlab_kf.services.desk import Desk as Fresh
+
+            made.append(desk or Fresh())
+            made[0].listen(_emitter(serverapp))
+        return made[0]
+
+    base = serverapp.web_app.settings["base_url"]
+    rules = [(url_path_join(base, "jupyterlab-kf", path), handler, {"desk": shared}) for path, handler in ROUTES]
+    serverapp.web_app.add_handlers(".*$", rules)
+    return shared
+
+
+def _emitter(serverapp: Any) -> Callable[[JobRow | None, JobRow | None], None]:
+    """Tells Jupyter's event system of each change of a job's phase, so that other extensions can listen."""
+    registered = False
+
+    def emit(before: JobRow | None, after: JobRow | None) -> None:
+        nonlocal registered
+        if after is None or before is None or before.phase is after.phase:
+            return
+        if not registered:
+            serverapp.event_logger.register_event_schema(Path(__file__).with_name("events.yaml"))
+            registered = True
+        data = {"kind": after.kind, "namespace": after.namespace, "name": after.name, "uid": after.uid}
+        serverapp.event_logger.emit(schema_id=EVENT, data={**data, "phase": str(after.phase), "before": before.phase})
+
+    return emit

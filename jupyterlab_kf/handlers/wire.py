@@ -1,0 +1,223 @@
+"""What travels between the panels and the server, as plain values: the TypeScript types are generated from here.
+
+Rows, pages, views and events are those of the services and the model; here is what is only said on the wire. A frame
+is one message of the WebSocket; its ``type`` tells which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from jupyterlab_kf.model import JobView
+from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow, Link
+from jupyterlab_kf.services.desk import Capacity, JobKey
+
+API: Final = "jupyterlab-kf"
+"""The first part of every path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """What can be launched."""
+
+    name: str
+    title: str
+    roles: tuple[str, ...]
+    image: str
+    leads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfo:
+    """The cluster that the panels look at."""
+
+    name: str
+    namespace: str
+    why: str
+    link: Link
+    frameworks: tuple[Framework, ...]
+    capacity: Capacity | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """A filled-in launch form. ``code`` is source text; with ``path`` a script below the server's root is run.
+
+    ``folder`` is where local modules are looked up, below the server's root.
+    """
+
+    framework: str = "pytorch"
+    code: str = ""
+    path: str = ""
+    folder: str = ""
+    filename: str = "cell.py"
+    name: str = ""
+    namespace: str = ""
+    workers: int | None = None
+    replicas: dict[str, int] = field(default_factory=dict)
+    cpu: str = ""
+    memory: str = ""
+    gpu: int = 0
+    nproc: int = 1
+    env: dict[str, str] = field(default_factory=dict)
+    args: list[str] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+    image: str = ""
+    output: str = ""
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAnswer:
+    """What a launch would create. ``fits`` is a sentence about the cluster as it is now, ``room`` whether it fits."""
+
+    name: str
+    namespace: str
+    kind: str
+    summary: str
+    yaml: str
+    python: str
+    magic: str
+    fits: str
+    room: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetail:
+    """What a job's page shows beside its view."""
+
+    key: JobKey
+    manifest: str
+    version: str
+    provenance: dict[str, Any]
+    code: str
+    filename: str
+    files: tuple[str, ...]
+    suspended: bool
+    suspendable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """The job, said in four ways."""
+
+    magic: str
+    python: str
+    yaml: str
+    kubectl: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The body of every answer that is not a success."""
+
+    message: str
+    hint: str
+    reason: str
+
+
+# ------------------------------------------------------------------------------------------------- from the browser
+
+
+@dataclass(frozen=True, slots=True)
+class AskRows:
+    """Show me these rows, and keep showing them; asked again with the same id the window moves."""
+
+    id: str
+    query: JobQuery
+    type: Literal["rows"] = "rows"
+
+
+@dataclass(frozen=True, slots=True)
+class AskJob:
+    """Show me this job."""
+
+    id: str
+    key: JobKey
+    type: Literal["job"] = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class AskLines:
+    """Read me its log."""
+
+    id: str
+    key: JobKey
+    type: Literal["lines"] = "lines"
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """I have seen enough of that."""
+
+    id: str
+    type: Literal["close"] = "close"
+
+
+# --------------------------------------------------------------------------------------------------- to the browser
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFrame:
+    """How it stands with the cluster."""
+
+    link: Link
+    cluster: str
+    namespace: str
+    type: Literal["link"] = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class RowsFrame:
+    """A window: its items in order (a row by its uid, or the head of a group), and the rows that are new or changed."""
+
+    id: str
+    total: int
+    matched: int
+    size: int
+    offset: int
+    items: tuple[str | JobGroup, ...]
+    rows: tuple[JobRow, ...]
+    counts: dict[str, int]
+    namespaces: tuple[str, ...]
+    type: Literal["rows"] = "rows"
+
+
+@dataclass(frozen=True, slots=True)
+class JobFrame:
+    """A job: the parts of its view that changed. ``gone`` once it was deleted."""
+
+    id: str
+    gone: bool
+    error: str
+    view: JobView
+    type: Literal["job"] = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a log, as short as it can be said: replica, text, time."""
+
+    r: str
+    s: str
+    t: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinesFrame:
+    """Lines that came; ``done`` after the last."""
+
+    id: str
+    lines: tuple[Line, ...]
+    done: bool
+    error: str = ""
+    type: Literal["lines"] = "lines"
+
+
+@dataclass(frozen=True, slots=True)
+class EndedFrame:
+    """A job has just succeeded or failed."""
+
+    row: JobRow
+    type: Literal["ended"] = "ended"

@@ -1,0 +1,391 @@
+"""Every training job of a cluster, as rows that are always up to date: one watch a kind, however many look.
+
+Owns the projection (a row holds what a list shows, never a whole object), sorting, filtering, grouping and paging, so
+that a browser is sent a window and not a cluster. It tells when the cluster cannot be reached and when it is back: one
+probe decides for all watches. It writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster import watch
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.errors import ApiError, ForbiddenError, KubeflowError, NotFoundError, UnreachableError, UsageError
+from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.manifests import frameworks, pods, training
+from jupyterlab_kf.model import Obj, Phase, meta
+
+ABSENT_PAUSE: Final = 30.0
+"""Seconds until a kind that the cluster does not serve is looked for again."""
+PROBE_PAUSE: Final = 1.0
+_BATCH: Final = 200
+_ARRANGEMENTS: Final = 16
+MOST_ITEMS: Final = 500
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """What a list shows of one job. Times are epoch seconds; ``memory`` is in bytes; amounts are of all replicas."""
+
+    uid: str
+    kind: str
+    namespace: str
+    name: str
+    framework: str
+    phase: Phase
+    message: str = ""
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    roles: dict[str, int] = field(default_factory=dict)
+    active: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    replicas: int = 0
+    cpu: float = 0.0
+    memory: float = 0.0
+    gpu: float = 0.0
+    origin: str = ""
+    """Who wrote it: the field manager, such as ``jupyterlab-kf`` or ``kubectl-create``."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobGroup:
+    """The head of a namespace's rows."""
+
+    namespace: str
+    count: int
+    running: int
+    failed: int
+    collapsed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Which rows, in which order, and which of them are looked at."""
+
+    text: str = ""
+    phases: tuple[str, ...] = ()
+    namespace: str = ""
+    sort: str = "created"
+    descending: bool = True
+    grouped: bool = False
+    collapsed: tuple[str, ...] = ()
+    offset: int = 0
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """The answer to a query. ``size`` counts the items from which the window is cut: rows and heads of groups."""
+
+    total: int
+    matched: int
+    size: int
+    offset: int
+    items: tuple[JobRow | JobGroup, ...]
+    counts: dict[str, int]
+    namespaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How it stands between us and the cluster.
+
+    ``state`` is ``connecting``, ``live``, ``stopped`` (nobody started it yet; we could), ``unreachable`` or
+    ``refused`` (the account may not list jobs).
+    """
+
+    state: str = "connecting"
+    message: str = ""
+    hint: str = ""
+
+
+_ORDER: Final[dict[str, int]] = {
+    Phase.RUNNING: 0,
+    Phase.RESTARTING: 1,
+    Phase.PENDING: 2,
+    Phase.SUSPENDED: 3,
+    Phase.FAILED: 4,
+    Phase.SUCCEEDED: 5,
+}
+SORTS: Final[dict[str, Callable[[JobRow], Any]]] = {
+    "created": lambda row: row.created,
+    "name": lambda row: row.name,
+    "phase": lambda row: (_ORDER.get(row.phase, 9), -row.created),
+    "framework": lambda row: row.framework,
+    "namespace": lambda row: row.namespace,
+    "replicas": lambda row: row.replicas,
+}
+
+
+def row_of(job: Obj) -> JobRow:
+    """The row of a job's object."""
+    head = meta(job)
+    status = training.decode(job)
+    roles = training.counts(job)
+    framework = frameworks.of_kind(str(job.get("kind")))
+    amounts = _amounts(job, roles)
+    states = status.replicas.values()
+    return JobRow(
+        uid=str(head.get("uid", "")),
+        kind=str(job.get("kind", "")),
+        namespace=str(head.get("namespace", "")),
+        name=str(head.get("name", "")),
+        framework=framework.name if framework else "",
+        phase=status.phase,
+        message="" if status.phase in (Phase.RUNNING, Phase.SUCCEEDED) else status.message[:200],
+        created=status.created or 0.0,
+        started=status.started,
+        finished=status.finished,
+        roles=roles,
+        active=sum(state.get("active", 0) for state in states),
+        succeeded=sum(state.get("succeeded", 0) for state in states),
+        failed=sum(state.get("failed", 0) for state in states),
+        replicas=sum(roles.values()),
+        cpu=amounts.get("cpu", 0.0),
+        memory=amounts.get("memory", 0.0),
+        gpu=amounts.get(pods.GPU, 0.0),
+        origin=_origin(head),
+        deleting=bool(head.get("deletionTimestamp")),
+    )
+
+
+def _amounts(job: Obj, roles: dict[str, int]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for role, template in training.templates(job).items():
+        try:
+            each = pods.requests_of(template.get("spec") or {})
+        except UsageError:  # somebody else's manifest with an amount that is none: the cluster says so itself
+            continue
+        for name, amount in each.items():
+            total[name] = total.get(name, 0.0) + float(amount) * roles.get(role, 1)
+    return total
+
+
+def _origin(head: Any) -> str:
+    first: Mapping[str, Any] = next(
+        (entry for entry in head.get("managedFields") or () if not entry.get("subresource")), {}
+    )
+    return str(first.get("manager") or "")
+
+
+class Board:
+    """The rows, and who wants to hear of changes.
+
+    Args:
+        client: the cluster; used from the loop in which :meth:`start` is called.
+        namespace: where to look when the account may not list the whole cluster.
+        reopen: gives the cluster's connection a chance to be read again while it does not answer.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        *,
+        reopen: Callable[[], Awaitable[None]] | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.rows: dict[str, JobRow] = {}
+        self.link = Link()
+        self.version = 0
+        self._client = client
+        self._namespace = namespace
+        self._reopen = reopen
+        self._sleep = sleep
+        self._listeners: list[Callable[[JobRow | None, JobRow | None], None]] = []
+        self._arranged: OrderedDict[JobQuery, tuple[int, list[JobRow | JobGroup], int]] = OrderedDict()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._synced: set[str] = set()
+        self._healthy = asyncio.Event()
+        self._healthy.set()
+        self._probing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        families: dict[str, list[Kind]] = {}
+        for kind in kinds.TRAINING:
+            families.setdefault(kind.kind, []).append(kind)
+        self._tasks = [asyncio.create_task(self._keep(name, rows)) for name, rows in families.items()]
+        self._families = len(families)
+
+    async def stop(self) -> None:
+        """End the watches."""
+        tasks = [*self._tasks, *([self._probing] if self._probing else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def listen(self, listener: Callable[[JobRow | None, JobRow | None], None]) -> Callable[[], None]:
+        """Have it called with a row before and after each change, with two Nones for the link; answers the undoing."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # ---------------------------------------------------------------------------------------------------- reading
+
+    def page(self, query: JobQuery) -> JobPage:
+        """The rows that a query asks for, as they are now."""
+        items, matched = self._arrange(query)
+        offset = max(0, min(query.offset, len(items)))
+        counts: dict[str, int] = {}
+        for row in self.rows.values():
+            counts[row.phase] = counts.get(row.phase, 0) + 1
+        return JobPage(
+            total=len(self.rows),
+            matched=matched,
+            size=len(items),
+            offset=offset,
+            items=tuple(items[offset : offset + max(0, min(query.limit, MOST_ITEMS))]),
+            counts=counts,
+            namespaces=tuple(sorted({row.namespace for row in self.rows.values()})),
+        )
+
+    def _arrange(self, query: JobQuery) -> tuple[list[JobRow | JobGroup], int]:
+        """All items of a query; kept until something changes, since many windows are cut from one order."""
+        key = replace(query, offset=0, limit=0)
+        kept = self._arranged.get(key)
+        if kept is None or kept[0] != self.version:
+            rows = [row for row in self.rows.values() if _matches(row, query)]
+            rows.sort(key=lambda row: (row.namespace, row.name))
+            rows.sort(key=SORTS.get(query.sort, SORTS["created"]), reverse=query.descending)
+            kept = (self.version, _grouped(rows, query) if query.grouped else list(rows), len(rows))
+            self._arranged[key] = kept
+        self._arranged.move_to_end(key)
+        while len(self._arranged) > _ARRANGEMENTS:
+            self._arranged.popitem(last=False)
+        return kept[1], kept[2]
+
+    # --------------------------------------------------------------------------------------------------- watching
+
+    async def _keep(self, name: str, versions: list[Kind]) -> None:
+        """Watch one family of kinds in the first version that the cluster serves, for ever."""
+        space: str | None = None
+        while True:
+            for kind in versions:
+                try:
+                    async for change in self._changes(kind, space):
+                        self._take(name, change)
+                except NotFoundError:
+                    self._settle(name)
+                    continue
+                except ForbiddenError as error:
+                    if space is None:
+                        space = self._namespace
+                    else:
+                        self._report(Link("refused", error.message, error.hint))
+                    break
+                except ApiError as error:
+                    self._report(Link("unreachable", error.message, error.hint))
+                    break
+            else:
+                await self._sleep(ABSENT_PAUSE)
+                continue
+            await self._sleep(PROBE_PAUSE)
+
+    async def _changes(self, kind: Kind, space: str | None) -> AsyncGenerator[watch.Change, None]:
+        pace = watch.Pace(longest=2.0, sleep=self._pause)
+        count = 0
+        changes = watch.follow(self._client, kind, space, pace=pace)
+        try:
+            async for change in changes:
+                yield change
+                count += 1
+                if count % _BATCH == 0:
+                    await asyncio.sleep(0)  # a long list must not hold up the server
+        finally:
+            await changes.aclose()
+
+    def _take(self, family: str, change: watch.Change) -> None:
+        if change.type == "SYNCED":
+            self._settle(family)
+            return
+        uid = str(meta(change.obj).get("uid", ""))
+        before = self.rows.get(uid)
+        if change.type == "DELETED":
+            self.rows.pop(uid, None)
+            after = None
+        else:
+            after = row_of(change.obj)
+            if after == before:
+                return
+            self.rows[uid] = after
+        self.version += 1
+        self._tell(before, after)
+
+    def _settle(self, family: str) -> None:
+        self._synced.add(family)
+        if len(self._synced) == self._families and self.link.state in ("connecting", "refused"):
+            self._report(Link("live"))
+
+    def _report(self, link: Link) -> None:
+        if link != self.link:
+            self.link = link
+            self._tell(None, None)
+
+    def _tell(self, before: JobRow | None, after: JobRow | None) -> None:
+        for listener in tuple(self._listeners):
+            listener(before, after)
+
+    # ----------------------------------------------------------------------------------------------------- health
+
+    async def _pause(self, seconds: float) -> None:
+        """Between two attempts of a watch: nobody tries again before the one probe has been answered."""
+        if self._probing is None or self._probing.done():
+            self._healthy.clear()
+            self._probing = asyncio.create_task(self._probe())
+        await self._healthy.wait()
+        await self._sleep(min(seconds, 0.5) * random.random())  # noqa: S311  spreads the watches out; nothing secret
+
+    async def _probe(self) -> None:
+        while True:
+            try:
+                await self._client.request("GET", "/version", revive=False)
+            except UnreachableError as error:
+                self._report(Link("unreachable", error.message, error.hint))
+            except KubeflowError as error:
+                self._report(Link("refused", str(error.message), error.hint))
+            else:
+                self._healthy.set()
+                if self.link.state == "unreachable" and len(self._synced) == self._families:
+                    self._report(Link("live"))
+                return
+            await self._sleep(PROBE_PAUSE)
+            if self._reopen is not None:
+                await self._reopen()
+
+
+def _matches(row: JobRow, query: JobQuery) -> bool:
+    if query.phases and row.phase not in query.phases:
+        return False
+    if query.namespace and row.namespace != query.namespace:
+        return False
+    words = query.text.lower().split()
+    if not words:
+        return True
+    said = f"{row.name} {row.namespace} {row.kind} {row.framework} {row.phase} {row.origin}".lower()
+    return all(word in said for word in words)
+
+
+def _grouped(rows: Iterable[JobRow], query: JobQuery) -> list[JobRow | JobGroup]:
+    spaces: dict[str, list[JobRow]] = {}
+    for row in rows:
+        spaces.setdefault(row.namespace, []).append(row)
+    items: list[JobRow | JobGroup] = []
+    for space, members in sorted(spaces.items()):
+        collapsed = space in query.collapsed
+        running = sum(row.phase is Phase.RUNNING for row in members)
+        failed = sum(row.phase is Phase.FAILED for row in members)
+        items.append(JobGroup(space, len(members), running, failed, collapsed))
+        items += () if collapsed else members
+    return items

@@ -1,0 +1,324 @@
+/** The only module that touches the network: requests to the server extension, and one socket for all that is live. */
+
+import { URLExt } from '@jupyterlab/coreutils';
+import { ServerConnection } from '@jupyterlab/services';
+import type { IDisposable } from '@lumino/disposable';
+import { DisposableDelegate } from '@lumino/disposable';
+import type { ISignal } from '@lumino/signaling';
+import { Signal } from '@lumino/signaling';
+
+import { applyJob, applyRows, NO_ROWS } from './model';
+import type { JobState, RowsState } from './model';
+import type {
+  AskJob,
+  AskLines,
+  AskRows,
+  ClusterInfo,
+  Copies,
+  EndedFrame,
+  Event,
+  Failure,
+  JobDetail,
+  JobFrame,
+  JobKey,
+  JobQuery,
+  JobRow,
+  JobView,
+  LaunchRequest,
+  Line,
+  LinesFrame,
+  Link,
+  LinkFrame,
+  PlanAnswer,
+  RowsFrame
+} from './wire';
+
+const API = 'jupyterlab-kf';
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 10_000;
+
+/** What the server said no with: a sentence, and what to do about it. */
+export class KubeflowError extends Error {
+  constructor(
+    message: string,
+    readonly hint: string,
+    readonly reason: string,
+    readonly status: number
+  ) {
+    super(message);
+  }
+}
+
+/** How it stands with the cluster, seen from the browser: its own states and two more of the way to the server. */
+export interface Standing extends Omit<Link, 'state'> {
+  state: Link['state'] | 'offline' | 'absent' | 'idle';
+  cluster: string;
+  namespace: string;
+}
+
+type Frame = LinkFrame | RowsFrame | JobFrame | LinesFrame | EndedFrame;
+type Ask = AskRows | AskJob | AskLines;
+
+export interface RowsWatch extends IDisposable {
+  ask(query: JobQuery): void;
+}
+
+export const QUERY: JobQuery = {
+  text: '',
+  phases: [],
+  namespace: '',
+  sort: 'created',
+  descending: true,
+  grouped: false,
+  collapsed: [],
+  offset: 0,
+  limit: 50
+};
+
+export class Client {
+  constructor(private readonly settings: ServerConnection.ISettings = ServerConnection.makeSettings()) {}
+
+  get standing(): Standing {
+    return this._standing;
+  }
+
+  /** How it stands has changed. */
+  get changed(): ISignal<this, Standing> {
+    return this._changed;
+  }
+
+  /** A job has just ended. */
+  get ended(): ISignal<this, JobRow> {
+    return this._ended;
+  }
+
+  /** Watch a window of rows; it begins with what is there. */
+  rows(query: JobQuery, take: (state: RowsState) => void): RowsWatch {
+    let state = NO_ROWS;
+    const id = this.newId();
+    const close = this.begin({ type: 'rows', id, query }, frame => {
+      if (frame.type === 'rows') {
+        state = applyRows(state, frame);
+        take(state);
+      }
+    });
+    const ask = (next: JobQuery) => this.again({ type: 'rows', id, query: next });
+    return Object.assign(close, { ask });
+  }
+
+  /** Watch a job. */
+  job(key: JobKey, take: (state: JobState) => void, known: JobView | null = null): IDisposable {
+    let state: JobState = { view: known, gone: false, error: '' };
+    return this.begin({ type: 'job', id: this.newId(), key }, frame => {
+      if (frame.type === 'job') {
+        state = applyJob(state, frame);
+        take(state);
+      }
+    });
+  }
+
+  /** Read a job's log, from its beginning to its end. After a lost connection it begins again: `fresh` says so. */
+  lines(key: JobKey, take: (lines: Line[], done: boolean, fresh: boolean, error: string) => void): IDisposable {
+    const id = this.newId();
+    let begun = -1;
+    return this.begin({ type: 'lines', id, key }, frame => {
+      if (frame.type === 'lines') {
+        const fresh = begun !== this._generation;
+        begun = this._generation;
+        take(frame.lines, frame.done, fresh, frame.error);
+      }
+    });
+  }
+
+  cluster(): Promise<ClusterInfo> {
+    return this.request('cluster');
+  }
+
+  startCluster(): Promise<ClusterInfo> {
+    return this.request('cluster', { method: 'POST', body: '{}' });
+  }
+
+  detail(key: JobKey): Promise<JobDetail> {
+    return this.request(place(key));
+  }
+
+  replace(key: JobKey, manifest: string, version: string): Promise<JobDetail> {
+    return this.request(place(key), { method: 'PUT', body: JSON.stringify({ manifest, version }) });
+  }
+
+  delete(key: JobKey): Promise<JobKey> {
+    const query = key.uid ? `?uid=${encodeURIComponent(key.uid)}` : '';
+    return this.request(place(key) + query, { method: 'DELETE' });
+  }
+
+  deed(key: JobKey, deed: 'suspend' | 'resume' | 'rerun'): Promise<JobKey> {
+    return this.request(`${place(key)}/${deed}`, { method: 'POST', body: '{}' });
+  }
+
+  events(key: JobKey): Promise<Event[]> {
+    return this.request(`${place(key)}/events`);
+  }
+
+  copies(key: JobKey): Promise<Copies> {
+    return this.request(`${place(key)}/copies`);
+  }
+
+  /** Where a log can be downloaded from. */
+  logUrl(key: JobKey, replica: string): string {
+    const url = URLExt.join(this.settings.baseUrl, API, place(key), 'logs');
+    const query = new URLSearchParams();
+    if (replica) {
+      query.set('replica', replica);
+    }
+    if (this.settings.token) {
+      query.set('token', this.settings.token);
+    }
+    const text = query.toString();
+    return text ? `${url}?${text}` : url;
+  }
+
+  plan(request: Partial<LaunchRequest>): Promise<PlanAnswer> {
+    return this.request('plans', { method: 'POST', body: JSON.stringify(request) });
+  }
+
+  launch(request: Partial<LaunchRequest>): Promise<JobKey> {
+    return this.request('jobs', { method: 'POST', body: JSON.stringify(request) });
+  }
+
+  private async request<T>(path: string, init: RequestInit = {}): Promise<T> {
+    const url = URLExt.join(this.settings.baseUrl, API, path);
+    const answer = await ServerConnection.makeRequest(url, init, this.settings);
+    const text = await answer.text();
+    let body: unknown = null;
+    try {
+      body = text ? JSON.parse(text) : null;
+    } catch {
+      body = null;
+    }
+    if (!answer.ok) {
+      const said = (body ?? {}) as Partial<Failure>;
+      throw new KubeflowError(
+        said.message ?? `${answer.status} ${answer.statusText}`,
+        said.hint ?? '',
+        said.reason ?? '',
+        answer.status
+      );
+    }
+    return body as T;
+  }
+
+  // The socket
+
+  private newId(): string {
+    return `${++this._count}`;
+  }
+
+  private begin(ask: Ask, take: (frame: Frame) => void): IDisposable {
+    this._asks.set(ask.id, { ask, take });
+    this.send(ask);
+    this.connect();
+    return new DisposableDelegate(() => {
+      this._asks.delete(ask.id);
+      this.send({ type: 'close', id: ask.id });
+    });
+  }
+
+  private again(ask: Ask): void {
+    const known = this._asks.get(ask.id);
+    if (known) {
+      known.ask = ask;
+      this.send(ask);
+    }
+  }
+
+  private send(message: object): void {
+    if (this._socket?.readyState === WebSocket.OPEN) {
+      this._socket.send(JSON.stringify(message));
+    }
+  }
+
+  private connect(): void {
+    if (this._socket || this._timer !== null || this._standing.state === 'absent') {
+      return;
+    }
+    let url = URLExt.join(this.settings.wsUrl, API, 'stream');
+    if (this.settings.appendToken && this.settings.token) {
+      url += `?token=${encodeURIComponent(this.settings.token)}`;
+    }
+    const socket = new WebSocket(url);
+    this._socket = socket;
+    socket.onopen = () => {
+      this._pause = FIRST_PAUSE;
+      this._generation += 1;
+      for (const { ask } of this._asks.values()) {
+        this.send(ask);
+      }
+    };
+    socket.onmessage = message => {
+      this._heard = true;
+      this.receive(JSON.parse(String(message.data)) as Frame);
+    };
+    socket.onclose = () => {
+      this._socket = null;
+      void this.lost();
+    };
+  }
+
+  private async lost(): Promise<void> {
+    if (!this._heard) {
+      // Never heard of it: is there a server extension at all?
+      try {
+        await this.cluster();
+      } catch (error) {
+        if (error instanceof KubeflowError && [403, 404].includes(error.status)) {
+          this.stand({ state: 'absent', message: error.message, hint: '' });
+          return;
+        }
+      }
+    }
+    this.stand({ state: 'offline', message: '', hint: '' });
+    this._timer = window.setTimeout(
+      () => {
+        this._timer = null;
+        if (this._asks.size) {
+          this.connect();
+        }
+      },
+      this._pause * (0.5 + Math.random() / 2)
+    );
+    this._pause = Math.min(this._pause * 2, LONGEST_PAUSE);
+  }
+
+  private receive(frame: Frame): void {
+    switch (frame.type) {
+      case 'link':
+        this.stand({ ...frame.link, cluster: frame.cluster, namespace: frame.namespace });
+        break;
+      case 'ended':
+        this._ended.emit(frame.row);
+        break;
+      default:
+        this._asks.get(frame.id)?.take(frame);
+    }
+  }
+
+  private stand(change: Partial<Standing>): void {
+    this._standing = { ...this._standing, ...change };
+    this._changed.emit(this._standing);
+  }
+
+  private readonly _asks = new Map<string, { ask: Ask; take: (frame: Frame) => void }>();
+  private readonly _changed = new Signal<this, Standing>(this);
+  private readonly _ended = new Signal<this, JobRow>(this);
+  private _standing: Standing = { state: 'idle', message: '', hint: '', cluster: '', namespace: '' };
+  private _socket: WebSocket | null = null;
+  private _timer: number | null = null;
+  private _pause = FIRST_PAUSE;
+  private _count = 0;
+  private _generation = 0;
+  private _heard = false;
+}
+
+function place(key: JobKey): string {
+  return ['jobs', key.kind, key.namespace, key.name].map(encodeURIComponent).join('/');
+}

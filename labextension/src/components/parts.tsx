@@ -1,0 +1,225 @@
+/** The small parts of which every view of a job is made. */
+
+import * as React from 'react';
+
+import { clean, duration } from '../format';
+import { elapsed, finished, frameworkMark, frameworkTitle, replicaName, SIGNS, speakers } from '../model';
+import type { Explanation, JobView, LogLine, Replica } from '../wire';
+import { COLORS } from './chart';
+import { useKubeflow, useNow } from './context';
+
+const MOST_CHIPS = 24;
+const MOST_TRACEBACK = 60;
+
+export function phaseClass(phase: string): string {
+  return `kfx-${phase in SIGNS ? phase : 'Unknown'}`;
+}
+
+/** The phase as a coloured word. */
+export function Badge({ phase }: { phase: string }): JSX.Element {
+  return (
+    <span className={`kfx-Badge ${phaseClass(phase)}`}>
+      <span aria-hidden="true">{SIGNS[phase] ?? '○'}</span> {phase}
+    </span>
+  );
+}
+
+/** Two letters in a coloured square. */
+export function FrameworkMark({ name }: { name: string }): JSX.Element {
+  return (
+    <span className={`kfx-Mark kfx-Mark-${name}`} title={frameworkTitle(name)} aria-hidden="true">
+      {frameworkMark(name)}
+    </span>
+  );
+}
+
+export function Progress({ value, phase }: { value: number | null; phase: string }): JSX.Element | null {
+  const { trans } = useKubeflow();
+  if (value === null) {
+    return phase === 'Running' ? <div className={`kfx-Bar kfx-Bar-unknown ${phaseClass(phase)}`} aria-hidden="true" /> : null;
+  }
+  const percent = Math.round(Math.max(0, Math.min(1, value)) * 100);
+  return (
+    <div
+      className={`kfx-Bar ${phaseClass(phase)}`}
+      role="progressbar"
+      aria-label={trans.__('Progress')}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={percent}
+      title={`${percent} %`}
+    >
+      <div style={{ width: `${percent}%` }} />
+    </div>
+  );
+}
+
+/** `1m 05s · about 2m left`, moving while the job does. */
+export function Elapsed({ view }: { view: JobView }): JSX.Element | null {
+  const { trans } = useKubeflow();
+  const moving = !finished(view.status.phase);
+  const now = useNow(moving);
+  const took = duration(elapsed(view, moving ? Math.max(now, view.seen) : view.seen));
+  if (!took) {
+    return null;
+  }
+  let text = took;
+  if (!moving) {
+    text = trans.__('took %1', took);
+  } else if (view.status.started === null) {
+    text = trans.__('waiting %1', took);
+  } else if (view.eta !== null) {
+    text = trans.__('%1 · about %2 left', took, duration(view.eta));
+  }
+  return <span className="kfx-Time">{text}</span>;
+}
+
+export function Why({ why }: { why: Explanation | null }): JSX.Element | null {
+  const { trans } = useKubeflow();
+  if (!why) {
+    return null;
+  }
+  const lines = why.traceback.trim().split('\n').map(clean);
+  const shown =
+    lines.length > MOST_TRACEBACK
+      ? [lines[0], trans.__('  … %1 lines', lines.length - MOST_TRACEBACK), ...lines.slice(-MOST_TRACEBACK)]
+      : lines;
+  return (
+    <>
+      <div className="kfx-Why" role="note">
+        <p>
+          <b>{why.sentence}</b>
+        </p>
+        {why.hint && <p>{why.hint}</p>}
+      </div>
+      {why.traceback && (
+        <>
+          <h4 className="kfx-H">{why.replica ? trans.__('Traceback of %1', why.replica) : trans.__('Traceback')}</h4>
+          <pre className="kfx-Pre" tabIndex={0}>
+            {shown.map((line, n) => (
+              <span key={n} className={n === shown.length - 1 ? 'kfx-Pre-error' : undefined}>
+                {line}
+                {'\n'}
+              </span>
+            ))}
+          </pre>
+        </>
+      )}
+    </>
+  );
+}
+
+/** The replicas as chips; of very many those that need eyes, and the number of the rest. */
+export function Chips({ replicas, onPick }: { replicas: Replica[]; onPick?: (name: string) => void }): JSX.Element | null {
+  const { trans } = useKubeflow();
+  if (!replicas.length) {
+    return null;
+  }
+  let shown = replicas;
+  const rest = new Map<string, number>();
+  if (replicas.length > MOST_CHIPS) {
+    const weight = (phase: string) => ({ Failed: 0, Restarting: 1, Pending: 2, Waiting: 2 })[phase] ?? 3;
+    const keep = new Set(
+      replicas
+        .map((one, n) => [weight(one.phase), n] as const)
+        .sort((a, b) => a[0] - b[0] || a[1] - b[1])
+        .slice(0, MOST_CHIPS - 1)
+        .map(([, n]) => n)
+    );
+    replicas.forEach((one, n) => {
+      if (!keep.has(n)) {
+        rest.set(one.phase, (rest.get(one.phase) ?? 0) + 1);
+      }
+    });
+    shown = replicas.filter((_, n) => keep.has(n));
+  }
+  return (
+    <ul className="kfx-Chips" aria-label={trans.__('Replicas')}>
+      {shown.map(one => {
+        const name = replicaName(one);
+        const body = (
+          <>
+            <span className="kfx-Sign" aria-hidden="true">
+              {SIGNS[one.phase] ?? '○'}
+            </span>{' '}
+            <b>{name}</b> {one.phase}
+            <span className="kfx-dim">{more(one)}</span>
+          </>
+        );
+        return (
+          <li key={name} className={`kfx-Chip ${phaseClass(one.phase)}`} title={clean(one.message) || undefined}>
+            {onPick ? (
+              <button type="button" onClick={() => onPick(name)} title={trans.__('Show the log of %1', name)}>
+                {body}
+              </button>
+            ) : (
+              body
+            )}
+          </li>
+        );
+      })}
+      {[...rest].map(([phase, count]) => (
+        <li key={phase} className={`kfx-Chip ${phaseClass(phase)}`}>
+          {trans.__('and %1 more %2', count, phase)}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function more(replica: Replica): string {
+  const parts = [];
+  if (replica.restarts) {
+    parts.push(replica.restarts === 1 ? '1 restart' : `${replica.restarts} restarts`);
+  }
+  if (replica.exit_code) {
+    parts.push(`exit ${replica.exit_code}`);
+  }
+  if (replica.reason && replica.phase !== 'Succeeded') {
+    parts.push(clean(replica.reason).slice(0, 40));
+  }
+  return parts.map(part => ` · ${part}`).join('');
+}
+
+/** The last lines of a view. */
+export function Tail({ view, count }: { view: JobView; count: number }): JSX.Element | null {
+  const { trans } = useKubeflow();
+  const lines = view.log.slice(-count);
+  if (!lines.length) {
+    return null;
+  }
+  const order = speakers(view);
+  const width = Math.max(...lines.map(line => line.replica.length));
+  return (
+    <>
+      <h4 className="kfx-H">{trans.__('Last lines')}</h4>
+      <pre className="kfx-Pre" tabIndex={0}>
+        {lines.map((line: LogLine, n) => (
+          <span key={n}>
+            <span className="kfx-Rank" style={rankStyle(order.indexOf(line.replica))}>
+              {line.replica.padEnd(width)}
+            </span>
+            {'  '}
+            {clean(line.text).slice(0, 400)}
+            {'\n'}
+          </span>
+        ))}
+      </pre>
+    </>
+  );
+}
+
+export function rankStyle(index: number): React.CSSProperties {
+  return { '--kfx-rank': COLORS[Math.max(0, index) % COLORS.length] } as React.CSSProperties;
+}
+
+/** Nothing to see, and what to do about it. */
+export function Empty(props: { title: string; children?: React.ReactNode; icon?: React.ReactNode }): JSX.Element {
+  return (
+    <div className="kfx-Empty">
+      {props.icon}
+      <p className="kfx-Empty-title">{props.title}</p>
+      {props.children}
+    </div>
+  );
+}

@@ -1,0 +1,14 @@
+/** jupyterlab-kf: the list of its plugins. */
+
+import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
+
+import { cells } from './plugins/cells';
+import { commands } from './plugins/commands';
+import { core } from './plugins/core';
+import { notices, panel, running, status } from './plugins/places';
+
+export * from './tokens';
+
+const plugins: JupyterFrontEndPlugin<unknown>[] = [core, commands, panel, cells, running, status, notices];
+
+export default plugins;

@@ -1,0 +1,375 @@
+/** The launch form: what to run, with what, and what that would create, before anything is. */
+
+import { MainAreaWidget } from '@jupyterlab/apputils';
+import * as React from 'react';
+
+import { KubeflowError } from '../client';
+import { useKubeflow } from '../components/context';
+import { FrameworkMark } from '../components/parts';
+import { hardware, memory, number } from '../format';
+import { kubeflowIcon } from '../icons';
+import { CommandIDs } from '../tokens';
+import type { IKubeflow } from '../tokens';
+import type { ClusterInfo, JobKey, LaunchRequest, PlanAnswer } from '../wire';
+import { widgetOf } from './side';
+
+/** Where the code comes from. */
+export interface Source {
+  /** For people: `train.ipynb`, `cell of train.ipynb`. */
+  title: string;
+  /** The source text; empty when a file is run. */
+  code: string;
+  /** A script below the server's root. */
+  path: string;
+  /** Where local modules are looked up, below the server's root. */
+  folder: string;
+  /** The name that tracebacks show. */
+  filename: string;
+}
+
+export const NO_SOURCE: Source = { title: '', code: '', path: '', folder: '', filename: 'job.py' };
+
+const EXAMPLE = `import os
+import time
+
+rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+for epoch in range(10):
+    time.sleep(0.5)
+    print(f"epoch={epoch} loss={1 / (epoch + 1):.4f} progress={(epoch + 1) * 10}%")
+print(f"replica {rank} of {world} is done")
+`;
+
+export class LaunchPanel extends MainAreaWidget {
+  constructor(kf: IKubeflow, source: Source) {
+    const box = { done: () => undefined as void };
+    super({ content: widgetOf(kf, <Launch source={source} onDone={() => box.done()} />) });
+    box.done = () => this.dispose();
+    this.id = `kf-launch-${LaunchPanel.count++}`;
+    this.title.label = source.title ? kf.trans.__('Launch %1', source.title) : kf.trans.__('New training job');
+    this.title.icon = kubeflowIcon;
+    this.title.closable = true;
+    this.toolbar.hide();
+    this.addClass('kfx-Main');
+  }
+
+  private static count = 0;
+}
+
+interface Form {
+  framework: string;
+  workers: string;
+  name: string;
+  namespace: string;
+  cpu: string;
+  memory: string;
+  gpu: string;
+  nproc: string;
+  image: string;
+  params: string;
+  env: string;
+  args: string;
+  replace: boolean;
+  code: string;
+}
+
+/** `a=1` lines as an object; values are read as JSON where they are. */
+export function pairs(text: string, json: boolean): Record<string, unknown> {
+  const found: Record<string, unknown> = {};
+  for (const line of text.split('\n').map(one => one.trim())) {
+    const at = line.indexOf('=');
+    if (at <= 0) {
+      continue;
+    }
+    const raw = line.slice(at + 1).trim();
+    let value: unknown = raw;
+    if (json) {
+      try {
+        value = JSON.parse(raw);
+      } catch {
+        value = raw;
+      }
+    }
+    found[line.slice(0, at).trim()] = value;
+  }
+  return found;
+}
+
+/** Words as a shell would split them, quotes and all. */
+export function words(text: string): string[] {
+  return [...text.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(found => found[1] ?? found[2] ?? found[3] ?? '');
+}
+
+function requestOf(form: Form, source: Source): Partial<LaunchRequest> {
+  const whole = (value: string) => (value.trim() ? Number(value) : null);
+  return {
+    framework: form.framework,
+    ...(source.path ? { path: source.path } : { code: form.code, filename: source.filename }),
+    folder: source.folder,
+    workers: whole(form.workers),
+    name: form.name.trim(),
+    namespace: form.namespace.trim(),
+    cpu: form.cpu.trim(),
+    memory: form.memory.trim(),
+    gpu: whole(form.gpu) ?? 0,
+    nproc: whole(form.nproc) ?? 1,
+    image: form.image.trim(),
+    params: pairs(form.params, true),
+    env: pairs(form.env, false) as Record<string, string>,
+    args: words(form.args),
+    replace: form.replace
+  };
+}
+
+function Launch({ source, onDone }: { source: Source; onDone: () => void }): JSX.Element {
+  const kf = useKubeflow();
+  const { client, trans } = kf;
+  const [form, setForm] = React.useState<Form>({
+    framework: guess(source.code),
+    workers: '2',
+    name: '',
+    namespace: '',
+    cpu: '',
+    memory: '',
+    gpu: '',
+    nproc: '',
+    image: '',
+    params: '',
+    env: '',
+    args: '',
+    replace: false,
+    code: source.code || (source.path ? '' : EXAMPLE)
+  });
+  const [info, setInfo] = React.useState<ClusterInfo | null>(null);
+  const [plan, setPlan] = React.useState<PlanAnswer | null>(null);
+  const [problem, setProblem] = React.useState<{ message: string; hint: string } | null>(null);
+  const [busy, setBusy] = React.useState(false);
+  const set = <K extends keyof Form>(key: K) => (value: Form[K]) => setForm(before => ({ ...before, [key]: value }));
+  const go = React.useRef<HTMLButtonElement>(null);
+
+  React.useEffect(() => {
+    client.cluster().then(setInfo, () => setInfo(null));
+    go.current?.focus();
+  }, [client]);
+
+  // What it would create follows the form, a moment after the last key.
+  React.useEffect(() => {
+    let live = true;
+    const timer = window.setTimeout(() => {
+      client.plan(requestOf(form, source)).then(
+        found => {
+          if (live) {
+            setPlan(found);
+            setProblem(null);
+          }
+        },
+        (error: unknown) => {
+          if (live) {
+            setPlan(null);
+            setProblem(said(error));
+          }
+        }
+      );
+    }, 250);
+    return () => {
+      live = false;
+      window.clearTimeout(timer);
+    };
+  }, [client, form, source]);
+
+  const launch = async () => {
+    setBusy(true);
+    try {
+      const key: JobKey = await client.launch(requestOf(form, source));
+      kf.execute(CommandIDs.openJob, { ...key });
+      onDone();
+    } catch (error) {
+      setProblem(said(error));
+      setBusy(false);
+    }
+  };
+
+  const free = info?.capacity;
+  return (
+    <form
+      className="kfx kfx-Launch"
+      aria-label={trans.__('New training job')}
+      onSubmit={event => {
+        event.preventDefault();
+        void launch();
+      }}
+    >
+      <header className="kfx-Launch-head">
+        <div>
+          <h1 className="kfx-Name">{source.title ? trans.__('Run %1 as a job', source.title) : trans.__('New training job')}</h1>
+          <span className="kfx-dim">
+            {info ? trans.__('on %1, namespace %2', info.name, form.namespace || info.namespace) : ' '}
+          </span>
+        </div>
+        <button ref={go} type="submit" className="kfx-Button kfx-primary kfx-big" disabled={busy}>
+          {busy ? trans.__('Launching …') : trans.__('Launch')}
+        </button>
+      </header>
+      {problem && (
+        <div className="kfx-Notice" role="alert">
+          <b>{problem.message}</b>
+          {problem.hint && <div>{problem.hint}</div>}
+        </div>
+      )}
+      {plan && !problem && (
+        <div className={`kfx-Fit${plan.room ? '' : ' kfx-Fit-no'}`} role="status">
+          <b>{plan.name}</b> <span className="kfx-dim">{plan.kind}</span> {plan.fits}
+        </div>
+      )}
+      <div className="kfx-Launch-body">
+        <div className="kfx-Fields">
+          <fieldset>
+            <legend>{trans.__('Framework')}</legend>
+            <div className="kfx-Choices" role="radiogroup" aria-label={trans.__('Framework')}>
+              {(info?.frameworks ?? []).map(row => (
+                <label key={row.name} className={`kfx-Choice${form.framework === row.name ? ' kfx-on' : ''}`}>
+                  <input type="radio" name="framework" checked={form.framework === row.name} onChange={() => set('framework')(row.name)} />
+                  <FrameworkMark name={row.name} /> {row.title}
+                </label>
+              ))}
+            </div>
+          </fieldset>
+          <fieldset className="kfx-Grid">
+            <legend>{trans.__('Size')}</legend>
+            <Field label={trans.__('Workers')} value={form.workers} onChange={set('workers')} type="number" min={1} />
+            <Field label={trans.__('CPU each')} value={form.cpu} onChange={set('cpu')} placeholder={trans.__('any')} />
+            <Field label={trans.__('Memory each')} value={form.memory} onChange={set('memory')} placeholder="4Gi" />
+            <Field label={trans.__('GPU each')} value={form.gpu} onChange={set('gpu')} type="number" min={0} placeholder="0" />
+          </fieldset>
+          {free && free.nodes > 0 && (
+            <p className="kfx-dim">
+              {trans.__(
+                'Free now: %1 of %2 CPU, %3 of %4%5',
+                number(free.free_cpu),
+                number(free.cpu),
+                memory(free.free_memory),
+                memory(free.memory),
+                free.gpu ? ` · ${hardware(0, 0, free.free_gpu)}` : ''
+              )}
+            </p>
+          )}
+          <fieldset className="kfx-Grid">
+            <legend>{trans.__('Name')}</legend>
+            <Field label={trans.__('Job name')} value={form.name} onChange={set('name')} placeholder={plan?.name ?? trans.__('made for you')} />
+            <Field label={trans.__('Namespace')} value={form.namespace} onChange={set('namespace')} placeholder={info?.namespace ?? ''} />
+          </fieldset>
+          <Area
+            label={trans.__('Parameters')}
+            hint={trans.__('name=value, one a line; globals of the code')}
+            value={form.params}
+            onChange={set('params')}
+          />
+          <details>
+            <summary>{trans.__('More')}</summary>
+            <fieldset className="kfx-Grid">
+              <Field label={trans.__('Image')} value={form.image} onChange={set('image')} placeholder={image(info, form.framework)} />
+              <Field label={trans.__('Processes each')} value={form.nproc} onChange={set('nproc')} type="number" min={1} placeholder="1" />
+            </fieldset>
+            <Area label={trans.__('Environment')} hint={trans.__('NAME=value, one a line')} value={form.env} onChange={set('env')} />
+            <Field label={trans.__('Arguments')} value={form.args} onChange={set('args')} placeholder="--epochs 10" />
+            <label className="kfx-Check">
+              <input type="checkbox" checked={form.replace} onChange={event => set('replace')(event.target.checked)} />{' '}
+              {trans.__('replace a job of that name')}
+            </label>
+          </details>
+        </div>
+        <div className="kfx-Launch-side">
+          {source.path ? (
+            <p>
+              {trans.__('Runs the file')} <code>{source.path}</code>
+            </p>
+          ) : (
+            <label className="kfx-Field">
+              <span>{trans.__('Code')}</span>
+              <textarea
+                className="kfx-Text"
+                spellCheck={false}
+                value={form.code}
+                rows={Math.min(22, Math.max(8, form.code.split('\n').length + 1))}
+                onChange={event => set('code')(event.target.value)}
+              />
+            </label>
+          )}
+          <details className="kfx-Plan">
+            <summary>{trans.__('What would be created')}</summary>
+            {plan && (
+              <>
+                <pre className="kfx-Pre" tabIndex={0}>
+                  {plan.summary}
+                </pre>
+                <h4 className="kfx-H">{trans.__('As a cell')}</h4>
+                <pre className="kfx-Pre" tabIndex={0}>
+                  {plan.magic.split('\n')[0]}
+                </pre>
+                <h4 className="kfx-H">{trans.__('YAML')}</h4>
+                <pre className="kfx-Pre kfx-Plan-yaml" tabIndex={0}>
+                  {plan.yaml.replace(/code\.tar\.gz: .*/g, 'code.tar.gz: …')}
+                </pre>
+              </>
+            )}
+          </details>
+        </div>
+      </div>
+    </form>
+  );
+}
+
+function Field(props: {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+  placeholder?: string;
+  type?: string;
+  min?: number;
+}): JSX.Element {
+  return (
+    <label className="kfx-Field">
+      <span>{props.label}</span>
+      <input
+        className="kfx-Input"
+        type={props.type ?? 'text'}
+        min={props.min}
+        placeholder={props.placeholder}
+        value={props.value}
+        onChange={event => props.onChange(event.target.value)}
+      />
+    </label>
+  );
+}
+
+function Area(props: { label: string; hint: string; value: string; onChange: (value: string) => void }): JSX.Element {
+  return (
+    <label className="kfx-Field">
+      <span>
+        {props.label} <span className="kfx-dim">{props.hint}</span>
+      </span>
+      <textarea className="kfx-Input" rows={2} spellCheck={false} value={props.value} onChange={event => props.onChange(event.target.value)} />
+    </label>
+  );
+}
+
+function image(info: ClusterInfo | null, framework: string): string {
+  return info?.frameworks.find(row => row.name === framework)?.image ?? '';
+}
+
+function said(error: unknown): { message: string; hint: string } {
+  if (error instanceof KubeflowError) {
+    return { message: error.message, hint: error.hint };
+  }
+  return { message: error instanceof Error ? error.message : String(error), hint: '' };
+}
+
+/** The framework that code imports, for a beginning. */
+export function guess(code: string): string {
+  const marks: [string, RegExp][] = [
+    ['tensorflow', /^\s*(import|from)\s+(tensorflow|keras)\b/m],
+    ['mpi', /^\s*(import|from)\s+(mpi4py|horovod)\b/m],
+    ['mxnet', /^\s*(import|from)\s+mxnet\b/m],
+    ['chainer', /^\s*(import|from)\s+chainer(mn)?\b/m]
+  ];
+  return marks.find(([, mark]) => mark.test(code))?.[0] ?? 'pytorch';
+}

@@ -1,0 +1,65 @@
+/** What plugins offer one another. */
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { Token } from '@lumino/coreutils';
+import type { ISignal } from '@lumino/signaling';
+import type { Widget } from '@lumino/widgets';
+
+import type { Client } from './client';
+import type { JobKey, JobView } from './wire';
+
+/** The settings of the extension, as its schema has them. */
+export interface Preferences {
+  notify: 'all' | 'failures' | 'none';
+  statusBar: boolean;
+  grouped: boolean;
+  sort: string;
+}
+
+/** A section of the side panel. */
+export interface Section {
+  id: string;
+  rank: number;
+  create(): Widget;
+}
+
+/** Which page of a job's view. */
+export type JobTab = 'overview' | 'logs' | 'metrics' | 'events' | 'code' | 'yaml';
+
+/** What every part of the extension is given. */
+export interface IKubeflow {
+  readonly client: Client;
+  readonly trans: TranslationBundle;
+  readonly preferences: Preferences;
+  readonly preferencesChanged: ISignal<unknown, Preferences>;
+  readonly sections: readonly Section[];
+  readonly sectionsChanged: ISignal<unknown, Section>;
+  /** Add a section to the side panel. */
+  addSection(section: Section): void;
+  /** Run one of our commands. */
+  execute(command: string, args?: object): void;
+  /** The newest view that any part has been shown of a job, to begin with. */
+  recall(key: JobKey): JobView | null;
+  remember(view: JobView): void;
+}
+
+export const IKubeflow = new Token<IKubeflow>(
+  'jupyterlab-kf:IKubeflow',
+  'Jobs, studies and services on the cluster: the client, and the sections of the side panel.'
+);
+
+export namespace CommandIDs {
+  export const panel = 'kf:open-panel';
+  export const openJob = 'kf:open-job';
+  export const launch = 'kf:launch';
+  export const runNotebook = 'kf:run-notebook';
+  export const runCell = 'kf:run-cell';
+  export const runFile = 'kf:run-file';
+  export const suspend = 'kf:suspend-job';
+  export const resume = 'kf:resume-job';
+  export const rerun = 'kf:rerun-job';
+  export const remove = 'kf:delete-job';
+  export const copyAs = 'kf:copy-job';
+  export const insertCell = 'kf:insert-job-cell';
+  export const startCluster = 'kf:start-cluster';
+}

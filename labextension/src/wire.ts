@@ -1,0 +1,316 @@
+// Generated from the Python side by tests/tools/generate_wire.py (make wire); a test fails when this is stale.
+
+export type Phase =
+  | 'Pending'
+  | 'Running'
+  | 'Restarting'
+  | 'Suspended'
+  | 'Succeeded'
+  | 'Failed'
+  | 'Unknown';
+
+export interface Ref {
+  kind: string;
+  name: string;
+  namespace: string;
+  uid: string;
+}
+
+export interface Event {
+  type: string;
+  reason: string;
+  message: string;
+  about: Ref;
+  count: number;
+  last: number | null;
+  source: string;
+}
+
+export interface Condition {
+  type: string;
+  status: boolean;
+  reason: string;
+  message: string;
+  since: number | null;
+}
+
+export interface Status {
+  phase: Phase;
+  conditions: Condition[];
+  replicas: Record<string, Record<string, number>>;
+  created: number | null;
+  started: number | null;
+  finished: number | null;
+  reason: string;
+  message: string;
+}
+
+export interface Replica {
+  role: string;
+  index: number;
+  phase: string;
+  pod: string;
+  node: string;
+  restarts: number;
+  exit_code: number | null;
+  reason: string;
+  message: string;
+  started: number | null;
+  finished: number | null;
+}
+
+export interface LogLine {
+  replica: string;
+  text: string;
+  time: number | null;
+}
+
+export interface Point {
+  value: number;
+  step: number | null;
+  time: number | null;
+}
+
+export interface Explanation {
+  sentence: string;
+  hint: string;
+  replica: string;
+  traceback: string;
+}
+
+export interface JobView {
+  ref: Ref;
+  framework: string;
+  status: Status;
+  replicas: Replica[];
+  log: LogLine[];
+  metrics: Record<string, Record<string, Point[]>>;
+  progress: number | null;
+  eta: number | null;
+  explanation: Explanation | null;
+  seen: number;
+}
+
+export interface JobRow {
+  uid: string;
+  kind: string;
+  namespace: string;
+  name: string;
+  framework: string;
+  phase: Phase;
+  message: string;
+  created: number;
+  started: number | null;
+  finished: number | null;
+  roles: Record<string, number>;
+  active: number;
+  succeeded: number;
+  failed: number;
+  replicas: number;
+  cpu: number;
+  memory: number;
+  gpu: number;
+  origin: string;
+  deleting: boolean;
+}
+
+export interface JobGroup {
+  namespace: string;
+  count: number;
+  running: number;
+  failed: number;
+  collapsed: boolean;
+}
+
+export interface JobPage {
+  total: number;
+  matched: number;
+  size: number;
+  offset: number;
+  items: (JobRow | JobGroup)[];
+  counts: Record<string, number>;
+  namespaces: string[];
+}
+
+export interface Link {
+  state: string;
+  message: string;
+  hint: string;
+}
+
+export interface Framework {
+  name: string;
+  title: string;
+  roles: string[];
+  image: string;
+  leads: boolean;
+}
+
+export interface Capacity {
+  nodes: number;
+  cpu: number;
+  memory: number;
+  gpu: number;
+  free_cpu: number;
+  free_memory: number;
+  free_gpu: number;
+  largest_cpu: number;
+  largest_memory: number;
+}
+
+export interface ClusterInfo {
+  name: string;
+  namespace: string;
+  why: string;
+  link: Link;
+  frameworks: Framework[];
+  capacity: Capacity | null;
+}
+
+export interface LaunchRequest {
+  framework: string;
+  code: string;
+  path: string;
+  folder: string;
+  filename: string;
+  name: string;
+  namespace: string;
+  workers: number | null;
+  replicas: Record<string, number>;
+  cpu: string;
+  memory: string;
+  gpu: number;
+  nproc: number;
+  env: Record<string, string>;
+  args: string[];
+  params: Record<string, unknown>;
+  image: string;
+  output: string;
+  replace: boolean;
+}
+
+export interface PlanAnswer {
+  name: string;
+  namespace: string;
+  kind: string;
+  summary: string;
+  yaml: string;
+  python: string;
+  magic: string;
+  fits: string;
+  room: boolean;
+}
+
+export interface JobKey {
+  kind: string;
+  namespace: string;
+  name: string;
+  uid: string;
+}
+
+export interface JobDetail {
+  key: JobKey;
+  manifest: string;
+  version: string;
+  provenance: Record<string, unknown>;
+  code: string;
+  filename: string;
+  files: string[];
+  suspended: boolean;
+  suspendable: boolean;
+}
+
+export interface Copies {
+  magic: string;
+  python: string;
+  yaml: string;
+  kubectl: string;
+}
+
+export interface Failure {
+  message: string;
+  hint: string;
+  reason: string;
+}
+
+export interface JobQuery {
+  text: string;
+  phases: string[];
+  namespace: string;
+  sort: string;
+  descending: boolean;
+  grouped: boolean;
+  collapsed: string[];
+  offset: number;
+  limit: number;
+}
+
+export interface AskRows {
+  id: string;
+  query: JobQuery;
+  type: 'rows';
+}
+
+export interface AskJob {
+  id: string;
+  key: JobKey;
+  type: 'job';
+}
+
+export interface AskLines {
+  id: string;
+  key: JobKey;
+  type: 'lines';
+}
+
+export interface Close {
+  id: string;
+  type: 'close';
+}
+
+export interface LinkFrame {
+  link: Link;
+  cluster: string;
+  namespace: string;
+  type: 'link';
+}
+
+export interface RowsFrame {
+  id: string;
+  total: number;
+  matched: number;
+  size: number;
+  offset: number;
+  items: (string | JobGroup)[];
+  rows: JobRow[];
+  counts: Record<string, number>;
+  namespaces: string[];
+  type: 'rows';
+}
+
+export interface JobFrame {
+  id: string;
+  gone: boolean;
+  error: string;
+  view: Partial<JobView>;
+  type: 'job';
+}
+
+export interface Line {
+  r: string;
+  s: string;
+  t: number | null;
+}
+
+export interface LinesFrame {
+  id: string;
+  lines: Line[];
+  done: boolean;
+  error: string;
+  type: 'lines';
+}
+
+export interface EndedFrame {
+  row: JobRow;
+  type: 'ended';
+}
