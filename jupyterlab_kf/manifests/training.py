@@ -144,8 +144,8 @@ def _whole(value: object, least: int) -> bool:
 
 def encode(spec: TrainingSpec) -> Obj:
     """The job's own object."""
-    build = {"chainer": _chainer, "mpi": _mpi, "pytorch": _pytorch, "mxnet": _mxnet}.get(spec.framework.name, _plain)
-    kind = spec.job_kind
+    builders = {"chainer": _chainer, "mpi": _mpi, "pytorch": _pytorch, "mxnet": _mxnet, "tensorflow": _tensorflow}
+    build, kind = builders[spec.framework.name], spec.job_kind
     return {
         "apiVersion": kind.api_version,
         "kind": kind.kind,
@@ -499,6 +499,14 @@ def _pytorch(spec: TrainingSpec) -> Obj:
     least, most = spec.elastic
     policy = {"rdzvBackend": "c10d", "minReplicas": least, "maxReplicas": most, "maxRestarts": spec.retries}
     return {"elasticPolicy": policy, **body}
+
+
+def _tensorflow(spec: TrainingSpec) -> Obj:
+    body = _plain(spec)
+    if not {"chief", "master"} & set(spec.replicas):
+        # Otherwise the job would count as done, and its other workers be ended, as soon as the first worker is.
+        body = {"successPolicy": "AllWorkers", **body}
+    return body
 
 
 def _mxnet(spec: TrainingSpec) -> Obj:

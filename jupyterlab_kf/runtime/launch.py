@@ -17,7 +17,6 @@ import base64
 import contextlib
 import gzip
 import hashlib
-import importlib
 import io
 import json
 import linecache
@@ -130,8 +129,11 @@ def tensorflow() -> None:
 def mxnet_server(role: str) -> int:
     """Schedulers and servers live inside the import, and end when the workers do."""
     print(f"mxnet {role}: serving until the workers are done", flush=True)
-    importlib.import_module("mxnet")
-
+    try:
+        exec(compile("import mxnet", f"{role}.py", "exec"), {})
+    except ImportError as error:
+        show(type(error), error, error.__traceback__)
+        return 1
     return 0
 
 

@@ -25,6 +25,7 @@ _CONSEQUENCE: Final = re.compile(
     r"ProcessGroup|NCCL|gloo|rendezvous|DistBackendError|DistNetworkError|Stop_?Iteration.*server|cancelled",
     re.IGNORECASE,
 )
+_KILLED: Final = (None, 137, 143)
 _EXIT_CODES: Final[Mapping[int, str]] = {
     2: "the command line was wrong",
     126: "the command could not be executed",
@@ -76,7 +77,8 @@ class Failure:
     def place(self) -> str:
         """The last frame in the user's own files: ``cell.py, line 7``."""
         frames = [match for line in self.traceback.splitlines() if (match := _FRAME.match(line))]
-        own = [frame for frame in frames if "/" not in frame["file"]] or frames
+        named = [frame for frame in frames if not frame["file"].startswith("<")]
+        own = [frame for frame in named if "/" not in frame["file"]] or named
         return f"{own[-1]['file']}, line {own[-1]['line']}" if own else ""
 
 
@@ -103,7 +105,7 @@ def root_cause(replicas: Sequence[Replica], tails: Tails) -> Failure | None:
     failures = _rank_failures(replicas, tails) or _failures(replicas, tails)
     if not failures:
         return None
-    return min(failures, key=lambda one: (one.consequence, not one.traceback and one.exit_code in (137, 143), one.time))
+    return min(failures, key=lambda one: (one.consequence, not one.traceback and one.exit_code in _KILLED, one.time))
 
 
 def traceback_in(lines: Sequence[LogLine]) -> tuple[str, float | None]:
@@ -240,7 +242,8 @@ def _failures(replicas: Sequence[Replica], tails: Tails) -> list[Failure]:
         failure = Failure(
             replica=replica.name,
             time=seen or replica.finished or float("inf"),
-            exit_code=replica.exit_code,
+            # A run after the one that failed may have been killed; an uncaught exception always ends with 1.
+            exit_code=1 if trace and replica.exit_code in _KILLED else replica.exit_code,
             reason=replica.reason,
             traceback=trace,
             consequence=False,

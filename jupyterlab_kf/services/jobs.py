@@ -279,12 +279,13 @@ class Job:
 
     def _failure(self, view: JobView) -> JobFailedError:
         why = view.explanation or Explanation(view.status.message or "it failed")
-        failed = next((one for one in view.replicas if one.name == why.replica), None)
+        codes = {one.name: one.exit_code for one in view.replicas}
+        code = codes.get(why.replica) or next((code for code in codes.values() if code), None)
         text = f"{self.ref} failed: {why.sentence}"
         return JobFailedError(
             f"{text}\n\n{why.traceback}" if why.traceback else text,
             replica=why.replica,
-            exit_code=failed.exit_code if failed else None,
+            exit_code=1 if why.traceback and code in (None, 137, 143) else code,
             traceback=why.traceback,
             hint=why.hint,
             ref=self.ref,

@@ -300,8 +300,8 @@ def _submission() -> str:
 def _amount(name: str, value: Decimal) -> str:
     if name == "memory":
         return f"{value / 2**30:.4g} GiB of memory"
-    what = {"cpu": "CPUs", pods.GPU: "GPUs"}.get(name, name)
-    return f"{value.normalize():f} {what}"
+    what = {"cpu": "CPU", pods.GPU: "GPU"}.get(name, name)
+    return f"{value.normalize():f} {what}{'' if value == 1 else 's'}"
 
 
 async def _served(client: Client, kind: Kind) -> Kind:

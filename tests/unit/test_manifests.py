@@ -46,6 +46,7 @@ CASES = {
     "pytorch": spec("pytorch", workers=3, nproc=2, ttl=60, **FULL),
     "pytorch-elastic": spec("torch", workers=2, elastic=(1, 4)),
     "tensorflow": spec("tf", replicas={"chief": 1, "ps": 1, "worker": 2, "evaluator": 1}, ttl=60, **FULL),
+    "tensorflow-workers": spec("tf", workers=2),
     "mpi": spec("mpi", workers=2, nproc=2, ttl=60, **FULL),
     "mpi-v2beta1": spec("mpi", workers=2, kind=kinds.MPI_JOB_V2),
     "mxnet": spec("mxnet", workers=2, ttl=60, **FULL),
