@@ -8,6 +8,7 @@ store; raises the ``ApiError`` tree with the words of a real server.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import time
@@ -48,6 +49,7 @@ Names: TypeAlias = list[str]
 SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 _UNDELETABLE: Final = frozenset({"default", "kube-system", "kube-public"})
 _REMEMBERED_EVENTS: Final = 4096
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _PLAIN: Final = WriteOptions()
 _PLAIN_DELETE: Final = DeleteOptions()
 _log = logging.getLogger(__name__)
@@ -226,6 +228,8 @@ class Registry:
             now=self._clock(),
             subresource=subresource,
         )
+        if options.manager == "kubectl":
+            merged = _with_last_applied(merged, applied)
         merged = validation.prune(kind, merged, self.resources.schema_source(kind))
         _check_name(str(meta(body).get("name") or name), name)
         if live is None:
@@ -528,6 +532,18 @@ def _applicable(kind: Kind, namespace: str, name: str, body: Any) -> Obj:
     return {**obj, "metadata": {**given, "name": name, **where}}
 
 
+def _with_last_applied(merged: Obj, applied: Obj) -> Obj:
+    """What client-side apply remembers follows what kubectl applies on the server, so that both can take turns."""
+    annotations = meta(merged).get("annotations") or {}
+    if _LAST_APPLIED not in annotations:
+        return merged
+    own = {key: value for key, value in (meta(applied).get("annotations") or {}).items() if key != _LAST_APPLIED}
+    given = {key: value for key, value in applied["metadata"].items() if key != "annotations"}
+    shown = {**applied, "metadata": {**given, **({"annotations": own} if own else {})}}
+    text = json.dumps(shown, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+    return {**merged, "metadata": {**merged["metadata"], "annotations": {**annotations, _LAST_APPLIED: text}}}
+
+
 def _check_name(given: str, name: str) -> None:
     if given != name:
         raise failures.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
@@ -554,6 +570,8 @@ def _check_preconditions(kind: Kind, old: Obj, options: DeleteOptions) -> None:
 def ended(obj: Obj, now: float) -> Obj:
     """The object as the answer to a deletion that took it away at once shows it."""
     given = {**obj["metadata"], "deletionTimestamp": format_time(now), "deletionGracePeriodSeconds": 0}
+    if given.get("generation") and not obj["metadata"].get("deletionTimestamp"):
+        given["generation"] += 1
     return {**obj, "metadata": rules.ordered_meta(given)}
 
 
