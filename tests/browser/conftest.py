@@ -12,12 +12,12 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import provision
 import pytest
-from conftest import tool
+from labs import Lab
+from needs import tool
 from playwright.sync_api import Browser, sync_playwright
 
 from jupyterlab_kf.settings import Settings
@@ -32,15 +32,6 @@ FLAGS = [
     "--disable-sync",
 ]
 NOTEBOOKS = Path(__file__).parents[2] / "docs" / "notebooks"
-
-
-@dataclass(frozen=True, slots=True)
-class Lab:
-    """A running JupyterLab."""
-
-    url: str
-    token: str
-    root: Path
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +54,8 @@ def lab(cluster: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={root}",
         f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-        "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
     with (home / "lab.log").open("wb") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)

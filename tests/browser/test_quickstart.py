@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from labs import Lab
 from playwright.sync_api import Browser, Page
-
-from conftest import Lab  # isort: skip  this folder's conftest
 
 RUN_ALL = """async () => {
   const app = window.jupyterapp;
