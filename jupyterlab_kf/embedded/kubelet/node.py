@@ -38,6 +38,7 @@ from jupyterlab_kf.settings import Settings
 
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40.0
+STARTS_AT_ONCE: Final = 8
 JOB_LABEL: Final = "training.kubeflow.org/job-name"
 _VOLUME_KEYS: Final = {
     "ConfigMap": "configMap",
@@ -57,6 +58,10 @@ class Kubelet:
         node: the name of the Node object.
         backoff_base: first back-off of a container that ended, in seconds.
         api_address: host and port of the API server, told to pods; may be set later.
+
+    Attributes:
+        turn: held by the worker whose look it is, so that a hundred of them leave room for requests in between.
+        starts: bounds how many containers are being started at once.
     """
 
     def __init__(
@@ -80,6 +85,8 @@ class Kubelet:
         self.loop: asyncio.AbstractEventLoop
         self.supervisor: Path
         self.services_changed = asyncio.Event()
+        self.turn = asyncio.Lock()
+        self.starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._workers: dict[str, PodWorker] = {}
         self._given: dict[str, Endpoint] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -371,8 +378,10 @@ class Kubelet:
         secrets = {str(meta(o)["name"]): o for o in self._referred(pod, kinds.SECRET)}
         claims = self._referred(pod, kinds.PERSISTENT_VOLUME_CLAIM)
         folders = {str(meta(o)["name"]): self._claim_folder(o) for o in claims}
-        hosts = {str(meta(o)["name"]) for o in view.list(kinds.POD, namespace)}
-        hosts |= {host_name(o) for o in view.list(kinds.POD, namespace)}
+        hosts: set[str] = set()
+        if any("hostfile" in (o.get("data") or {}) for o in config_maps.values()):
+            pods = view.list(kinds.POD, namespace)
+            hosts = {str(meta(o)["name"]) for o in pods} | {host_name(o) for o in pods}
         return volumes.Cluster(
             sources=self.sources(pod),
             config_map=config_maps.get,

@@ -135,7 +135,8 @@ class PodWorker:
                 self._start_probes(slot)
         while True:
             self._wake.clear()
-            wait = self._sync()
+            async with self.node.turn:
+                wait = self._sync()
             if self._retired:
                 self._let_go()
                 self.node.forget(self)
@@ -283,7 +284,10 @@ class PodWorker:
 
     async def _start_container(self, slot: Slot, start: states.Start) -> None:
         try:
-            await self._try_start(slot, start)
+            slot.environment = await self._environment(slot)
+            await self._peers()
+            async with self.node.starts:
+                await self._try_start(slot, start)
         except ImageError as error:
             self._pull_failed(slot, error)
         except ConfigError as error:
@@ -300,15 +304,12 @@ class PodWorker:
             self.wake()
 
     async def _try_start(self, slot: Slot, start: states.Start) -> None:
-        if self.plan is None:
-            return
-        slot.environment = await self._environment(slot)
-        await self._peers()
-        if self._dying():
-            return
-        spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
-        for note in notes:
-            self.event("Normal", *note)
+        async with self.node.turn:
+            if self.plan is None or slot.environment is None or self._dying():
+                return
+            spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
+            for note in notes:
+                self.event("Normal", *note)
         number = slot.attempts[-1].number + 1 if slot.attempts else self._next_number(slot)
         folder = self.folder / "containers" / slot.name / str(number)
         spec |= {"restart": start.restart, "crashes": start.crashes, "prefix": str(slot.environment.prefix)}
