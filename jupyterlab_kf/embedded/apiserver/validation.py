@@ -66,7 +66,7 @@ def _unknown(value: Any, of: typed.Type, path: str) -> Iterator[str]:
 def prune(kind: Kind, obj: Obj, crd: Obj | None = None) -> Obj:
     """The object without fields that its kind does not have, and as a typed server reads it.
 
-    A core kind's nulls and empty optional values are forgotten, as a real server forgets them.
+    A core kind's nulls and empty optional values are forgotten, its quantities become canonical, as in a real server.
 
     Raises:
         InvalidError: 400, a core kind's field has a value of a wrong type.
@@ -90,8 +90,11 @@ def _pruned(value: Any, of: typed.Type, *, custom: bool) -> Any:
             child = declared.get(name)
             if (child is None and closed) or (not item and (name in omits or (item is None and not custom))):
                 continue
-            deep = isinstance(item, dict | list)
-            out[name] = _pruned(item, of.items if child is None else child, custom=custom) if deep else item
+            place = of.items if child is None else child
+            if isinstance(item, dict | list):
+                out[name] = _pruned(item, place, custom=custom)
+            else:
+                out[name] = quantities.canonical(item) if place.component == typed.QUANTITY and not custom else item
         return out
     if isinstance(value, list) and of.shape == typed.LIST:
         return [_pruned(item, of.items, custom=custom) if isinstance(item, dict | list) else item for item in value]
