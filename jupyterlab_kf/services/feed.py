@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -385,7 +386,7 @@ class _Feed:
 
     async def _drain(self) -> None:
         """Let the logs be read to their ends; the last lines matter most when a job fails."""
-        if not self._synced.is_set():
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._synced.wait(), _DRAIN)
         if self._readers:
             await asyncio.wait(self._readers.values(), timeout=_DRAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime as dt
 import json
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -195,4 +197,30 @@ def test_the_portal_runs_coroutines_beside_a_thread_and_starts_again() -> None:
     assert seen == ["closed", "closed"]
     portal.close()
     assert portal.run(work()) == "kf-client"
+    portal.close()
+
+
+def test_an_interrupt_winds_up_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    portal = Portal()
+    seen: list[str] = []
+
+    async def forever() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            seen.append("closed")
+
+    items = portal.iterate(forever())
+    assert next(items) == 1
+    real = Future.result
+
+    def interrupted(_self: Future[int], _timeout: float | None = None) -> int:
+        monkeypatch.setattr(Future, "result", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
+    assert seen == ["closed"]
     portal.close()
