@@ -41,17 +41,17 @@ def test_the_quick_start_runs_in_the_browser(browser: Browser, lab: Lab, tmp_pat
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.evaluate(RUN_ALL)
     page.wait_for_function(IDLE, timeout=300_000)
-    card = page.locator(".kf-job").first
+    pictures = Path(os.environ.get("KF_PICTURES", tmp_path))
+    card = page.locator(".kf-card").first
     card.scroll_into_view_if_needed()
-    assert "Succeeded" in card.inner_text()
+    page.wait_for_function("() => document.querySelector('.kf-card').innerText.includes('Succeeded')")
     assert card.locator("svg").count() >= 1, "the metrics are drawn"
-    failed = page.locator(".kf-job", has_text="Failed").first
+    failed = page.locator(".kf-card", has_text="Failed").first
     failed.scroll_into_view_if_needed()
     assert failed.is_visible()
-    pictures = Path(os.environ.get("KF_PICTURES", tmp_path))
-    card.scroll_into_view_if_needed()
+    card.evaluate("node => node.closest('.jp-Cell').scrollIntoView({block: 'end'})")
     page.screenshot(path=pictures / "quickstart.png")
-    failed.scroll_into_view_if_needed()
+    failed.evaluate("node => node.closest('.jp-Cell').scrollIntoView({block: 'end'})")
     page.screenshot(path=pictures / "failure.png")
     assert not errors, errors
     page.close()
