@@ -121,7 +121,7 @@ class Plan:
         """The arguments that differ from their defaults, in the signature's order."""
         hidden = {"code", "framework", "filename", "first_line", "root", "replace"}
         return [
-            (entry.name, value)
+            (entry.name, bundles.plain(value) if entry.name == "params" else value)
             for entry in fields(Request)
             if entry.name not in hidden
             and (value := getattr(self.request, entry.name)) != entry.default
