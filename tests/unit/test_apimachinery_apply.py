@@ -236,7 +236,7 @@ def test_kubectl_takes_over_what_it_applied_on_the_client_side() -> None:
         '[{"image":"\\u003c2\\u003e","name":"a"}],"hostname":"h"}}\n'
     )
     edited = updated(live, {**live, "spec": {**live["spec"], "hostname": "i"}}, "editor")
-    with pytest.raises(ApiError, match='conflict with "editor" using v1: .spec.hostname'):
+    with pytest.raises(ApiError, match=r'conflict with "editor" using v1: \.spec\.hostname'):
         applied(edited, wanted, "kubectl")
 
 

@@ -131,10 +131,8 @@ def test_containers(part: Obj, expected: list[tuple[str, str, str]]) -> None:
             (
                 "spec.dnsPolicy",
                 "NotSupported",
-                (
-                    'Unsupported value: "Mine": supported values: "ClusterFirstWithHostNet", "ClusterFirst", "Default", '
-                    '"None"'
-                ),
+                'Unsupported value: "Mine": supported values: '
+                + ", ".join(f'"{policy}"' for policy in ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")),
             ),
         ),
     ],

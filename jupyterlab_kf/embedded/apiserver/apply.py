@@ -55,6 +55,18 @@ def _managed(obj: Mapping[str, Any] | None) -> list[Entry]:
     return entries if isinstance(entries, list) else []
 
 
+def _well_formed(entry: Any) -> bool:
+    """False for what a client wrote into the list and no server would have; the stored list counts then."""
+    if not isinstance(entry, Mapping) or entry.get("operation") not in (APPLY, UPDATE):
+        return False
+    texts = all(isinstance(entry.get(key, ""), str) for key in ("manager", "apiVersion", "time", "subresource"))
+    return texts and isinstance(entry.get("fieldsV1"), Mapping) and _is_tree(entry["fieldsV1"])
+
+
+def _is_tree(fields: Mapping[str, Any]) -> bool:
+    return all(isinstance(node, Mapping) and _is_tree(node) for node in fields.values())
+
+
 def _ours(entry: Entry, manager: str, operation: str, api_version: str, subresource: str) -> bool:
     return (
         entry.get("manager") == manager
@@ -171,11 +183,11 @@ def track_update(
         subresource: ``status`` or ``scale`` when the write came through one.
         crd: the definition of a custom kind, for its list types.
     """
-    given = _managed(new)
+    given, base = _managed(new), _managed(old)
     if given == [{}]:
-        base: list[Entry] = []
-        return base
-    base = given if given and not subresource else _managed(old)
+        return []
+    if given and not subresource and given != base and all(map(_well_formed, given)):
+        base = given
     before = schemas.zero(kind) if old is None and not kind.custom else _reset(old or {}, kind, subresource)
     taken, removed = compare(before, _reset(new, kind, subresource), typed.of(kind, crd))
     taken, removed = tracked(taken), tracked(removed)
