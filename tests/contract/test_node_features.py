@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from node_cluster import Cluster, Obj, running
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.embedded.images import ImageError
 from jupyterlab_kf.errors import ApiError
 
 SERVER = """
@@ -239,3 +241,38 @@ async def test_the_loop_is_never_blocked_for_long(cluster: Cluster) -> None:
         await cluster.ended(f"p{index}")
     task.cancel()
     assert worst < 0.5  # the machine may be busy; the figure is watched by the benchmarks
+
+
+async def test_deleting_a_pod_does_not_wait_for_its_environment(cluster: Cluster) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def make(*_: Any) -> None:
+        begun.set()
+        release.wait(20)
+        raise ImageError("given up")
+
+    cluster.kubelet.images.make = make  # type: ignore[method-assign,assignment]
+    cluster.settings.images_file.write_text("images: [{match: m, recipe: m}]\nrecipes: {m: {requirements: [m]}}")
+    cluster.run("pulls", "true", container={"image": "m"})
+    await cluster.until(begun.is_set)
+    cluster.registry.delete(kinds.POD, "default", "pulls")
+    await cluster.until(lambda: not cluster.registry.list(kinds.POD, "default"), limit=3)
+    release.set()
+
+
+async def test_a_node_that_shuts_down_ends_its_pods(cluster: Cluster) -> None:
+    cluster.run("runs", "sleep", "60", terminationGracePeriodSeconds=1)
+    await cluster.until(lambda: cluster.phase("runs") == "Running")
+    await cluster.kubelet.drain()
+    await cluster.ended("runs")
+    assert cluster.pod("runs")["status"]["reason"] == "Terminated"
+    assert cluster.state("runs")["state"]["terminated"]["exitCode"] == 143
+
+
+async def test_adopted_pods_keep_their_status(cluster: Cluster) -> None:
+    cluster.run("stays", "sleep", "60", terminationGracePeriodSeconds=1)
+    await cluster.until(lambda: cluster.state("stays").get("ready") is True)
+    before = cluster.pod("stays")
+    await cluster.restart()
+    await asyncio.sleep(0.2)
+    assert cluster.pod("stays") == before

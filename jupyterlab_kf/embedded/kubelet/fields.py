@@ -45,15 +45,21 @@ def _found(pod: Obj) -> Iterator[tuple[str, str]]:
     yield from _security("spec.securityContext", spec.get("securityContext") or {})
     for group in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(group) or ()):
-            path = f"spec.{group}[{index}]"
-            yield from _security(f"{path}.securityContext", container.get("securityContext") or {})
-            for hook in container.get("lifecycle") or {}:
-                yield f"{path}.lifecycle.{hook}", "hooks are not run"
-            for device in container.get("volumeDevices") or ():
-                yield f"{path}.volumeDevices", f"{device.get('name')} is a folder, not a block device"
-            for mount in container.get("volumeMounts") or ():
-                if mount.get("mountPropagation") not in (None, "None"):
-                    yield f"{path}.volumeMounts.mountPropagation", "nothing is mounted"
+            yield from _container(f"spec.{group}[{index}]", container)
+
+
+def _container(path: str, container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from _security(f"{path}.securityContext", container.get("securityContext") or {})
+    for name in ("stdin", "tty"):
+        if container.get(name):
+            yield f"{path}.{name}", "a container's standard input is empty"
+    for hook in container.get("lifecycle") or {}:
+        yield f"{path}.lifecycle.{hook}", "hooks are not run"
+    for device in container.get("volumeDevices") or ():
+        yield f"{path}.volumeDevices", f"{device.get('name')} is a folder, not a block device"
+    for mount in container.get("volumeMounts") or ():
+        if mount.get("mountPropagation") not in (None, "None"):
+            yield f"{path}.volumeMounts.mountPropagation", "nothing is mounted"
 
 
 def _security(path: str, context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,7 @@ from jupyterlab_kf.settings import Settings
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40.0
 STARTS_AT_ONCE: Final = 8
+SHARED_ADDRESS: Final = f"{names.DOMAIN}/shared-address"
 JOB_LABEL: Final = "training.kubeflow.org/job-name"
 _VOLUME_KEYS: Final = {
     "ConfigMap": "configMap",
@@ -82,6 +83,7 @@ class Kubelet:
         self.pods_dir = settings.cluster_dir / "pods"
         self.claims_dir = settings.cluster_dir / "volumes"
         self.images = Images(settings)
+        self.shared_address = settings.shared_address or not _is_free(0, "127.1.1.1")
         self.loop: asyncio.AbstractEventLoop
         self.supervisor: Path
         self.services_changed = asyncio.Event()
@@ -163,7 +165,9 @@ class Kubelet:
         now = time.time()
         have = self.registry.view.get(kinds.NODE, "", self.node)
         if have is None:
-            metadata = {"name": self.node, "labels": machine.node_labels(self.node)}
+            metadata: Obj = {"name": self.node, "labels": machine.node_labels(self.node)}
+            if self.shared_address:
+                metadata["annotations"] = {SHARED_ADDRESS: "pods share 127.0.0.1; their ports are given out"}
             node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {}}
             with contextlib.suppress(AlreadyExistsError):
                 have = self.registry.create(kinds.NODE, node)
@@ -271,14 +275,14 @@ class Kubelet:
         return given
 
     def _give(self, pod: Obj) -> Endpoint:
-        shared = self.settings.shared_address
+        shared = self.shared_address
         taken = {endpoint.ip for endpoint in self._given.values()}
         namespace, name = str(meta(pod).get("namespace")), str(meta(pod).get("name"))
         ip = addresses.LOOPBACK if shared else addresses.pod_ip(namespace, name, taken)
         ports: dict[int, int] = {}
         if shared or JOB_LABEL in labels(pod) or self._behind_headless(pod):
             used = {port for endpoint in self._given.values() for port in endpoint.ports.values()}
-            seed = str(meta(pod).get("uid"))
+            seed = f"{namespace}/{name}"  # a pod that is made again is found where its peers knew it
             ports = addresses.give_ports(
                 _declared_ports(pod), lambda port: port not in used and _is_free(port), seed, move=shared
             )
@@ -564,12 +568,12 @@ def _declared_ports(pod: Obj) -> list[int]:
     ]
 
 
-def _is_free(port: int) -> bool:
-    """Whether a server that binds to every address could have the port now."""
+def _is_free(port: int, host: str = "") -> bool:
+    """Whether a server that binds to that address, or to every one, could have the port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
