@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from jupyterlab_kf.errors import UsageError, WaitTimeoutError
 from jupyterlab_kf.magics.arguments import CLUSTER_ACTIONS
 from jupyterlab_kf.model import JobView, LogLine
 from jupyterlab_kf.widgets import tables, text
-from jupyterlab_kf.widgets.display import Output, follow
+from jupyterlab_kf.widgets.display import Output, ended, follow
 from jupyterlab_kf.widgets.rendered import Rendered
 
 if TYPE_CHECKING:
@@ -39,20 +39,21 @@ def brought(job: Job, folder: Path) -> Rendered:
     return tables.files_list(folder, [(file.path, file.size) for file in job.files()])
 
 
-def until(views: Iterable[JobView], limit: float | None, job: Job) -> Iterable[JobView]:
+def until(views: Iterator[JobView], limit: float | None, job: Job) -> Iterator[JobView]:
     """The views, up to a moment of the monotonic clock.
 
     Raises:
         WaitTimeoutError: that moment came first.
     """
-    for view in views:
-        yield view
-        if limit is not None and time.monotonic() > limit and not view.status.phase.finished:
-            raise WaitTimeoutError(
-                f"the job {job.name} is still {view.status.phase}",
-                hint=f"it goes on; show it again with `kf_wait {job.name}`",
-                ref=job.ref,
-            )
+    with ended(views):
+        for view in views:
+            yield view
+            if limit is not None and time.monotonic() > limit and not view.status.phase.finished:
+                raise WaitTimeoutError(
+                    f"the job {job.name} is still {view.status.phase}",
+                    hint="it goes on; wait for it again, or look at its lines",
+                    ref=job.ref,
+                )
 
 
 def logs(options: argparse.Namespace) -> Iterator[LogLine]:
