@@ -155,11 +155,12 @@ class _Reaction:
         kept = [p for p in self.pods if policy == "None" or (policy == "Running" and phase(p) in FINISHED)]
         spared = {uid(p) for p in kept}
         self._delete_pods(p for p in self.pods if uid(p) not in spared)
-        for type_, counts in self.status.value["replicaStatuses"].items():
+        for type_, counts in list(self.status.counts.items()):
             lower = type_.lower()
             role = next((r for r in self.job.roles.values() if r.lower == lower), None)
             still = count([p for p in self._of(role) if uid(p) in spared]).active if role else 0
             ended = max(0, counts.get("active", 0) - still) if self.status.has("Succeeded") else 0
+            ended = ended if self.fw.ending_is_success else 0
             self.status.count(
                 type_,
                 active=still,
@@ -206,7 +207,7 @@ class _Reaction:
                 self._delete_pod(pod)
         for service in self.view.owned(kinds.SERVICE, self.job.uid):
             self._delete_service(service)
-        for counts in self.status.value["replicaStatuses"].values():
+        for counts in self.status.counts.values():
             counts.pop("active", None)
         text = f"{self.fw.kind.kind} {self.job.name} is suspended."
         if self.status.has("Running"):
@@ -242,7 +243,7 @@ class _Reaction:
 
     def _count(self, counts: dict[str, Count]) -> None:
         for role in self.job.roles.values():
-            stored, new = self.status.value["replicaStatuses"].get(role.type, {}), counts[role.type]
+            stored, new = self.status.counts.get(role.type, {}), counts[role.type]
             pairs = sorted(self.fw.selector(self.job, role).items()) if self.fw.selectors else ()
             self.status.count(
                 role.type,
@@ -253,8 +254,9 @@ class _Reaction:
             )
             if new.succeeded + new.failed > stored.get("succeeded", 0) + stored.get("failed", 0):
                 self._tell_exit_codes(role)
-        for type_ in set(self.status.value["replicaStatuses"]) - set(self.job.roles):
-            del self.status.value["replicaStatuses"][type_]
+        for type_ in set(self.fw.always_counted) - set(self.job.roles):
+            self.status.count(type_, active=0, succeeded=0, failed=0)
+        self.status.forget(set(self.status.counts) - {*self.job.roles, *self.fw.always_counted})
 
     def _tell_exit_codes(self, role: Role) -> None:
         for pod in self._of(role):
