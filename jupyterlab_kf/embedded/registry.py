@@ -264,12 +264,22 @@ class Registry:
             return new
         if _finished(new):
             return self._let_go(kind, old, new)
-        return self.store.put(kind, new, expect=old["metadata"]["resourceVersion"])
+        return self._put(kind, old, new)
+
+    def _put(self, kind: Kind, old: Obj, new: Obj) -> Obj:
+        """An object keeps the version that it was created in, whichever version it is written through."""
+        own = self._own_kind(kind, old)
+        stored = self.store.put(own, {**new, "apiVersion": own.api_version}, expect=old["metadata"]["resourceVersion"])
+        return in_version(kind, stored)
+
+    def _own_kind(self, kind: Kind, obj: Obj) -> Kind:
+        stored = self.store.get(kind, obj["metadata"].get("namespace") or "", obj["metadata"]["name"]) or obj
+        return self.resources.of(stored.get("apiVersion") or "", stored.get("kind") or "") or kind
 
     def _let_go(self, kind: Kind, old: Obj, new: Obj) -> Obj:
         """The last finalizer is gone: the answer is the object as it would have been stored."""
         namespace, name = old["metadata"].get("namespace") or "", old["metadata"]["name"]
-        self.store.remove(kind, namespace, name)
+        self.store.remove(self._own_kind(kind, old), namespace, name)
         return {**new, "metadata": {**new["metadata"], "resourceVersion": old["metadata"]["resourceVersion"]}}
 
     def _rescale(self, kind: Kind, namespace: str, name: str, scale: Obj, options: WriteOptions) -> Obj:
@@ -303,14 +313,14 @@ class Registry:
         finalizers = _finalizers(kind, old, options)
         if not finalizers and not grace:
             if not options.dry_run:
-                self.store.remove(kind, namespace, name)
+                self.store.remove(self._own_kind(kind, old), namespace, name)
             return None
         new = _deleting(old, finalizers, grace, self._clock())
         if rules.same(old, new):
             return old
         if options.dry_run:
             return new
-        return self.store.put(kind, new)
+        return self._put(kind, old, new)
 
     def delete_all(self, kind: Kind, objects: Iterable[Obj], *, options: DeleteOptions = _PLAIN_DELETE) -> None:
         """Delete objects that were listed; one that is gone meanwhile is none of our business."""

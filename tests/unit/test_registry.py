@@ -302,6 +302,9 @@ def test_both_versions_of_a_kind_read_one_object(registry: Registry) -> None:
     registry.create(kinds.MPI_JOB, {"metadata": {"name": "m", "namespace": "default"}, "spec": spec})
     assert registry.get(kinds.MPI_JOB_V2, "default", "m")["apiVersion"] == "kubeflow.org/v2beta1"
     assert registry.get(kinds.MPI_JOB, "default", "m")["apiVersion"] == "kubeflow.org/v1"
+    labelled = registry.patch(kinds.MPI_JOB_V2, "default", "m", {"metadata": {"labels": {"a": "b"}}}, MERGE_PATCH)
+    assert labelled["apiVersion"] == "kubeflow.org/v2beta1"
+    assert registry.store.list(kinds.MPI_JOB)[0]["apiVersion"] == "kubeflow.org/v1"
 
 
 # --- delete ----------------------------------------------------------------------------------------------------------
