@@ -85,7 +85,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def views(world: World) -> Any:
-    return feed.views(cast("Client", world), kinds.PYTORCH_JOB, world.job)
+    return feed.views(cast("Client", world), kinds.PYTORCH_JOB, feed.Picture(world.job))
 
 
 async def until(stream: Any, lines: int) -> JobView:
