@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from jupyterlab_kf.embedded.kubelet.devices import Devices
 from jupyterlab_kf.embedded.kubelet.environment import (
     ConfigError,
     Mount,
@@ -127,12 +128,30 @@ def test_machine_defaults_yield_to_the_pod() -> None:
     assert thread_default({}) == {}
 
 
+def test_gpus_are_given_to_one_container_each() -> None:
+    def wants(name: str, count: int) -> Obj:
+        return {"name": name, "resources": {"limits": {"nvidia.com/gpu": str(count)}}}
+
+    devices = Devices(3)
+    assert devices.environment("u", wants("a", 2))["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert devices.environment("u", wants("a", 2))["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert devices.environment("v", wants("b", 1))["NVIDIA_VISIBLE_DEVICES"] == "2"
+    assert devices.environment("v", {"name": "c"})["CUDA_VISIBLE_DEVICES"] == ""
+    devices.free("u")
+    assert devices.environment("w", wants("d", 1))["CUDA_VISIBLE_DEVICES"] == "0"
+    again = Devices(3)
+    again.restore("w", "d", {"CUDA_VISIBLE_DEVICES": "0"})
+    assert again.environment("x", wants("e", 1))["CUDA_VISIBLE_DEVICES"] == "1"
+    assert Devices(0).environment("u", wants("a", 1)) == {}
+
+
 def test_every_field_that_is_not_honoured_is_said() -> None:
-    assert unsupported(POD) == []
+    assert unsupported(POD, 1) == []
+    assert [message.split(" ")[0] for _, message in unsupported(POD, 2)] == ["spec.containers[0].resources.limits.cpu"]
     container = {"name": "c", "securityContext": {"runAsUser": 7, "seccompProfile": {"type": "RuntimeDefault"}}}
     container |= {"lifecycle": {"preStop": {}}, "volumeMounts": [{"name": "v", "mountPropagation": "Bidirectional"}]}
     spec = {"hostNetwork": True, "dnsConfig": {"x": 1}, "securityContext": {"fsGroup": 1}, "containers": [container]}
-    said = [message.split(" is not honoured")[0] for _, message in unsupported({"metadata": {}, "spec": spec})]
+    said = [message.split(" is not honoured")[0] for _, message in unsupported({"metadata": {}, "spec": spec}, 2)]
     assert said == [
         "spec.hostNetwork",
         "spec.dnsConfig",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from jupyterlab_kf.model import Obj
+from jupyterlab_kf.quantities import parse
 
 REASON: Final = "FieldNotHonoured"
 _POD: Final = {
@@ -30,9 +31,10 @@ _SECURITY: Final = {
 _QUIET: Final = {"seccompProfile": ("RuntimeDefault", "Unconfined")}
 
 
-def unsupported(pod: Obj) -> list[tuple[str, str]]:
-    """Reason and message of one warning for each field of the pod that is not honoured."""
-    return [(REASON, f"{path} is not honoured on this node: {why}") for path, why in _found(pod)]
+def unsupported(pod: Obj, processors: int) -> list[tuple[str, str]]:
+    """Reason and message of one warning for each field of the pod that a node with so many CPUs does not honour."""
+    found = [*_found(pod), *_limits(pod, processors)]
+    return [(REASON, f"{path} is not honoured on this node: {why}") for path, why in found]
 
 
 def _found(pod: Obj) -> Iterator[tuple[str, str]]:
@@ -60,6 +62,19 @@ def _container(path: str, container: Mapping[str, Any]) -> Iterator[tuple[str, s
     for mount in container.get("volumeMounts") or ():
         if mount.get("mountPropagation") not in (None, "None"):
             yield f"{path}.volumeMounts.mountPropagation", "nothing is mounted"
+
+
+def _limits(pod: Obj, processors: int) -> Iterator[tuple[str, str]]:
+    for group in ("initContainers", "containers"):
+        for index, container in enumerate((pod.get("spec") or {}).get(group) or ()):
+            path, limits = (
+                f"spec.{group}[{index}].resources.limits",
+                (container.get("resources") or {}).get("limits") or {},
+            )
+            if "cpu" in limits and parse(limits["cpu"]) < processors:
+                yield f"{path}.cpu", "OMP_NUM_THREADS is set instead"
+            if "ephemeral-storage" in limits:
+                yield f"{path}.ephemeral-storage", "the disk is the machine's own"
 
 
 def _security(path: str, context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -24,11 +24,12 @@ from jupyterlab_kf.embedded import addresses, volumes
 from jupyterlab_kf.embedded.addresses import Directory, Endpoint
 from jupyterlab_kf.embedded.images import Environment, Images, Recipe
 from jupyterlab_kf.embedded.kubelet import logs, machine, states
+from jupyterlab_kf.embedded.kubelet.devices import Devices
 from jupyterlab_kf.embedded.kubelet.environment import Sources
 from jupyterlab_kf.embedded.kubelet.fields import unsupported
 from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor, run_installer
 from jupyterlab_kf.embedded.kubelet.specs import Plan, host_name
-from jupyterlab_kf.embedded.kubelet.worker import PodWorker, end_unowned
+from jupyterlab_kf.embedded.kubelet.worker import PodWorker, end_unowned, unfinished
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.store import Change
 from jupyterlab_kf.errors import AlreadyExistsError, ApiError, InvalidError
@@ -63,6 +64,7 @@ class Kubelet:
     Attributes:
         turn: held by the worker whose look it is, so that a hundred of them leave room for requests in between.
         starts: bounds how many containers are being started at once.
+        devices: which container has which GPU.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Kubelet:
         self.loop: asyncio.AbstractEventLoop
         self.supervisor: Path
         self.services_changed = asyncio.Event()
+        self.devices = Devices(machine.gpus())
         self.turn = asyncio.Lock()
         self.starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._workers: dict[str, PodWorker] = {}
@@ -205,7 +208,8 @@ class Kubelet:
             await self.in_thread(end_unowned, folder)
 
     async def _adopt(self, pod: Obj) -> None:
-        if _is_final(pod) and not meta(pod).get("deletionTimestamp"):
+        folder = self.pods_dir / str(meta(pod)["uid"])
+        if _is_final(pod) and not meta(pod).get("deletionTimestamp") and not await self.in_thread(unfinished, folder):
             return
         worker = PodWorker(self, pod)
         await self.in_thread(worker.adopt)
@@ -233,10 +237,11 @@ class Kubelet:
         if worker:
             worker.wake()
             return
+        if change.type == "DELETED":
+            self._given.pop(uid, None)
         if not self._is_ours(change.obj):
             return
         if change.type == "DELETED":
-            self._given.pop(uid, None)
             self.loop.call_soon(self._reclaim_pod, uid)
         elif not _is_final(change.obj) and not self._stopped:
             self.address_of(change.obj)
@@ -254,6 +259,7 @@ class Kubelet:
         """A worker is done: its pod has ended, or is gone."""
         self._workers.pop(worker.uid, None)
         self._given.pop(worker.uid, None)
+        self.devices.free(worker.uid)
 
     def event(self, pod: Obj, level: str, reason: str, message: str) -> None:
         """Record an event about a pod."""
@@ -262,7 +268,7 @@ class Kubelet:
 
     def unsupported(self, pod: Obj) -> list[tuple[str, str]]:
         """Reason and message for every field that this node cannot honour."""
-        return unsupported(pod)
+        return unsupported(pod, machine.processors())
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 

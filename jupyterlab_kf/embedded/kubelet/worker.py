@@ -129,6 +129,7 @@ class PodWorker:
                     slot.attempts.append(attempt)
                     slot.announced = attempt.number
                     slot.environment = Environment(str(slot.spec.get("image", "")), Path(attempt.spec["prefix"]), "")
+                    self.node.devices.restore(self.uid, slot.name, attempt.spec["env"])
 
     async def run(self) -> None:
         """Until the pod is gone."""
@@ -324,10 +325,9 @@ class PodWorker:
             spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
             for note in notes:
                 self.event("Normal", *note)
-        number = slot.attempts[-1].number + 1 if slot.attempts else self._next_number(slot)
-        folder = self.folder / "containers" / slot.name / str(number)
+        folder = self.folder / "containers" / slot.name / str(self._next_number(slot))
         spec |= {"restart": start.restart, "crashes": start.crashes, "prefix": str(slot.environment.prefix)}
-        spec["env"] |= {ATTEMPT_MARKER: str(folder)}
+        spec["env"] |= {ATTEMPT_MARKER: str(folder)} | self.node.devices.environment(self.uid, slot.spec)
         attempt = Attempt(folder, self.wake, self.node.loop)
         slot.waiting, slot.retry_at, slot.stopping = None, 0.0, None
         slot.started, slot.ready = "startupProbe" not in slot.spec, "readinessProbe" not in slot.spec
@@ -335,9 +335,10 @@ class PodWorker:
         slot.attempts.append(attempt)
         del slot.attempts[:-2]
         self.event("Normal", "Created", "Container created")
+        await self.node.in_thread(forget_older, folder.parent, {a.number for a in slot.attempts})
 
     def _next_number(self, slot: Slot) -> int:
-        """A number that no folder has: an abandoned attempt keeps its own."""
+        """A number that no attempt has had: one that was given up keeps its own."""
         place = self.folder / "containers" / slot.name
         taken = [int(p.name) for p in place.iterdir()] if place.is_dir() else []
         return max(taken, default=-1) + 1
@@ -560,6 +561,19 @@ class PodWorker:
                 self.pod = self.node.registry.patch(
                     kinds.POD, self.namespace, self.name, {"metadata": {"annotations": missing}}, MERGE_PATCH
                 )
+
+
+def forget_older(place: Path, kept: set[int]) -> None:
+    """Blocking: delete the folders of all attempts but these; `kubectl logs --previous` asks for no older one."""
+    for folder in place.iterdir():
+        if int(folder.name) < min(kept):
+            volumes.reclaim(folder)
+
+
+def unfinished(folder: Path) -> bool:
+    """Blocking: whether something of a pod may still run."""
+    attempts = folder.glob("containers/*/*")
+    return any(not any((attempt / name).exists() for name in ("exit.json", "abandoned")) for attempt in attempts)
 
 
 def end_unowned(folder: Path) -> None:
