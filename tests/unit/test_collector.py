@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyterlab_kf import kinds
+from jupyterlab_kf import controllers, kinds
 from jupyterlab_kf.embedded.collector import Collector
 from jupyterlab_kf.embedded.registry import MERGE_PATCH, DeleteOptions, Registry
 from jupyterlab_kf.embedded.store import Store
-from jupyterlab_kf.model import Obj
+from jupyterlab_kf.model import Obj, Ref
 
 
 @pytest.fixture
@@ -142,6 +143,14 @@ def test_what_was_left_half_done_is_finished_at_the_next_start(registry: Registr
     collector.attach()
     collector.run()
     assert left(registry) == []
+
+
+def test_events_end_after_an_hour(registry: Registry, collector: Collector) -> None:
+    registry.record(controllers.Emit(Ref("Pod", "p", "default", "u"), "v1", "Normal", "R", "m", "s"))
+    collector.expire_events(time.time() + 3500)
+    assert len(registry.list(kinds.EVENT)) == 1
+    collector.expire_events(time.time() + 3700)
+    assert registry.list(kinds.EVENT) == []
 
 
 async def test_it_works_in_the_background_and_stops(registry: Registry) -> None:
