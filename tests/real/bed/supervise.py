@@ -176,8 +176,10 @@ def _nodes_ready(api: Api, names: frozenset[str]) -> bool:
 
 
 def main() -> int:
-    """The caretaker; its child is the supervisor."""
+    """Start the caretaker and leave it alone; its child is the supervisor."""
     plan = Plan.read(Path(sys.argv[1]))
+    if os.fork():
+        return 0
     caretaker = os.getpid()
     child = os.fork()
     if child == 0:
