@@ -45,7 +45,6 @@ class Job:
     def __init__(self, where: Session, obj: Obj, *, output: Path | None = None) -> None:
         self._session = where
         self._obj = obj
-        self._fresh = True
         self._row = frameworks.of_kind(str(obj.get("kind")))
         self._output = output
         self._fetched = False
@@ -85,10 +84,11 @@ class Job:
 
     def status(self) -> Status:
         """What the cluster says about it now."""
-        if self._fresh:  # it was listed or created a moment ago
-            self._fresh = False
-            return training.decode(self._obj)
         return training.decode(self._read())
+
+    def seen(self) -> Status:
+        """What was last read of it, without asking the cluster: right for a job that was listed a moment ago."""
+        return training.decode(self._obj)
 
     def view(self) -> JobView:
         """Everything about it at this moment: replicas, last lines, metrics, the reason why."""

@@ -105,11 +105,11 @@ def test_a_job_is_found_by_name_and_listed(tmp_path: Path) -> None:
         face.job("digit")
 
 
-def test_the_first_status_of_a_listed_job_asks_nobody(api: Api) -> None:
+def test_a_listed_job_shows_what_was_seen_and_asks_for_its_status(api: Api) -> None:
     (one,) = face.jobs()
-    assert one.status().phase is Phase.RUNNING
+    assert one.seen().phase is Phase.RUNNING
     assert api.reads == 0
-    one.status()
+    assert one.status().phase is Phase.RUNNING
     assert api.reads == 1
 
 
