@@ -25,7 +25,9 @@ _CONSEQUENCE: Final = re.compile(
     r"ProcessGroup|NCCL|gloo|rendezvous|DistBackendError|DistNetworkError|Stop_?Iteration.*server|cancelled",
     re.IGNORECASE,
 )
+_LAUNCHER: Final = "launch.py: "
 _KILLED: Final = (None, 137, 143)
+_PREEMPTION: Final = re.compile(r"\s*(?:no new claims to deallocate,?\s*)?preemption: .*?incoming pod\.?")
 _EXIT_CODES: Final[Mapping[int, str]] = {
     2: "the command line was wrong",
     126: "the command could not be executed",
@@ -58,6 +60,7 @@ class Failure:
 
     Attributes:
         consequence: True when another replica's end explains it.
+        said: what our own launcher said, when it was the one to give up.
     """
 
     replica: str
@@ -66,6 +69,7 @@ class Failure:
     reason: str
     traceback: str
     consequence: bool
+    said: str = ""
 
     @property
     def error(self) -> str:
@@ -192,6 +196,8 @@ def _of_failure(job: Mapping[str, Any], failure: Failure) -> Explanation:
             f"{who} failed: {failure.error}{where}", error_hint(failure.error, job), who, failure.traceback
         )
     code = failure.exit_code
+    if failure.said:
+        return Explanation(f"{who} failed: {failure.said}", "", who)
     meaning = exit_meaning(code)
     return Explanation(
         f"{who} ended with exit code {code}{f': {meaning}' if meaning else ''}.",
@@ -248,6 +254,8 @@ def _failures(replicas: Sequence[Replica], tails: Tails) -> list[Failure]:
             traceback=trace,
             consequence=False,
         )
+        said = next((line.text for line in reversed(lines) if line.text.startswith(_LAUNCHER)), "")
+        failure = replace(failure, said=said.removeprefix(_LAUNCHER))
         text = failure.error or " ".join(line.text for line in lines[-3:])
         found.append(_judged(failure, text))
     return found
@@ -328,7 +336,7 @@ def _unschedulable(case: Case) -> Explanation | None:
     if not stuck:
         return None
     first = stuck[0]
-    message = told.get(first.pod) or first.message
+    message = _PREEMPTION.sub("", told.get(first.pod) or first.message).strip()
     others = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
     by_name = {str(meta(pod).get("name")): pod for pod in case.pods}
     return Explanation(
@@ -340,13 +348,9 @@ def _unschedulable(case: Case) -> Explanation | None:
 
 def _scheduling_hint(message: str, pod: Mapping[str, Any]) -> str:
     wanted = pods.requests_of(pod.get("spec") or {})
-    for resource, flag, what in (
-        ("cpu", "--cpu", "CPUs"),
-        ("memory", "--memory", "bytes of memory"),
-        (pods.GPU, "--gpu", "GPUs"),
-    ):
+    for resource, flag in (("cpu", "--cpu"), ("memory", "--memory"), (pods.GPU, "--gpu")):
         if f"Insufficient {resource}" in message:
-            asked = f"each replica asks for {wanted[resource].normalize():f} {what}; " if resource in wanted else ""
+            asked = f"each replica asks for {pods.amount(resource, wanted[resource])}; " if resource in wanted else ""
             return f"{asked}ask for less with {flag}, use fewer workers, or wait for other jobs (%kf_jobs) to end"
     if "persistentvolumeclaim" in message.lower():
         return "the results' volume is not there: does the cluster have a default storage class?"

@@ -278,16 +278,16 @@ def check_fit(job: Obj, nodes: Sequence[Obj]) -> None:
             most = max(node.get(name, Decimal(0)) for node in available)
             if amount > most:
                 raise UsageError(
-                    f"each {role} asks for {_amount(name, amount)}, but the largest machine of this cluster has "
-                    f"{_amount(name, most)}",
-                    hint=f"ask for at most {_amount(name, most)}"
+                    f"each {role} asks for {pods.amount(name, amount)}, but the largest machine of this cluster has "
+                    f"{pods.amount(name, most)}",
+                    hint=f"ask for at most {pods.amount(name, most)}"
                     if most
                     else "leave it out, or choose another cluster",
                     ref=Ref.of(job),
                 )
         raise UsageError(
             f"no single machine of this cluster has all that each {role} asks for: "
-            + ", ".join(_amount(name, amount) for name, amount in wanted.items()),
+            + ", ".join(pods.amount(name, amount) for name, amount in wanted.items()),
             hint="ask for less of one of them",
             ref=Ref.of(job),
         )
@@ -295,13 +295,6 @@ def check_fit(job: Obj, nodes: Sequence[Obj]) -> None:
 
 def _submission() -> str:
     return uuid.uuid4().hex[:12]
-
-
-def _amount(name: str, value: Decimal) -> str:
-    if name == "memory":
-        return f"{value / 2**30:.4g} GiB of memory"
-    what = {"cpu": "CPU", pods.GPU: "GPU"}.get(name, name)
-    return f"{value.normalize():f} {what}{'' if value == 1 else 's'}"
 
 
 async def _served(client: Client, kind: Kind) -> Kind:

@@ -129,6 +129,12 @@ def test_failures_without_a_traceback(replicas: list[Replica], sentence: str) ->
     assert sentence in told(job(FAILED), replicas).sentence
 
 
+def test_what_the_launcher_says_is_passed_on() -> None:
+    tails = {"launcher-0": lines("launcher-0", "launch.py: mpirun is not in this image; choose one with Open MPI")}
+    answer = told(job(FAILED, framework="mpi"), [replica("launcher", 0, exit_code=127)], tails=tails)
+    assert answer.sentence == "launcher-0 failed: mpirun is not in this image; choose one with Open MPI"
+
+
 def test_a_deadline_is_named() -> None:
     late = job(("Failed", "DeadlineExceeded", "was active longer than specified deadline"), activeDeadlineSeconds=60)
     assert "longer than its deadline of 60 s" in told(late, []).sentence
@@ -144,8 +150,9 @@ def event(reason: str, message: str, name: str, *, kind: str = "Pod", uid: str =
 
 def test_what_cannot_be_placed() -> None:
     message = "0/1 nodes are available: 1 Insufficient cpu."
+    noise = " no new claims to deallocate, preemption: 0/1 nodes: 1 No preemption victims found for incoming pod."
     waiting = [
-        replica("master", 0, "Pending", reason="Unschedulable", message=message),
+        replica("master", 0, "Pending", reason="Unschedulable", message=message + noise),
         replica("worker", 0, "Pending"),
     ]
     template = training.templates(job())["master"]
