@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from jupyterlab_kf import controllers, kinds
-from jupyterlab_kf.embedded.apiserver import apply, defaults, failures, patches, resources, rules, validation
+from jupyterlab_kf.embedded.apiserver import apply, defaults, deletion, failures, patches, resources, rules, validation
 from jupyterlab_kf.embedded.apiserver.options import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -32,7 +32,7 @@ from jupyterlab_kf.embedded.apiserver.selectors import Selector
 from jupyterlab_kf.embedded.store import Change, Listener, Store
 from jupyterlab_kf.errors import ForbiddenError, NotFoundError
 from jupyterlab_kf.kinds import Kind
-from jupyterlab_kf.model import Obj, format_time, meta, parse_time
+from jupyterlab_kf.model import Obj, format_time, meta
 
 __all__ = [
     "APPLY_PATCH",
@@ -262,7 +262,7 @@ class Registry:
         self._validate(kind, new)
         if options.dry_run:
             return new
-        if _finished(new):
+        if deletion.finished(new):
             return self._let_go(kind, old, new)
         return self._put(kind, old, new)
 
@@ -306,16 +306,16 @@ class Registry:
             ApiError: with the code, reason and message of a real server.
         """
         old = self.get(kind, namespace, name)
-        _check_preconditions(kind, old, options)
+        deletion.check_preconditions(kind, old, options)
         if kind == kinds.NAMESPACE:
             return self._end_namespace(old, options)
-        grace = _grace(kind, old, options)
-        finalizers = _finalizers(kind, old, options)
-        if not finalizers and not grace:
+        seconds = deletion.grace(kind, old, options)
+        waits_for = deletion.finalizers(kind, old, options)
+        if not waits_for and not seconds:
             if not options.dry_run:
                 self.store.remove(self._own_kind(kind, old), namespace, name)
             return None
-        new = _deleting(old, finalizers, grace, self._clock())
+        new = deletion.deleting(old, waits_for, seconds, self._clock())
         if rules.same(old, new):
             return old
         if options.dry_run:
@@ -553,79 +553,6 @@ def _with_last_applied(merged: Obj, applied: Obj) -> Obj:
 def _check_name(given: str, name: str) -> None:
     if given != name:
         raise failures.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
-
-
-def _check_preconditions(kind: Kind, old: Obj, options: DeleteOptions) -> None:
-    given, name = old["metadata"], old["metadata"]["name"]
-    if options.uid and options.uid != given["uid"]:
-        raise failures.precondition(
-            kind,
-            name,
-            f"the UID in the precondition ({options.uid}) does not match the UID in record ({given['uid']}). "
-            "The object might have been deleted and then recreated",
-        )
-    if options.resource_version and options.resource_version != given["resourceVersion"]:
-        raise failures.precondition(
-            kind,
-            name,
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
-            f"in record ({given['resourceVersion']}). The object might have been modified",
-        )
-
-
-def ended(obj: Obj, now: float) -> Obj:
-    """The object as the answer to a deletion that took it away at once shows it."""
-    given = {**obj["metadata"], "deletionTimestamp": format_time(now), "deletionGracePeriodSeconds": 0}
-    if given.get("generation") and not obj["metadata"].get("deletionTimestamp"):
-        given["generation"] += 1
-    return {**obj, "metadata": rules.ordered_meta(given)}
-
-
-def _grace(kind: Kind, old: Obj, options: DeleteOptions) -> int:
-    """Seconds a pod is given; only one that runs somewhere gets any."""
-    if kind != kinds.POD:
-        return 0
-    spec, status = old.get("spec") or {}, old.get("status") or {}
-    if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
-        return 0
-    grace = options.grace
-    if grace is None:
-        own = spec.get("terminationGracePeriodSeconds")
-        grace = 30 if own is None else int(own)
-    grace = 1 if grace < 0 else grace
-    current = old["metadata"].get("deletionGracePeriodSeconds")
-    return grace if current is None else min(grace, int(current))
-
-
-def _finalizers(kind: Kind, old: Obj, options: DeleteOptions) -> list[str]:
-    finalizers = [*(old["metadata"].get("finalizers") or ())]
-    if kind == kinds.CUSTOM_RESOURCE_DEFINITION and resources.CRD_FINALIZER not in finalizers:
-        finalizers.append(resources.CRD_FINALIZER)
-    wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(options.propagation)
-    if not options.propagation:
-        return finalizers
-    kept = [name for name in finalizers if name not in ("foregroundDeletion", "orphan")]
-    return [*kept, wanted] if wanted else kept
-
-
-def _deleting(old: Obj, finalizers: list[str], grace: int, now: float) -> Obj:
-    given = dict(old["metadata"])
-    started = parse_time(given.get("deletionTimestamp"))
-    before = int(given.get("deletionGracePeriodSeconds") or 0)
-    begun = now if started is None else started - before
-    if started is None and given.get("generation"):
-        given["generation"] = int(given["generation"]) + 1
-    given["finalizers"] = finalizers
-    if started is None or grace < before:
-        given |= {"deletionTimestamp": format_time(begun + grace), "deletionGracePeriodSeconds": grace}
-    return {**old, "metadata": rules.ordered_meta(given)}
-
-
-def _finished(obj: Obj) -> bool:
-    given = obj["metadata"]
-    if not given.get("deletionTimestamp") or given.get("finalizers") or given.get("deletionGracePeriodSeconds"):
-        return False
-    return not (obj["kind"] == kinds.NAMESPACE.kind and obj["apiVersion"] == "v1")
 
 
 def _kept_conditions(old: Obj) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded.apiserver import answers, failures, listing, nodes, requests, rules, selectors, watching
+from jupyterlab_kf.embedded.apiserver.deletion import ended
 from jupyterlab_kf.embedded.apiserver.exchange import Exchange
 from jupyterlab_kf.embedded.apiserver.options import (
     APPLY_PATCH,
@@ -24,7 +25,6 @@ from jupyterlab_kf.embedded.apiserver.options import (
 )
 from jupyterlab_kf.embedded.apiserver.requests import Form, Query, Target
 from jupyterlab_kf.embedded.apiserver.selectors import Selector
-from jupyterlab_kf.embedded.registry import ended
 from jupyterlab_kf.errors import ApiError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
