@@ -124,10 +124,15 @@ class RealCluster:
 
     def stop(self) -> None:
         """End it and remove everything it has made."""
-        pid = self.state().get("pid", 0)
-        if _alive(pid, self.plan):
-            os.kill(pid, signal.SIGTERM)
-            until(lambda: not _alive(pid, self.plan), seconds=_STOP_SECONDS, what=f"end of cluster {self.plan.name}")
+        state = self.state()
+        both = [state.get("pid", 0), state.get("caretaker", 0)]
+        if _alive(both[0], self.plan):
+            os.kill(both[0], signal.SIGTERM)
+
+        def ended() -> bool:
+            return not any(_alive(pid, self.plan) for pid in both)
+
+        until(ended, seconds=_STOP_SECONDS, what=f"end of cluster {self.plan.name}")
         supervise.clean(self.plan)
         shutil.rmtree(self.plan.folder, ignore_errors=True)
 

@@ -33,8 +33,9 @@ _TAIL = 2000
 class Supervisor:
     """One cluster, from nothing to ready to ended."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, caretaker: int) -> None:
         self._plan = plan
+        self._caretaker = caretaker
         self._stop = asyncio.Event()
         self._reason = ""
         self._children = Children(plan.logs, self._given_up)
@@ -117,6 +118,7 @@ class Supervisor:
             "phase": self._phase,
             "reason": self._reason,
             "pid": os.getpid(),
+            "caretaker": self._caretaker,
             "components": self._children.pids,
             "ready_after": self._seconds,
         }
@@ -184,7 +186,7 @@ def main() -> int:
     child = os.fork()
     if child == 0:
         die_with_parent(signal.SIGTERM)
-        asyncio.run(Supervisor(plan).run())
+        asyncio.run(Supervisor(plan, caretaker).run())
         if os.getppid() != caretaker:
             clean(plan)
         return 0
