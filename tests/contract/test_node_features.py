@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import sys
 import threading
 import time
@@ -276,3 +277,21 @@ async def test_adopted_pods_keep_their_status(cluster: Cluster) -> None:
     await cluster.restart()
     await asyncio.sleep(0.2)
     assert cluster.pod("stays") == before
+
+
+async def test_names_lead_to_moved_ports_where_all_pods_share_an_address(tmp_path: Path) -> None:
+    async with running(tmp_path, shared_address=True) as cluster:
+        labels = {"training.kubeflow.org/job-name": "j"}
+        service = {"clusterIP": "None", "selector": labels, "ports": [{"port": 23456}]}
+        make(cluster, kinds.SERVICE, "j-master-0", spec=service)
+        env = [{"name": "MASTER_ADDR", "value": "j-master-0"}, {"name": "MASTER_PORT", "value": "23456"}]
+        container = {"name": "c", "image": "i", "command": ["sh", "-c", "echo $MASTER_ADDR:$MASTER_PORT"], "env": env}
+        container["ports"] = [{"containerPort": 23456}]
+        cluster.create("j-master-0", {"restartPolicy": "Never", "containers": [container]}, labels=labels)
+        pod = await cluster.ended("j-master-0")
+        moved = json.loads(pod["metadata"]["annotations"]["jupyterlab-kf.io/ports"])["23456"]
+        assert moved != 23456
+        assert await cluster.log("j-master-0") == f"127.0.0.1:{moved}\n"
+        node = cluster.registry.get(kinds.NODE, "", "here")
+        assert "jupyterlab-kf.io/shared-address" in node["metadata"]["annotations"]
+        assert pod["spec"]["containers"][0]["env"] == env
