@@ -47,7 +47,7 @@ class Request:
     output: str | Path | None = None
     replace: bool = False
     restart: str | None = None
-    retries: int = 3
+    retries: int | None = None
     deadline: int | None = None
     ttl: int | None = None
     clean: str = "Running"

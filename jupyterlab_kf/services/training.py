@@ -57,7 +57,7 @@ def train(
     output: str | Path | None = None,
     replace: bool = False,
     restart: str | None = None,
-    retries: int = 3,
+    retries: int | None = None,
     deadline: int | None = None,
     ttl: int | None = None,
     clean: str = "Running",
@@ -86,8 +86,8 @@ def train(
         image: the container image; the framework's own when left out.
         output: folder that the files written to ``$KF_OUTPUT`` come back to.
         replace: delete a job of that name first.
-        restart: Never, OnFailure, Always or ExitCode.
-        retries: restarts before the job fails.
+        restart: Never, OnFailure, Always or ExitCode; the default is Never without ``retries``, else OnFailure.
+        retries: restarts before the job fails; 0 unless a restart policy or elasticity asks for restarts (then 3).
         deadline: seconds after which the job fails.
         ttl: seconds after its end at which the job is deleted.
         clean: which pods are deleted at the end: Running, All or None.
@@ -154,7 +154,7 @@ def plan(
     output: str | Path | None = None,
     replace: bool = False,
     restart: str | None = None,
-    retries: int = 3,
+    retries: int | None = None,
     deadline: int | None = None,
     ttl: int | None = None,
     clean: str = "Running",
