@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UsageError,
         WaitTimeoutError,
     )
+    from jupyterlab_kf.magics.verbs import show
     from jupyterlab_kf.services.jobs import Job, delete, job, jobs
     from jupyterlab_kf.services.plans import Plan
     from jupyterlab_kf.services.session import Cluster, cluster
@@ -64,6 +65,7 @@ __all__ = [
     "job",
     "jobs",
     "plan",
+    "show",
     "train",
 ]
 
@@ -76,6 +78,7 @@ _HOMES = {
     "job": "services.jobs",
     "jobs": "services.jobs",
     "plan": "services.training",
+    "show": "magics.verbs",
     "train": "services.training",
 }
 

@@ -66,8 +66,15 @@ class Kind:
         return "/".join(parts)
 
 
-def _core(kind: str, plural: str, *short: str, namespaced: bool = True, **more: tuple[str, ...]) -> Kind:
-    return Kind("", "v1", kind, plural, namespaced, tuple(short), **more)
+def _core(
+    kind: str,
+    plural: str,
+    *short: str,
+    namespaced: bool = True,
+    categories: tuple[str, ...] = (),
+    subresources: tuple[str, ...] = ("status",),
+) -> Kind:
+    return Kind("", "v1", kind, plural, namespaced, tuple(short), categories, subresources)
 
 
 NAMESPACE: Final = _core("Namespace", "namespaces", "ns", namespaced=False)

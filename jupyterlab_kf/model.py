@@ -180,7 +180,7 @@ def parse_time(text: str | None) -> float | None:
     """Epoch seconds of an RFC 3339 time as Kubernetes writes it (with or without a fraction), or None."""
     if not text:
         return None
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    return datetime.fromisoformat(text).timestamp()
 
 
 def format_time(seconds: float) -> str:
@@ -202,11 +202,6 @@ def meta(obj: Mapping[str, Any]) -> Mapping[str, Any]:
 def labels(obj: Mapping[str, Any]) -> Mapping[str, str]:
     """``metadata.labels`` of an object, or an empty mapping."""
     return meta(obj).get("labels") or {}
-
-
-def annotations(obj: Mapping[str, Any]) -> Mapping[str, str]:
-    """``metadata.annotations`` of an object, or an empty mapping."""
-    return meta(obj).get("annotations") or {}
 
 
 def controller_of(obj: Mapping[str, Any]) -> Mapping[str, Any] | None:

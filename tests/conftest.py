@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 
 import provision
+from needs import tool
 
 from jupyterlab_kf.embedded import daemon
 from jupyterlab_kf.settings import Settings, load
@@ -31,16 +32,6 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
-
-
-def tool(get: Callable[[], Path]) -> Path:
-    """A tool's path, or a skip that says why; a failure where ``KF_REQUIRE_REAL=1`` asks for the real thing."""
-    try:
-        return get()
-    except provision.MissingError as error:
-        if os.environ.get("KF_REQUIRE_REAL") == "1":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_WIND_UP = 5.0
+
 
 class Portal:
     """Runs coroutines in a background loop that starts at the first use."""
@@ -31,11 +33,21 @@ class Portal:
         if self._thread is threading.current_thread():
             work.close()
             raise RuntimeError("the portal was entered from its own thread; await the coroutine instead")
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._running())
+        ended = threading.Event()
+
+        async def whole() -> T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        future: Future[T] = asyncio.run_coroutine_threadsafe(whole(), self._running())
         try:
             return future.result()
         except BaseException:
-            future.cancel()
+            if future.cancel():
+                # Until it has wound up, nothing that it was using can be closed.
+                ended.wait(_WIND_UP)
             raise
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from jupyterlab_kf.controllers import Emit
 from jupyterlab_kf.kinds import Kind
-from jupyterlab_kf.model import Obj, Ref, labels, meta, parse_time
+from jupyterlab_kf.model import Obj, Ref, meta, parse_time
 
+_EMPTY: Mapping[str, Any] = {}
 FINISHED = ("Succeeded", "Failed")
 """Pod phases after which nothing runs any more."""
 
@@ -31,17 +32,17 @@ def owner_reference(kind: Kind, obj: Mapping[str, Any]) -> Obj:
 
 def uid(obj: Mapping[str, Any]) -> str:
     """``metadata.uid``."""
-    return str(meta(obj).get("uid", ""))
+    return str((obj.get("metadata") or _EMPTY).get("uid") or "")
 
 
 def name(obj: Mapping[str, Any]) -> str:
     """``metadata.name``."""
-    return str(meta(obj).get("name", ""))
+    return str((obj.get("metadata") or _EMPTY).get("name") or "")
 
 
 def namespace(obj: Mapping[str, Any]) -> str:
     """``metadata.namespace``."""
-    return str(meta(obj).get("namespace", ""))
+    return str((obj.get("metadata") or _EMPTY).get("namespace") or "")
 
 
 def notes(obj: Mapping[str, Any]) -> Mapping[str, str]:
@@ -82,7 +83,7 @@ def phase(pod: Mapping[str, Any]) -> str:
 
 def terminating(obj: Mapping[str, Any]) -> bool:
     """Whether deletion has been asked for."""
-    return bool(meta(obj).get("deletionTimestamp"))
+    return bool((obj.get("metadata") or _EMPTY).get("deletionTimestamp"))
 
 
 def active(pod: Mapping[str, Any]) -> bool:
@@ -144,12 +145,9 @@ def is_true(status: Mapping[str, Any], type_: str) -> bool:
     return found is not None and found.get("status") == "True"
 
 
-def matches(selector: Mapping[str, str], obj: Mapping[str, Any]) -> bool:
-    """Whether an object's labels have every pair of an equality selector; an empty selector matches nothing."""
-    if not selector:
-        return False
-    have = labels(obj)
-    return all(have.get(key) == value for key, value in selector.items())
+def matches(selector: Mapping[str, str], have: Mapping[str, str]) -> bool:
+    """Whether labels have every pair of an equality selector; an empty selector matches nothing."""
+    return bool(selector) and selector.items() <= have.items()
 
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

@@ -1,13 +1,15 @@
 """Deletes what nobody owns any more: dependents of deleted owners, content of ending namespaces and definitions.
 
-Owns the garbage collector's and the namespace controller's work. Follows the registry, does its work in small steps on
-the event loop, and begins with a look at everything, so that what a killed process left half done is finished.
+Owns the garbage collector's and the namespace controller's work, and the end of old events. Follows the registry, does
+its work in small steps on the event loop, and begins with a look at everything, so that what a killed process left half
+done is finished.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
@@ -19,10 +21,13 @@ from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.store import Change, Key
 from jupyterlab_kf.errors import ApiError
 from jupyterlab_kf.kinds import Kind
-from jupyterlab_kf.model import Obj
+from jupyterlab_kf.model import Obj, parse_time
 
 FOREGROUND: Final = "foregroundDeletion"
 ORPHAN: Final = "orphan"
+EVENT_SECONDS: Final = 3600.0
+"""How long an event is kept after it was last seen."""
+_SWEEP_SECONDS: Final = 300.0
 _BATCH: Final = 50
 _log = logging.getLogger(__name__)
 
@@ -70,12 +75,23 @@ class Collector:
 
     async def _work(self) -> None:
         while True:
-            await self._wake.wait()
+            try:
+                async with asyncio.timeout(_SWEEP_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.expire_events(time.time())
             self._wake.clear()
             while self._queue:
                 for _ in range(min(_BATCH, len(self._queue))):
                     self._step()
                 await asyncio.sleep(0)
+
+    def expire_events(self, now: float) -> None:
+        """Take away the events that have not been seen for an hour."""
+        for event in self._store.list(kinds.EVENT):
+            seen = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+            if now - (parse_time(seen) or now) > EVENT_SECONDS:
+                self._store.remove(kinds.EVENT, event["metadata"]["namespace"], event["metadata"]["name"])
 
     def _step(self) -> None:
         key, _ = self._queue.popitem(last=False)
@@ -205,30 +221,32 @@ class Collector:
 
     def _empty_namespace(self, namespace: Obj) -> None:
         name = namespace["metadata"]["name"]
-        left = False
-        for kind in _one_version_each(self._registry.kinds()):
-            if not kind.namespaced:
-                continue
-            for obj in self._store.list(kind, name):
-                left = self._end(kind, obj) or left
-        if not left and not namespace["metadata"].get("finalizers"):
+        served = [kind for kind in _one_version_each(self._registry.kinds()) if kind.namespaced]
+        content = [(kind, obj) for kind in served for obj in self._store.list(kind, name)]
+        if not self._end_some(("", kinds.NAMESPACE.plural, "", name), content) and not namespace["metadata"].get(
+            "finalizers"
+        ):
             self._store.remove(kinds.NAMESPACE, "", name)
 
     def _empty_definition(self, definition: Obj) -> None:
         spec = definition["spec"]
         kind = self._registry.resources.at(spec["group"], spec["names"]["plural"])
-        left = False
-        if kind is not None:
-            for obj in self._store.list(kind):
-                left = self._end(kind, obj) or left
-        if not left:
+        content = [(kind, obj) for obj in self._store.list(kind)] if kind is not None else []
+        group, plural = kinds.CUSTOM_RESOURCE_DEFINITION.group, kinds.CUSTOM_RESOURCE_DEFINITION.plural
+        if not self._end_some((group, plural, "", definition["metadata"]["name"]), content):
             self._drop_finalizer(kinds.CUSTOM_RESOURCE_DEFINITION, definition, resources.CRD_FINALIZER)
+
+    def _end_some(self, within: Key, content: list[tuple[Kind, Obj]]) -> bool:
+        """Delete some of an ending thing's content, then let others have their turn; True while any is left."""
+        untouched = [(kind, obj) for kind, obj in content if not obj["metadata"].get("deletionTimestamp")]
+        waiting = [self._end(kind, obj) for kind, obj in untouched[:_BATCH]]
+        if len(untouched) > _BATCH:
+            self._enqueue(within)
+        return any(waiting) or len(untouched) > _BATCH or len(untouched) < len(content)
 
     def _end(self, kind: Kind, obj: Obj) -> bool:
         """Delete an object; True when it is still there."""
         meta = obj["metadata"]
-        if meta.get("deletionTimestamp"):
-            return True
         return self._registry.delete(kind, meta.get("namespace") or "", meta["name"]) is not None
 
 

@@ -116,11 +116,12 @@ def stop(settings: Settings, *, keep_pods: bool = False) -> bool:
     return True
 
 
-async def serve(settings: Settings) -> AsyncGenerator[int, None]:
+async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -> AsyncGenerator[int, None]:
     """The embedded cluster in this process: yields the port once it answers; ends it when the generator is closed.
 
     Everything runs in the current event loop. The node adopts what an earlier daemon left before any controller or
-    client can see the cluster.
+    client can see the cluster. At the end controllers and scheduler stop first, so that nothing is started in place of
+    what the node ends; with ``keep_pods`` set by then, pods run on under their supervisors.
     """
     from jupyterlab_kf.embedded.apiserver import certificates
     from jupyterlab_kf.embedded.apiserver.server import ApiServer
@@ -140,6 +141,12 @@ async def serve(settings: Settings) -> AsyncGenerator[int, None]:
         server = ApiServer(registry, kubelet, directory=settings.cluster_dir, token=token, port=_last_port(settings))
         await kubelet.start()
         stack.push_async_callback(kubelet.stop)
+
+        async def end_pods() -> None:
+            if keep_pods is None or not keep_pods.is_set():
+                await kubelet.drain()
+
+        stack.push_async_callback(end_pods)
         scheduler = SchedulerLoop(registry)
         await scheduler.start()
         stack.push_async_callback(scheduler.stop)
@@ -148,6 +155,7 @@ async def serve(settings: Settings) -> AsyncGenerator[int, None]:
         stack.push_async_callback(manager.stop)
         port = await server.start()
         stack.push_async_callback(server.stop)
+        kubelet.api_address = ("127.0.0.1", port)
         yield port
 
 
@@ -281,7 +289,8 @@ async def _run(settings: Settings, ready_fd: int | None) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ask_to_stop, number)
-    async with contextlib.aclosing(serve(settings)) as cluster:
+    keep_pods = asyncio.Event()
+    async with contextlib.aclosing(serve(settings, keep_pods=keep_pods)) as cluster:
         port = await anext(cluster)
         certificates.write_private(settings.cluster_dir / "port", str(port).encode())
         certificates.write_kubeconfig(
@@ -304,6 +313,8 @@ async def _run(settings: Settings, ready_fd: int | None) -> None:
         _say(ready_fd, "ready")
         number = await stopped
         log.info("ending on %s", number.name)
+        if number == signal.SIGINT:
+            keep_pods.set()
     _info_file(settings).unlink(missing_ok=True)
 
 

@@ -193,7 +193,9 @@ class Images:
         lines.write_text("\n".join(recipe.requirements) + "\n")
         source = ["-r", str(recipe.lock), "--require-hashes", "--no-deps"] if recipe.lock else ["-r", str(lines)]
         target = str(prefix / "bin" / "python")
-        check = "import importlib.util as u, sys; sys.exit(', '.join(m for m in sys.argv[1:] if not u.find_spec(m)) or 0)"
+        check = (
+            "import importlib.util as u, sys; sys.exit(', '.join(m for m in sys.argv[1:] if not u.find_spec(m)) or 0)"
+        )
         verify = [[target, "-c", check, *recipe.modules]] if recipe.modules else []
         uv = shutil.which("uv", path=f"{self._default / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
         if uv:

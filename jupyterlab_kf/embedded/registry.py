@@ -8,17 +8,18 @@ store; raises the ``ApiError`` tree with the words of a real server.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from jupyterlab_kf import controllers, kinds
-from jupyterlab_kf.embedded.apiserver import apply, defaults, failures, patches, resources, rules, validation
+from jupyterlab_kf.embedded.apiserver import apply, defaults, deletion, failures, patches, resources, rules, validation
 from jupyterlab_kf.embedded.apiserver.options import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -31,7 +32,7 @@ from jupyterlab_kf.embedded.apiserver.selectors import Selector
 from jupyterlab_kf.embedded.store import Change, Listener, Store
 from jupyterlab_kf.errors import ForbiddenError, NotFoundError
 from jupyterlab_kf.kinds import Kind
-from jupyterlab_kf.model import Obj, format_time, meta, parse_time
+from jupyterlab_kf.model import Obj, format_time, meta
 
 __all__ = [
     "APPLY_PATCH",
@@ -48,6 +49,7 @@ Names: TypeAlias = list[str]
 SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 _UNDELETABLE: Final = frozenset({"default", "kube-system", "kube-public"})
 _REMEMBERED_EVENTS: Final = 4096
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _PLAIN: Final = WriteOptions()
 _PLAIN_DELETE: Final = DeleteOptions()
 _log = logging.getLogger(__name__)
@@ -226,6 +228,8 @@ class Registry:
             now=self._clock(),
             subresource=subresource,
         )
+        if options.manager == "kubectl":
+            merged = _with_last_applied(merged, applied)
         merged = validation.prune(kind, merged, self.resources.schema_source(kind))
         _check_name(str(meta(body).get("name") or name), name)
         if live is None:
@@ -258,14 +262,24 @@ class Registry:
         self._validate(kind, new)
         if options.dry_run:
             return new
-        if _finished(new):
+        if deletion.finished(new):
             return self._let_go(kind, old, new)
-        return self.store.put(kind, new, expect=old["metadata"]["resourceVersion"])
+        return self._put(kind, old, new)
+
+    def _put(self, kind: Kind, old: Obj, new: Obj) -> Obj:
+        """An object keeps the version that it was created in, whichever version it is written through."""
+        own = self._own_kind(kind, old)
+        stored = self.store.put(own, {**new, "apiVersion": own.api_version}, expect=old["metadata"]["resourceVersion"])
+        return in_version(kind, stored)
+
+    def _own_kind(self, kind: Kind, obj: Obj) -> Kind:
+        stored = self.store.get(kind, obj["metadata"].get("namespace") or "", obj["metadata"]["name"]) or obj
+        return self.resources.of(stored.get("apiVersion") or "", stored.get("kind") or "") or kind
 
     def _let_go(self, kind: Kind, old: Obj, new: Obj) -> Obj:
         """The last finalizer is gone: the answer is the object as it would have been stored."""
         namespace, name = old["metadata"].get("namespace") or "", old["metadata"]["name"]
-        self.store.remove(kind, namespace, name)
+        self.store.remove(self._own_kind(kind, old), namespace, name)
         return {**new, "metadata": {**new["metadata"], "resourceVersion": old["metadata"]["resourceVersion"]}}
 
     def _rescale(self, kind: Kind, namespace: str, name: str, scale: Obj, options: WriteOptions) -> Obj:
@@ -292,33 +306,29 @@ class Registry:
             ApiError: with the code, reason and message of a real server.
         """
         old = self.get(kind, namespace, name)
-        _check_preconditions(kind, old, options)
+        deletion.check_preconditions(kind, old, options)
         if kind == kinds.NAMESPACE:
             return self._end_namespace(old, options)
-        grace = _grace(kind, old, options)
-        finalizers = _finalizers(kind, old, options)
-        if not finalizers and not grace:
+        seconds = deletion.grace(kind, old, options)
+        waits_for = deletion.finalizers(kind, old, options)
+        if not waits_for and not seconds:
             if not options.dry_run:
-                self.store.remove(kind, namespace, name)
+                self.store.remove(self._own_kind(kind, old), namespace, name)
             return None
-        new = _deleting(old, finalizers, grace, self._clock())
+        new = deletion.deleting(old, waits_for, seconds, self._clock())
         if rules.same(old, new):
             return old
         if options.dry_run:
             return new
-        return self.store.put(kind, new)
+        return self._put(kind, old, new)
 
-    def delete_all(
-        self, kind: Kind, namespace: str | None, selector: Selector, *, options: DeleteOptions = _PLAIN_DELETE
-    ) -> Objects:
-        """Delete every selected object of a kind; what was selected comes back, as it was."""
-        selected = self.list(kind, namespace, selector)
-        for obj in selected:
+    def delete_all(self, kind: Kind, objects: Iterable[Obj], *, options: DeleteOptions = _PLAIN_DELETE) -> None:
+        """Delete objects that were listed; one that is gone meanwhile is none of our business."""
+        for obj in objects:
             try:
                 self.delete(kind, obj["metadata"].get("namespace") or "", obj["metadata"]["name"], options=options)
             except NotFoundError:
                 _log.debug("gone before its turn: %s %s", kind.resource, obj["metadata"]["name"])
-        return selected
 
     def _end_namespace(self, old: Obj, options: DeleteOptions) -> Obj:
         name = old["metadata"]["name"]
@@ -528,80 +538,21 @@ def _applicable(kind: Kind, namespace: str, name: str, body: Any) -> Obj:
     return {**obj, "metadata": {**given, "name": name, **where}}
 
 
+def _with_last_applied(merged: Obj, applied: Obj) -> Obj:
+    """What client-side apply remembers follows what kubectl applies on the server, so that both can take turns."""
+    annotations = meta(merged).get("annotations") or {}
+    if _LAST_APPLIED not in annotations:
+        return merged
+    own = {key: value for key, value in (meta(applied).get("annotations") or {}).items() if key != _LAST_APPLIED}
+    given = {key: value for key, value in applied["metadata"].items() if key != "annotations"}
+    shown = {**applied, "metadata": {**given, **({"annotations": own} if own else {})}}
+    text = json.dumps(shown, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+    return {**merged, "metadata": {**merged["metadata"], "annotations": {**annotations, _LAST_APPLIED: text}}}
+
+
 def _check_name(given: str, name: str) -> None:
     if given != name:
         raise failures.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
-
-
-def _check_preconditions(kind: Kind, old: Obj, options: DeleteOptions) -> None:
-    given, name = old["metadata"], old["metadata"]["name"]
-    if options.uid and options.uid != given["uid"]:
-        raise failures.precondition(
-            kind,
-            name,
-            f"the UID in the precondition ({options.uid}) does not match the UID in record ({given['uid']}). "
-            "The object might have been deleted and then recreated",
-        )
-    if options.resource_version and options.resource_version != given["resourceVersion"]:
-        raise failures.precondition(
-            kind,
-            name,
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
-            f"in record ({given['resourceVersion']}). The object might have been modified",
-        )
-
-
-def ended(obj: Obj, now: float) -> Obj:
-    """The object as the answer to a deletion that took it away at once shows it."""
-    given = {**obj["metadata"], "deletionTimestamp": format_time(now), "deletionGracePeriodSeconds": 0}
-    return {**obj, "metadata": rules.ordered_meta(given)}
-
-
-def _grace(kind: Kind, old: Obj, options: DeleteOptions) -> int:
-    """Seconds a pod is given; only one that runs somewhere gets any."""
-    if kind != kinds.POD:
-        return 0
-    spec, status = old.get("spec") or {}, old.get("status") or {}
-    if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
-        return 0
-    grace = options.grace
-    if grace is None:
-        own = spec.get("terminationGracePeriodSeconds")
-        grace = 30 if own is None else int(own)
-    grace = 1 if grace < 0 else grace
-    current = old["metadata"].get("deletionGracePeriodSeconds")
-    return grace if current is None else min(grace, int(current))
-
-
-def _finalizers(kind: Kind, old: Obj, options: DeleteOptions) -> list[str]:
-    finalizers = [*(old["metadata"].get("finalizers") or ())]
-    if kind == kinds.CUSTOM_RESOURCE_DEFINITION and resources.CRD_FINALIZER not in finalizers:
-        finalizers.append(resources.CRD_FINALIZER)
-    wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(options.propagation)
-    if not options.propagation:
-        return finalizers
-    kept = [name for name in finalizers if name not in ("foregroundDeletion", "orphan")]
-    return [*kept, wanted] if wanted else kept
-
-
-def _deleting(old: Obj, finalizers: list[str], grace: int, now: float) -> Obj:
-    given = dict(old["metadata"])
-    started = parse_time(given.get("deletionTimestamp"))
-    before = int(given.get("deletionGracePeriodSeconds") or 0)
-    begun = now if started is None else started - before
-    if started is None and given.get("generation"):
-        given["generation"] = int(given["generation"]) + 1
-    given["finalizers"] = finalizers
-    if started is None or grace < before:
-        given |= {"deletionTimestamp": format_time(begun + grace), "deletionGracePeriodSeconds": grace}
-    return {**old, "metadata": rules.ordered_meta(given)}
-
-
-def _finished(obj: Obj) -> bool:
-    given = obj["metadata"]
-    if not given.get("deletionTimestamp") or given.get("finalizers") or given.get("deletionGracePeriodSeconds"):
-        return False
-    return not (obj["kind"] == kinds.NAMESPACE.kind and obj["apiVersion"] == "v1")
 
 
 def _kept_conditions(old: Obj) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from jupyterlab_kf.controllers import Emit
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.scheduler import Binding, Unschedulable, schedule
 from jupyterlab_kf.embedded.store import Change
-from jupyterlab_kf.errors import ApiError, NotFoundError
+from jupyterlab_kf.errors import ApiError, ConflictError, NotFoundError
 from jupyterlab_kf.model import Obj, Ref, format_time, meta
 
 FINAL: Final = ("Succeeded", "Failed")
@@ -69,13 +69,13 @@ class SchedulerLoop:
             await self._wake.wait()
             self._wake.clear()
             try:
-                self.look()
+                await self.look()
             except ApiError:
                 log.exception("a look at the pending pods failed")
             await asyncio.sleep(0)
 
-    def look(self) -> None:
-        """One look at everything that is pending."""
+    async def look(self) -> None:
+        """One look at everything that is pending; others get their turn between two bindings."""
         pods = self._registry.view.list(kinds.POD)
         pending = [pod for pod in pods if _is_pending(pod)]
         if not pending:
@@ -83,11 +83,12 @@ class SchedulerLoop:
         assigned = [pod for pod in pods if (pod.get("spec") or {}).get("nodeName")]
         nodes = self._registry.view.list(kinds.NODE)
         for outcome in schedule(pending, assigned, nodes, time.time()):
-            with contextlib.suppress(NotFoundError):
+            with contextlib.suppress(NotFoundError, ConflictError):
                 if isinstance(outcome, Binding):
                     self._bind(outcome)
                 else:
                     self._tell(outcome)
+            await asyncio.sleep(0)
 
     def _bind(self, binding: Binding) -> None:
         namespace, name = str(meta(binding.pod)["namespace"]), str(meta(binding.pod)["name"])

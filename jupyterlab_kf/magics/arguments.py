@@ -212,7 +212,7 @@ def _policy(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--namespace", metavar="NS", help="the namespace to work in")
     group.add_argument("--replace", action="store_true", help="delete a job of that name first")
     group.add_argument("--restart", metavar="POLICY", help="Never, OnFailure, Always or ExitCode")
-    group.add_argument("--retries", type=whole, default=3, metavar="N", help="restarts before it fails (default 3)")
+    group.add_argument("--retries", type=whole, metavar="N", help="restarts before it fails (default 0)")
     group.add_argument("--deadline", type=whole_seconds, metavar="TIME", help="longest run, such as 90s, 20m or 2h")
     group.add_argument("--ttl", type=whole_seconds, metavar="TIME", help="delete the job this long after its end")
     group.add_argument(

@@ -88,9 +88,12 @@ class TrainingMagics(Magics):
         if options is None:
             return
         from jupyterlab_kf.magics.verbs import logs
+        from jupyterlab_kf.widgets.display import ended
 
+        lines = logs(options)
         try:
-            print_lines(logs(options))
+            with ended(lines):
+                print_lines(lines)
         except KeyboardInterrupt:
             raise DetachedError(options.name) from None
 

@@ -6,8 +6,9 @@ Free of IPython, so that ``jupyter kf`` can use it. Decides nothing about jobs; 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from jupyterlab_kf.errors import UsageError, WaitTimeoutError
 from jupyterlab_kf.magics.arguments import CLUSTER_ACTIONS
 from jupyterlab_kf.model import JobView, LogLine
 from jupyterlab_kf.widgets import tables, text
-from jupyterlab_kf.widgets.display import Output, follow
+from jupyterlab_kf.widgets.display import Output, ended, follow, output_for
 from jupyterlab_kf.widgets.rendered import Rendered
 
 if TYPE_CHECKING:
@@ -34,25 +35,39 @@ def watch(job: Job, output: Output, *, timeout: float | None = None) -> Job:
     return job.wait()
 
 
+def show(job: Job, *, timeout: float | None = None) -> Job:
+    """Show a job live until it is finished, as ``%%kf_train`` does; in a terminal or a script, as lines.
+
+    Interrupting leaves the job running.
+
+    Raises:
+        JobFailedError: it failed.
+        WaitTimeoutError: it is not finished in time; it goes on.
+    """
+    interactive = sys.modules.get("IPython")
+    return watch(job, output_for(interactive.get_ipython() if interactive else None), timeout=timeout)
+
+
 def brought(job: Job, folder: Path) -> Rendered:
     """The files that a finished job's ``wait`` brought back."""
     return tables.files_list(folder, [(file.path, file.size) for file in job.files()])
 
 
-def until(views: Iterable[JobView], limit: float | None, job: Job) -> Iterable[JobView]:
+def until(views: Iterator[JobView], limit: float | None, job: Job) -> Iterator[JobView]:
     """The views, up to a moment of the monotonic clock.
 
     Raises:
         WaitTimeoutError: that moment came first.
     """
-    for view in views:
-        yield view
-        if limit is not None and time.monotonic() > limit and not view.status.phase.finished:
-            raise WaitTimeoutError(
-                f"the job {job.name} is still {view.status.phase}",
-                hint=f"it goes on; show it again with `kf_wait {job.name}`",
-                ref=job.ref,
-            )
+    with ended(views):
+        for view in views:
+            yield view
+            if limit is not None and time.monotonic() > limit and not view.status.phase.finished:
+                raise WaitTimeoutError(
+                    f"the job {job.name} is still {view.status.phase}",
+                    hint="it goes on; wait for it again, or look at its lines",
+                    ref=job.ref,
+                )
 
 
 def logs(options: argparse.Namespace) -> Iterator[LogLine]:
@@ -77,7 +92,7 @@ def listing(jobs: Sequence[Job], *, namespaces: bool) -> Rendered:
 
 def row(job: Job, now: float) -> tables.JobRow:
     """A job's line in the table; asks the cluster nothing that the list did not bring."""
-    status = job.status()
+    status = job.seen()
     began, ended = status.started, status.finished or now
     counts = {word: sum(role.get(key, 0) for role in status.replicas.values()) for key, word in _COUNTS.items()}
     return tables.JobRow(

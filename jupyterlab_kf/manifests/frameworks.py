@@ -34,7 +34,6 @@ class Framework:
         specs: the key under ``spec`` that holds the replica specs (ChainerJob has another shape and none).
         container: the name that the operator looks for.
         image: what replicas run unless the user names an image; the embedded node maps these to environments.
-        restart: the restart policy that we write.
         base: replicas that are there whatever is asked for, before ``workers`` are counted.
         leads: True when the leader is one of the ``workers`` (PyTorch's master, Chainer's master).
     """
@@ -47,7 +46,6 @@ class Framework:
     container: str
     image: str
     roles: tuple[Role, ...]
-    restart: str = "Never"
     base: tuple[tuple[str, int], ...] = ()
     leads: bool = False
 
@@ -74,7 +72,6 @@ FRAMEWORKS: Final[tuple[Framework, ...]] = (
         container="pytorch",
         image="jupyterlab-kf/pytorch:1",
         roles=(Role("master", "Master", 1), Role("worker", "Worker")),
-        restart="OnFailure",
         base=(("master", 1),),
         leads=True,
     ),

@@ -36,6 +36,14 @@ def quantity(value: str | float, what: str) -> Decimal:
         ) from error
 
 
+def amount(resource: str, value: Decimal) -> str:
+    """A resource's amount in words: ``2 CPUs``, ``1 GPU``, ``1.5 GiB of memory``."""
+    if resource == "memory":
+        return f"{value / 2**30:.4g} GiB of memory"
+    what = {"cpu": "CPU", GPU: "GPU"}.get(resource, resource)
+    return f"{value.normalize():f} {what}{'' if value == 1 else 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What each replica asks for; requests equal limits, so what is asked for is what is there.

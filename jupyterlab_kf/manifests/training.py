@@ -49,7 +49,9 @@ class TrainingSpec:
         replicas: role to count, as :func:`frameworks.layout` answers it.
         submission: the same for every attempt of one submit; makes a retry harmless.
         nproc: processes a replica (slots of an MPI worker).
-        retries: how many restarts before the job fails (``backoffLimit``).
+        restart: the restart policy; empty chooses by ``retries``.
+        retries: how many restarts before the job fails (``backoffLimit``). None: no restart, so that a mistake in the
+            code shows at once, unless a restart policy or elasticity says that restarts are wanted (then 3).
         deadline: seconds after which the job fails, None for never.
         ttl: seconds after the end at which the job is removed, None for never.
         output: True to give the replicas a shared folder whose files can be fetched afterwards.
@@ -67,7 +69,7 @@ class TrainingSpec:
     nproc: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
     restart: str = ""
-    retries: int = 3
+    retries: int | None = None
     deadline: int | None = None
     ttl: int | None = None
     clean: str = "Running"
@@ -96,6 +98,18 @@ class TrainingSpec:
     def pods(self) -> int:
         """How many pods the job has."""
         return sum(self.replicas.values())
+
+    @property
+    def retry_limit(self) -> int:
+        """The number of restarts that is written."""
+        if self.retries is not None:
+            return self.retries
+        return 3 if self.elastic is not None or self.restart not in ("", "Never") else 0
+
+    @property
+    def restart_policy(self) -> str:
+        """The restart policy that is written."""
+        return self.restart or ("OnFailure" if self.retry_limit else "Never")
 
     @property
     def ranks(self) -> int:
@@ -144,8 +158,8 @@ def _whole(value: object, least: int) -> bool:
 
 def encode(spec: TrainingSpec) -> Obj:
     """The job's own object."""
-    build = {"chainer": _chainer, "mpi": _mpi, "pytorch": _pytorch, "mxnet": _mxnet}.get(spec.framework.name, _plain)
-    kind = spec.job_kind
+    builders = {"chainer": _chainer, "mpi": _mpi, "pytorch": _pytorch, "mxnet": _mxnet, "tensorflow": _tensorflow}
+    build, kind = builders[spec.framework.name], spec.job_kind
     return {
         "apiVersion": kind.api_version,
         "kind": kind.kind,
@@ -437,7 +451,7 @@ def _labels(spec: TrainingSpec) -> dict[str, str]:
 
 
 def _run_policy(spec: TrainingSpec) -> Obj:
-    policy: Obj = {"cleanPodPolicy": spec.clean, "backoffLimit": spec.retries}
+    policy: Obj = {"cleanPodPolicy": spec.clean, "backoffLimit": spec.retry_limit}
     if spec.deadline is not None:
         policy["activeDeadlineSeconds"] = spec.deadline
     if spec.ttl is not None:
@@ -479,7 +493,7 @@ def _template(spec: TrainingSpec, command: Iterable[str], *, worker: bool = True
 def _replica(spec: TrainingSpec, role: str, template: Obj) -> Obj:
     return {
         "replicas": spec.replicas[role],
-        "restartPolicy": spec.restart or spec.framework.restart,
+        "restartPolicy": spec.restart_policy,
         "template": template,
     }
 
@@ -497,8 +511,16 @@ def _pytorch(spec: TrainingSpec) -> Obj:
     if spec.elastic is None:
         return body
     least, most = spec.elastic
-    policy = {"rdzvBackend": "c10d", "minReplicas": least, "maxReplicas": most, "maxRestarts": spec.retries}
+    policy = {"rdzvBackend": "c10d", "minReplicas": least, "maxReplicas": most, "maxRestarts": spec.retry_limit}
     return {"elasticPolicy": policy, **body}
+
+
+def _tensorflow(spec: TrainingSpec) -> Obj:
+    body = _plain(spec)
+    if not {"chief", "master"} & set(spec.replicas):
+        # Otherwise the job would count as done, and its other workers be ended, as soon as the first worker is.
+        body = {"successPolicy": "AllWorkers", **body}
+    return body
 
 
 def _mxnet(spec: TrainingSpec) -> Obj:
@@ -517,8 +539,8 @@ def _mpi(spec: TrainingSpec) -> Obj:
 
 def _chainer(spec: TrainingSpec) -> Obj:
     template = _template(spec, MPIRUN, token=True)
-    template["spec"]["restartPolicy"] = spec.restart or spec.framework.restart
-    master: Obj = {"backoffLimit": spec.retries, "mpiConfig": {"slots": spec.nproc}, "template": template}
+    template["spec"]["restartPolicy"] = spec.restart_policy
+    master: Obj = {"backoffLimit": spec.retry_limit, "mpiConfig": {"slots": spec.nproc}, "template": template}
     if spec.deadline is not None:
         master["activeDeadlineSeconds"] = spec.deadline
     body: Obj = {"backend": "mpi", "master": master}

@@ -29,6 +29,7 @@ from jupyterlab_kf.model import Obj, Ref, meta
 
 CHUNK: Final = 6 * 1024 * 1024
 """Bytes a pod sends: as base64 they stay below the 10 MiB at which nodes rotate logs."""
+_AT_ONCE: Final = 4
 _START_TIMEOUT: Final = 300.0
 
 
@@ -64,21 +65,27 @@ async def fetch(client: Client, job: Obj, folder: Path) -> list[Path]:
         UsageError: the job has no output folder.
         KubeflowError: what arrived is not what was sent.
     """
-    packed = io.BytesIO()
-    total, digest = 1, ""
-    while packed.tell() < total:
-        offset = packed.tell()
-        part, end = _slice(await _read(client, job, ["send", "--offset", str(offset), "--limit", str(CHUNK)]), job)
-        if (digest and end["sha256"] != digest) or (not part and offset < int(end["total"])):
-            raise KubeflowError(
-                "the result files changed while they were read", hint="try again when the job is done", ref=Ref.of(job)
-            )
-        total, digest = int(end["total"]), str(end["sha256"])
-        packed.write(part)
-    content = packed.getvalue()
-    if hashlib.sha256(content).hexdigest() != digest:
+    parts = [await _part(client, job, 0)]
+    total, digest = int(parts[0][1]["total"]), str(parts[0][1]["sha256"])
+    few = asyncio.Semaphore(_AT_ONCE)
+
+    async def further(offset: int) -> tuple[bytes, dict[str, Any]]:
+        async with few:
+            return await _part(client, job, offset)
+
+    parts += await asyncio.gather(*(further(offset) for offset in range(CHUNK, total, CHUNK)))
+    if any(end["sha256"] != digest for _, end in parts):
+        raise KubeflowError(
+            "the result files changed while they were read", hint="try again when the job is done", ref=Ref.of(job)
+        )
+    content = b"".join(part for part, _ in parts)
+    if len(content) != total or hashlib.sha256(content).hexdigest() != digest:
         raise KubeflowError("the result files arrived damaged", hint="try again", ref=Ref.of(job))
     return await asyncio.to_thread(_unpack, content, folder)
+
+
+async def _part(client: Client, job: Obj, offset: int) -> tuple[bytes, dict[str, Any]]:
+    return _slice(await _read(client, job, ["send", "--offset", str(offset), "--limit", str(CHUNK)]), job)
 
 
 def _slice(lines: Sequence[str], job: Obj) -> tuple[bytes, dict[str, Any]]:

@@ -25,6 +25,9 @@ _CONSEQUENCE: Final = re.compile(
     r"ProcessGroup|NCCL|gloo|rendezvous|DistBackendError|DistNetworkError|Stop_?Iteration.*server|cancelled",
     re.IGNORECASE,
 )
+_LAUNCHER: Final = "launch.py: "
+_KILLED: Final = (None, 137, 143)
+_PREEMPTION: Final = re.compile(r"\s*(?:no new claims to deallocate,?\s*)?preemption: .*?incoming pod\.?")
 _EXIT_CODES: Final[Mapping[int, str]] = {
     2: "the command line was wrong",
     126: "the command could not be executed",
@@ -57,6 +60,7 @@ class Failure:
 
     Attributes:
         consequence: True when another replica's end explains it.
+        said: what our own launcher said, when it was the one to give up.
     """
 
     replica: str
@@ -65,6 +69,7 @@ class Failure:
     reason: str
     traceback: str
     consequence: bool
+    said: str = ""
 
     @property
     def error(self) -> str:
@@ -76,7 +81,8 @@ class Failure:
     def place(self) -> str:
         """The last frame in the user's own files: ``cell.py, line 7``."""
         frames = [match for line in self.traceback.splitlines() if (match := _FRAME.match(line))]
-        own = [frame for frame in frames if "/" not in frame["file"]] or frames
+        named = [frame for frame in frames if not frame["file"].startswith("<")]
+        own = [frame for frame in named if "/" not in frame["file"]] or named
         return f"{own[-1]['file']}, line {own[-1]['line']}" if own else ""
 
 
@@ -103,7 +109,7 @@ def root_cause(replicas: Sequence[Replica], tails: Tails) -> Failure | None:
     failures = _rank_failures(replicas, tails) or _failures(replicas, tails)
     if not failures:
         return None
-    return min(failures, key=lambda one: (one.consequence, not one.traceback and one.exit_code in (137, 143), one.time))
+    return min(failures, key=lambda one: (one.consequence, not one.traceback and one.exit_code in _KILLED, one.time))
 
 
 def traceback_in(lines: Sequence[LogLine]) -> tuple[str, float | None]:
@@ -190,6 +196,8 @@ def _of_failure(job: Mapping[str, Any], failure: Failure) -> Explanation:
             f"{who} failed: {failure.error}{where}", error_hint(failure.error, job), who, failure.traceback
         )
     code = failure.exit_code
+    if failure.said:
+        return Explanation(f"{who} failed: {failure.said}", "", who)
     meaning = exit_meaning(code)
     return Explanation(
         f"{who} ended with exit code {code}{f': {meaning}' if meaning else ''}.",
@@ -240,11 +248,14 @@ def _failures(replicas: Sequence[Replica], tails: Tails) -> list[Failure]:
         failure = Failure(
             replica=replica.name,
             time=seen or replica.finished or float("inf"),
-            exit_code=replica.exit_code,
+            # A run after the one that failed may have been killed; an uncaught exception always ends with 1.
+            exit_code=1 if trace and replica.exit_code in _KILLED else replica.exit_code,
             reason=replica.reason,
             traceback=trace,
             consequence=False,
         )
+        said = next((line.text for line in reversed(lines) if line.text.startswith(_LAUNCHER)), "")
+        failure = replace(failure, said=said.removeprefix(_LAUNCHER))
         text = failure.error or " ".join(line.text for line in lines[-3:])
         found.append(_judged(failure, text))
     return found
@@ -325,7 +336,7 @@ def _unschedulable(case: Case) -> Explanation | None:
     if not stuck:
         return None
     first = stuck[0]
-    message = told.get(first.pod) or first.message
+    message = _PREEMPTION.sub("", told.get(first.pod) or first.message).strip()
     others = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
     by_name = {str(meta(pod).get("name")): pod for pod in case.pods}
     return Explanation(
@@ -337,13 +348,9 @@ def _unschedulable(case: Case) -> Explanation | None:
 
 def _scheduling_hint(message: str, pod: Mapping[str, Any]) -> str:
     wanted = pods.requests_of(pod.get("spec") or {})
-    for resource, flag, what in (
-        ("cpu", "--cpu", "CPUs"),
-        ("memory", "--memory", "bytes of memory"),
-        (pods.GPU, "--gpu", "GPUs"),
-    ):
+    for resource, flag in (("cpu", "--cpu"), ("memory", "--memory"), (pods.GPU, "--gpu")):
         if f"Insufficient {resource}" in message:
-            asked = f"each replica asks for {wanted[resource].normalize():f} {what}; " if resource in wanted else ""
+            asked = f"each replica asks for {pods.amount(resource, wanted[resource])}; " if resource in wanted else ""
             return f"{asked}ask for less with {flag}, use fewer workers, or wait for other jobs (%kf_jobs) to end"
     if "persistentvolumeclaim" in message.lower():
         return "the results' volume is not there: does the cluster have a default storage class?"

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -159,13 +160,15 @@ async def events_about(client: Client, picture: Picture) -> list[Event]:
     return sorted(found, key=lambda event: event.last or 0.0)
 
 
-async def views(client: Client, kind: Kind, job: Obj) -> AsyncGenerator[JobView, None]:
-    """Views of the job until it is finished: at every change, and at least every second.
+async def views(client: Client, kind: Kind, picture: Picture) -> AsyncGenerator[JobView, None]:
+    """Views of the picture's job until it is finished: at every change, and at least every second.
+
+    The picture is the caller's to keep: it remembers what pods said that a finished job no longer has.
 
     Raises:
         NotFoundError: the job was deleted.
     """
-    feed = _Feed(client, kind, job)
+    feed = _Feed(client, kind, picture)
     try:
         async for view in feed.views():
             yield view
@@ -175,7 +178,7 @@ async def views(client: Client, kind: Kind, job: Obj) -> AsyncGenerator[JobView,
 
 async def follow_lines(client: Client, kind: Kind, job: Obj) -> AsyncGenerator[LogLine, None]:
     """Lines of all replicas as they are written, until the job is finished and everything was read."""
-    feed = _Feed(client, kind, job)
+    feed = _Feed(client, kind, Picture(job))
     try:
         async for line in feed.lines():
             yield line
@@ -217,11 +220,11 @@ class _Place:
 class _Feed:
     """The tasks that keep one picture up to date."""
 
-    def __init__(self, client: Client, kind: Kind, job: Obj) -> None:
+    def __init__(self, client: Client, kind: Kind, picture: Picture) -> None:
         self._client = client
         self._kind = kind
-        self._picture = Picture(job)
-        self._space = str(meta(job)["namespace"])
+        self._picture = picture
+        self._space = str(meta(picture.job)["namespace"])
         self._dirty = asyncio.Event()
         self._queue: asyncio.Queue[LogLine] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -385,7 +388,7 @@ class _Feed:
 
     async def _drain(self) -> None:
         """Let the logs be read to their ends; the last lines matter most when a job fails."""
-        if not self._synced.is_set():
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._synced.wait(), _DRAIN)
         if self._readers:
             await asyncio.wait(self._readers.values(), timeout=_DRAIN)

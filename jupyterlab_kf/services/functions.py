@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import symtable
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ def _define(name: str, value: FunctionType | type, pieces: _Pieces) -> None:
     pieces.visiting.add(name)
     source = _source(value)
     scope = value.__globals__ if isinstance(value, FunctionType) else _globals_of(value)
-    for used in _names(ast.parse(source)):
+    for used in _names(source):
         if used != name and used in scope:
             _need(used, scope[used], name, pieces)
     pieces.definitions[name] = source
@@ -119,11 +120,21 @@ def _is_plain(value: object) -> bool:
     return type(value) in _PLAIN
 
 
-def _names(tree: ast.AST) -> list[str]:
+def _names(source: str) -> list[str]:
+    """Names that the source takes from outside itself: globals of its functions, and what stands at its top level.
+
+    A name that a function binds (a local variable, an argument, an import of its own) is not one of them, whatever the
+    notebook has under that name.
+    """
+    top = symtable.symtable("from __future__ import annotations\n" + source, "<function>", "exec")
     seen: dict[str, None] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            seen.setdefault(node.id)
+    tables = [top]
+    while tables:
+        table = tables.pop(0)
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (symbol.is_global() or table is top):
+                seen.setdefault(symbol.get_name())
     return list(seen)
 
 

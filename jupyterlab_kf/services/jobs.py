@@ -45,11 +45,11 @@ class Job:
     def __init__(self, where: Session, obj: Obj, *, output: Path | None = None) -> None:
         self._session = where
         self._obj = obj
-        self._fresh = True
         self._row = frameworks.of_kind(str(obj.get("kind")))
         self._output = output
         self._fetched = False
         self._last: JobView | None = None
+        self._kept: feed.Picture | None = None
 
     @property
     def name(self) -> str:
@@ -84,10 +84,11 @@ class Job:
 
     def status(self) -> Status:
         """What the cluster says about it now."""
-        if self._fresh:  # it was listed or created a moment ago
-            self._fresh = False
-            return training.decode(self._obj)
         return training.decode(self._read())
+
+    def seen(self) -> Status:
+        """What was last read of it, without asking the cluster: right for a job that was listed a moment ago."""
+        return training.decode(self._obj)
 
     def view(self) -> JobView:
         """Everything about it at this moment: replicas, last lines, metrics, the reason why."""
@@ -95,7 +96,8 @@ class Job:
 
     def watch(self) -> Iterator[JobView]:
         """Views until it is finished: at every change, and at least every second."""
-        for view in self._session.iterate(lambda client: feed.views(client, self._kind, self._obj)):
+        self._kept = kept = feed.Picture(self._obj)
+        for view in self._session.iterate(lambda client: feed.views(client, self._kind, kept)):
             self._last = view
             yield view
 
@@ -165,7 +167,8 @@ class Job:
         """
         view = self._last
         if view is None or not view.status.phase.finished:
-            view = self._session.run(lambda client: _finished(client, self._kind, self._obj, timeout))
+            self._kept = kept = feed.Picture(self._obj)
+            view = self._session.run(lambda client: _finished(client, self._kind, kept, timeout))
             self._last = view
         if view.status.phase is Phase.FAILED:
             raise self._failure(view)
@@ -246,7 +249,12 @@ class Job:
             reads = (feed.tail(client, self.namespace, one, container, count=tail, since=since) for one in replicas)
             return list(await asyncio.gather(*reads))
 
-        return logs.merge(line for lines in self._session.run(read) for line in lines)
+        found = self._session.run(read)
+        if self._kept is not None:
+            # Replicas that still ran when the job was done were cleaned up, their logs with them.
+            there = {line.replica for lines in found for line in lines}
+            found += [list(lines)[-(tail or 0) :] for name, lines in self._kept.tails.items() if name not in there]
+        return logs.merge(line for lines in found for line in lines)
 
     def _follow(self, tail: int | None, since: int | None) -> Iterator[LogLine]:
         first = None
@@ -279,12 +287,13 @@ class Job:
 
     def _failure(self, view: JobView) -> JobFailedError:
         why = view.explanation or Explanation(view.status.message or "it failed")
-        failed = next((one for one in view.replicas if one.name == why.replica), None)
+        codes = {one.name: one.exit_code for one in view.replicas}
+        code = codes.get(why.replica) or next((code for code in codes.values() if code), None)
         text = f"{self.ref} failed: {why.sentence}"
         return JobFailedError(
             f"{text}\n\n{why.traceback}" if why.traceback else text,
             replica=why.replica,
-            exit_code=failed.exit_code if failed else None,
+            exit_code=1 if why.traceback and code in (None, 137, 143) else code,
             traceback=why.traceback,
             hint=why.hint,
             ref=self.ref,
@@ -353,19 +362,19 @@ def _distinct(groups: list[list[Obj]]) -> list[Obj]:
     return sorted(found.values(), key=lambda obj: str(meta(obj).get("creationTimestamp") or ""), reverse=True)
 
 
-async def _finished(client: Client, kind: Kind, job: Obj, timeout: float | None) -> JobView:  # noqa: ASYNC109  of the face
+async def _finished(client: Client, kind: Kind, picture: feed.Picture, timeout: float | None) -> JobView:  # noqa: ASYNC109  of the face
     """The last view. Logs are followed on the way: when a job fails, its pods may be gone a moment later."""
-    views = feed.views(client, kind, job)
+    ref = Ref.of(picture.job)
+    views = feed.views(client, kind, picture)
     try:
         async with asyncio.timeout(timeout):
             async for view in views:
                 if view.status.phase.finished:
                     return view
     except TimeoutError:
-        ref = Ref.of(job)
         raise WaitTimeoutError(
             f"{ref} is not finished after {timeout:g} s", hint="it goes on; wait again, or look with %kf_jobs", ref=ref
         ) from None
     finally:
         await views.aclose()
-    raise NotFoundError(f"{Ref.of(job)} was deleted", ref=Ref.of(job))
+    raise NotFoundError(f"{ref} was deleted", ref=ref)

@@ -47,7 +47,7 @@ class Request:
     output: str | Path | None = None
     replace: bool = False
     restart: str | None = None
-    retries: int = 3
+    retries: int | None = None
     deadline: int | None = None
     ttl: int | None = None
     clean: str = "Running"
@@ -121,7 +121,7 @@ class Plan:
         """The arguments that differ from their defaults, in the signature's order."""
         hidden = {"code", "framework", "filename", "first_line", "root", "replace"}
         return [
-            (entry.name, value)
+            (entry.name, bundles.plain(value) if entry.name == "params" else value)
             for entry in fields(Request)
             if entry.name not in hidden
             and (value := getattr(self.request, entry.name)) != entry.default

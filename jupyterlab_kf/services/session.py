@@ -49,8 +49,9 @@ class Session:
 
     @property
     def client(self) -> Client:
-        """The client, opened at the first use."""
-        if self._client is None:
+        """The client, opened at the first use; a forked child opens its own."""
+        if self._client is None or self.process != os.getpid():
+            self.process = os.getpid()
             # The files are read and TLS is prepared in the caller's thread; the loop only ever does I/O.
             self._client = Client(self._open(), reopen=self._open if self.choice.embedded else None)
             self.portal.at_close(self._client.close)

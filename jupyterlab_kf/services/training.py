@@ -57,7 +57,7 @@ def train(
     output: str | Path | None = None,
     replace: bool = False,
     restart: str | None = None,
-    retries: int = 3,
+    retries: int | None = None,
     deadline: int | None = None,
     ttl: int | None = None,
     clean: str = "Running",
@@ -86,8 +86,8 @@ def train(
         image: the container image; the framework's own when left out.
         output: folder that the files written to ``$KF_OUTPUT`` come back to.
         replace: delete a job of that name first.
-        restart: Never, OnFailure, Always or ExitCode.
-        retries: restarts before the job fails.
+        restart: Never, OnFailure, Always or ExitCode; the default is Never without ``retries``, else OnFailure.
+        retries: restarts before the job fails; 0 unless a restart policy or elasticity asks for restarts (then 3).
         deadline: seconds after which the job fails.
         ttl: seconds after its end at which the job is deleted.
         clean: which pods are deleted at the end: Running, All or None.
@@ -154,7 +154,7 @@ def plan(
     output: str | Path | None = None,
     replace: bool = False,
     restart: str | None = None,
-    retries: int = 3,
+    retries: int | None = None,
     deadline: int | None = None,
     ttl: int | None = None,
     clean: str = "Running",
@@ -278,16 +278,16 @@ def check_fit(job: Obj, nodes: Sequence[Obj]) -> None:
             most = max(node.get(name, Decimal(0)) for node in available)
             if amount > most:
                 raise UsageError(
-                    f"each {role} asks for {_amount(name, amount)}, but the largest machine of this cluster has "
-                    f"{_amount(name, most)}",
-                    hint=f"ask for at most {_amount(name, most)}"
+                    f"each {role} asks for {pods.amount(name, amount)}, but the largest machine of this cluster has "
+                    f"{pods.amount(name, most)}",
+                    hint=f"ask for at most {pods.amount(name, most)}"
                     if most
                     else "leave it out, or choose another cluster",
                     ref=Ref.of(job),
                 )
         raise UsageError(
             f"no single machine of this cluster has all that each {role} asks for: "
-            + ", ".join(_amount(name, amount) for name, amount in wanted.items()),
+            + ", ".join(pods.amount(name, amount) for name, amount in wanted.items()),
             hint="ask for less of one of them",
             ref=Ref.of(job),
         )
@@ -295,13 +295,6 @@ def check_fit(job: Obj, nodes: Sequence[Obj]) -> None:
 
 def _submission() -> str:
     return uuid.uuid4().hex[:12]
-
-
-def _amount(name: str, value: Decimal) -> str:
-    if name == "memory":
-        return f"{value / 2**30:.4g} GiB of memory"
-    what = {"cpu": "CPUs", pods.GPU: "GPUs"}.get(name, name)
-    return f"{value.normalize():f} {what}"
 
 
 async def _served(client: Client, kind: Kind) -> Kind:

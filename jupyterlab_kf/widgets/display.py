@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, Protocol, TextIO
 
@@ -114,16 +115,17 @@ class _Mailbox:
         self._closed = False
         self._error: BaseException | None = None
 
-    def read(self, views: Iterable[JobView]) -> None:
+    def read(self, views: Iterator[JobView]) -> None:
         """Run in the reading thread until the views end, fail, or nobody wants them any more."""
         error: BaseException | None = None
         try:
-            for view in views:
-                with self._ready:
-                    if self._closed:
-                        break
-                    self._views.append(view)
-                    self._ready.notify_all()
+            with ended(views):
+                for view in views:
+                    with self._ready:
+                        if self._closed:
+                            break
+                        self._views.append(view)
+                        self._ready.notify_all()
         except BaseException as caught:  # noqa: BLE001  handed to the displaying thread, which raises it
             error = caught
         with self._ready:
@@ -155,7 +157,18 @@ class _Mailbox:
             self._closed = True
 
 
-def follow(views: Iterable[JobView], output: Output, *, clock: Callable[[], float] = time.monotonic) -> JobView | None:
+@contextmanager
+def ended(views: Iterator[Any]) -> Iterator[None]:
+    """Close an iterator that may be a generator, here and now: the garbage collector would do it in any thread."""
+    try:
+        yield
+    finally:
+        close = getattr(views, "close", None)
+        if close is not None:
+            close()
+
+
+def follow(views: Iterator[JobView], output: Output, *, clock: Callable[[], float] = time.monotonic) -> JobView | None:
     """Show views until they end; returns the last one.
 
     Raises:

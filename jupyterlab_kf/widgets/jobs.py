@@ -24,6 +24,7 @@ SIGNS: Final = {
     "Suspended": "⏸",
     "Succeeded": "✔",
     "Failed": "✖",
+    "Ended": "■",
 }
 MAX_CHIPS: Final = 16
 MAX_LINES: Final = 14
@@ -130,7 +131,7 @@ def _chip(replica: Replica) -> Html:
     more = []
     if replica.restarts:
         more.append(text.plural(replica.restarts, "restart"))
-    if replica.exit_code:
+    if replica.exit_code and replica.phase != "Succeeded":
         more.append(f"exit {replica.exit_code}")
     if replica.reason and replica.phase != "Succeeded":
         more.append(text.clean(replica.reason, limit=40))
@@ -236,7 +237,10 @@ def replicas_text(replicas: Sequence[Replica]) -> str:
     """``worker-0 Running · worker-1 Failed (exit 1)``; counted by phase when they are many."""
     if len(replicas) > MAX_CHIPS:
         return " · ".join(f"{count} {phase}" for phase, count in Counter(r.phase for r in replicas).items())
-    return " · ".join(f"{r.name} {r.phase}" + (f" (exit {r.exit_code})" if r.exit_code else "") for r in replicas)
+    return " · ".join(
+        f"{r.name} {r.phase}" + (f" (exit {r.exit_code})" if r.exit_code and r.phase != "Succeeded" else "")
+        for r in replicas
+    )
 
 
 def why_text(explanation: Explanation | None) -> list[str]:

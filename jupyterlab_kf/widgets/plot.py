@@ -153,18 +153,19 @@ def _description(metric: str, series: Mapping[str, Sequence[Point]]) -> str:
 
 def chart(metric: str, series: Mapping[str, Sequence[Point]], order: Sequence[str]) -> Html:
     """One metric: a figure with its latest value as caption. ``order`` gives each replica its colour."""
-    shown = {name: points for name, points in series.items() if points}
+    # In the order of the colours: a dashed line is drawn over the solid one that it may coincide with.
+    shown = {name: series[name] for name in sorted(series, key=lambda name: _place(name, order)) if series[name]}
     drawn = {name: _places(thin(points)) for name, points in list(shown.items())[:MAX_SERIES]}
     stepped = all(point.step is not None for points in shown.values() for point in points)
     x = axis((px for pairs in drawn.values() for px, _ in pairs), whole=not stepped or _all_whole(drawn))
     y = axis((py for pairs in drawn.values() for _, py in pairs), pad=0.06)
-    lines = [_line(pairs, x, y, order.index(name) if name in order else 0) for name, pairs in drawn.items()]
+    lines = [_line(pairs, x, y, _place(name, order)) for name, pairs in drawn.items()]
     svg = el(
         "svg",
         el("title", f"Plot of {metric}"),
         el("desc", _description(metric, shown)),
         _grid(x, y),
-        *reversed(lines),
+        *lines,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         width=WIDTH,
         height=HEIGHT,
@@ -175,6 +176,11 @@ def chart(metric: str, series: Mapping[str, Sequence[Point]], order: Sequence[st
     return el("figure", el("figcaption", el("b", metric), " ", text.number(last)), svg)
 
 
+def _place(name: str, order: Sequence[str]) -> int:
+    """Which colour a replica has."""
+    return order.index(name) if name in order else len(order)
+
+
 def _all_whole(drawn: Mapping[str, Sequence[tuple[float, float]]]) -> bool:
     return all(px.is_integer() for pairs in drawn.values() for px, _ in pairs)
 
@@ -183,7 +189,7 @@ def legend(replicas: Sequence[str], order: Sequence[str]) -> Html:
     """Which line is whose: colour and dash as drawn, and the name."""
     keys = []
     for name in replicas[:MAX_SERIES]:
-        index = order.index(name) if name in order else 0
+        index = _place(name, order)
         stroke = el(
             "line",
             x1=0,
@@ -209,7 +215,7 @@ def charts(
     figures = [chart(name, series, order) for name, series in list(present.items())[:limit]]
     names = sorted(
         {replica for series in present.values() for replica, points in series.items() if points},
-        key=lambda name: order.index(name) if name in order else len(order),
+        key=lambda name: _place(name, order),
     )
     more = len(present) - limit
     return join(

@@ -108,12 +108,12 @@ def serve(directory: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+def fresh_server(tmp_path: Path) -> Iterator[Served]:
     yield from serve(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def served_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for a module: for tests that keep to a namespace of their own."""
     yield from serve(tmp_path_factory.mktemp("cluster"))
 
@@ -146,6 +146,6 @@ class Kubectl:
 
 
 @pytest.fixture
-def bare_kubectl(served_once: Served, kubectl_path: Path, tmp_path: Path) -> Kubectl:
+def bare_kubectl(shared_server: Served, kubectl_path: Path, tmp_path: Path) -> Kubectl:
     """The real kubectl against the module's server."""
-    return Kubectl(str(kubectl_path), served_once.kubeconfig, tmp_path)
+    return Kubectl(str(kubectl_path), shared_server.kubeconfig, tmp_path)

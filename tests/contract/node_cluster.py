@@ -20,8 +20,8 @@ NODE = "here"
 
 
 class Cluster:
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(folder, folder / "cache")
+    def __init__(self, folder: Path, *, shared_address: bool = False) -> None:
+        self.settings = Settings(folder, folder / "cache", shared_address=shared_address)
         self.settings.cluster_dir.mkdir(parents=True, exist_ok=True)
         self.store = Store(self.settings.cluster_dir / "state.db")
         self.registry = Registry(self.store)
@@ -72,8 +72,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Cluster]:
-    made = Cluster(folder)
+async def running(folder: Path, *, shared_address: bool = False) -> AsyncIterator[Cluster]:
+    made = Cluster(folder, shared_address=shared_address)
     await made.kubelet.start()
     yield made
     for pod in made.registry.list(kinds.POD):

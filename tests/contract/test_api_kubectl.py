@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from api_harness import Kubectl, bare_kubectl, served_once  # noqa: F401  fixtures
+from api_harness import Kubectl, bare_kubectl, shared_server  # noqa: F401  fixtures
 
 POD = """
 apiVersion: v1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from node_cluster import Cluster, Obj, running
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.embedded.images import ImageError
 from jupyterlab_kf.errors import ApiError
 
 SERVER = """
@@ -239,3 +242,56 @@ async def test_the_loop_is_never_blocked_for_long(cluster: Cluster) -> None:
         await cluster.ended(f"p{index}")
     task.cancel()
     assert worst < 0.5  # the machine may be busy; the figure is watched by the benchmarks
+
+
+async def test_deleting_a_pod_does_not_wait_for_its_environment(cluster: Cluster) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def make(*_: Any) -> None:
+        begun.set()
+        release.wait(20)
+        raise ImageError("given up")
+
+    cluster.kubelet.images.make = make  # type: ignore[method-assign,assignment]
+    cluster.settings.images_file.write_text("images: [{match: m, recipe: m}]\nrecipes: {m: {requirements: [m]}}")
+    cluster.run("pulls", "true", container={"image": "m"})
+    await cluster.until(begun.is_set)
+    cluster.registry.delete(kinds.POD, "default", "pulls")
+    await cluster.until(lambda: not cluster.registry.list(kinds.POD, "default"), limit=3)
+    release.set()
+
+
+async def test_a_node_that_shuts_down_ends_its_pods(cluster: Cluster) -> None:
+    cluster.run("runs", "sleep", "60", terminationGracePeriodSeconds=1)
+    await cluster.until(lambda: cluster.phase("runs") == "Running")
+    await cluster.kubelet.drain()
+    await cluster.ended("runs")
+    assert cluster.pod("runs")["status"]["reason"] == "Terminated"
+    assert cluster.state("runs")["state"]["terminated"]["exitCode"] == 143
+
+
+async def test_adopted_pods_keep_their_status(cluster: Cluster) -> None:
+    cluster.run("stays", "sleep", "60", terminationGracePeriodSeconds=1)
+    await cluster.until(lambda: cluster.state("stays").get("ready") is True)
+    before = cluster.pod("stays")
+    await cluster.restart()
+    await asyncio.sleep(0.2)
+    assert cluster.pod("stays") == before
+
+
+async def test_names_lead_to_moved_ports_where_all_pods_share_an_address(tmp_path: Path) -> None:
+    async with running(tmp_path, shared_address=True) as cluster:
+        labels = {"training.kubeflow.org/job-name": "j"}
+        service = {"clusterIP": "None", "selector": labels, "ports": [{"port": 23456}]}
+        make(cluster, kinds.SERVICE, "j-master-0", spec=service)
+        env = [{"name": "MASTER_ADDR", "value": "j-master-0"}, {"name": "MASTER_PORT", "value": "23456"}]
+        container = {"name": "c", "image": "i", "command": ["sh", "-c", "echo $MASTER_ADDR:$MASTER_PORT"], "env": env}
+        container["ports"] = [{"containerPort": 23456}]
+        cluster.create("j-master-0", {"restartPolicy": "Never", "containers": [container]}, labels=labels)
+        pod = await cluster.ended("j-master-0")
+        moved = json.loads(pod["metadata"]["annotations"]["jupyterlab-kf.io/ports"])["23456"]
+        assert moved != 23456
+        assert await cluster.log("j-master-0") == f"127.0.0.1:{moved}\n"
+        node = cluster.registry.get(kinds.NODE, "", "here")
+        assert "jupyterlab-kf.io/shared-address" in node["metadata"]["annotations"]
+        assert pod["spec"]["containers"][0]["env"] == env

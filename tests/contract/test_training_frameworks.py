@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.framework, pytest.mark.usefixtures("cluster")]
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_framework_trains_on_two_processes(framework: str) -> None:
-    job = kf.train(PROGRAMS / f"{framework}.py", framework, workers=2, name=f"ok-{framework}", params={"fail": False})
+    program = PROGRAMS / f"on_{framework}.py"
+    job = kf.train(program, framework, workers=2, name=f"ok-{framework}", params={"fail": False})
     job.wait(timeout=900)
     assert job.status().phase is Phase.SUCCEEDED
     lines = [line.text for line in job.logs()]
@@ -30,12 +31,12 @@ def test_a_framework_trains_on_two_processes(framework: str) -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_framework_that_fails_on_one_process_ends_the_job_and_names_it(framework: str) -> None:
-    program = PROGRAMS / f"{framework}.py"
+    program = PROGRAMS / f"on_{framework}.py"
     job = kf.train(program, framework, workers=2, name=f"bad-{framework}", params={"fail": True}, retries=0)
     with pytest.raises(JobFailedError) as caught:
         job.wait(timeout=900)
     assert "gives up" in caught.value.traceback
-    assert f'{framework}.py", line' in caught.value.traceback
+    assert f'on_{framework}.py", line' in caught.value.traceback
     assert job.status().phase is Phase.FAILED
     job.delete()
 
@@ -43,8 +44,9 @@ def test_a_framework_that_fails_on_one_process_ends_the_job_and_names_it(framewo
 def test_two_jobs_of_one_framework_run_side_by_side(cluster: Settings) -> None:
     """Both bind the framework's well-known port on all addresses; the node gives one of them another."""
     assert cluster
+    program = PROGRAMS / "on_mxnet.py"
     jobs = [
-        kf.train(PROGRAMS / "mxnet.py", "mxnet", workers=2, name=f"twin-{number}", params={"fail": False}, cpu="100m")
+        kf.train(program, "mxnet", workers=2, name=f"twin-{number}", params={"fail": False}, cpu="100m")
         for number in range(2)
     ]
     for job in jobs:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import provision
 import pytest
-from conftest import tool
+from needs import tool
 
 from jupyterlab_kf.settings import Settings
 

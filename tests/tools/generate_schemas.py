@@ -299,11 +299,9 @@ class Generator:
             schema = {"allOf": [schema]}
         if text:
             schema["description"] = text.strip()
-        if values := item.markers("default"):
-            try:
-                schema["default"] = json.loads(values[0])
-            except ValueError:
-                schema["default"] = {}
+        values = item.markers("default")
+        if values and not values[0].startswith("ref("):
+            schema["default"] = json.loads(values[0])
         if kinds := item.markers("listType"):
             schema["x-kubernetes-list-type"] = kinds[0]
         if keys := item.markers("listMapKey"):
@@ -393,6 +391,8 @@ def main(version: str) -> None:
         for kind in kinds.split():
             component = f"{prefix}.{kind}"
             generator.type(kind, packages[prefix])
+            if kind == "WatchEvent":  # written out above, with what it refers to
+                generator.type("runtime.RawExtension", packages[prefix])
             schema = generator.schemas[component]
             if kind in {"ObjectMeta", "ListMeta", "MetricSpec"}:
                 continue

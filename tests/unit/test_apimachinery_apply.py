@@ -113,6 +113,13 @@ def test_ports_without_a_protocol_are_the_tcp_ones() -> None:
     assert two["spec"]["containers"][0]["ports"] == [{"containerPort": 80, "protocol": "TCP", "name": "http"}]
 
 
+def test_equal_quantities_do_not_conflict() -> None:
+    one = applied(None, pod({"name": "a", "image": "1", "resources": {"limits": {"memory": "1024Mi", "cpu": 1}}}))
+    assert one["spec"]["containers"][0]["resources"] == {"limits": {"memory": "1Gi", "cpu": "1"}}
+    two = applied(one, pod({"name": "a", "image": "1", "resources": {"limits": {"memory": "1024Mi"}}}), "you")
+    assert two["spec"] == one["spec"]
+
+
 def test_conflicts_name_every_manager_and_path() -> None:
     one = applied(None, pod({"name": "a", "image": "1"}, hostname="h"))
     two = updated(one, {**one, "spec": {**one["spec"], "subdomain": "s"}}, "editor")
@@ -212,6 +219,25 @@ def test_definitions_may_declare_associative_lists() -> None:
     without = apply.server_side_apply(None, thing({"name": "a"}), kind=kind, manager="me", force=False, now=NOW)
     with pytest.raises(ApiError, match="Apply failed with 1 conflict"):
         apply.server_side_apply(without, thing({"name": "b"}), kind=kind, manager="you", force=False, now=NOW)
+
+
+def test_kubectl_takes_over_what_it_applied_on_the_client_side() -> None:
+    first = pod({"name": "a", "image": "1"}, hostname="h")
+    text = json.dumps(first)
+    live = {**first, "metadata": {"name": "p", "annotations": {apply.LAST_APPLIED: text}}}
+    live = updated(None, live, "kubectl-client-side-apply")
+    wanted = pod({"name": "a", "image": "<2>"}, hostname="h")
+    with pytest.raises(ApiError, match="Apply failed with 1 conflict"):
+        applied(live, wanted, "someone")
+    done = applied(live, wanted, "kubectl")
+    assert done["spec"]["containers"][0]["image"] == "<2>"
+    assert done["metadata"]["annotations"][apply.LAST_APPLIED] == (
+        '{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":'
+        '[{"image":"\\u003c2\\u003e","name":"a"}],"hostname":"h"}}\n'
+    )
+    edited = updated(live, {**live, "spec": {**live["spec"], "hostname": "i"}}, "editor")
+    with pytest.raises(ApiError, match=r'conflict with "editor" using v1: \.spec\.hostname'):
+        applied(edited, wanted, "kubectl")
 
 
 CONTAINERS = st.lists(

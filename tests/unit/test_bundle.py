@@ -226,6 +226,23 @@ def _closure() -> Callable[[], int]:
     return inner
 
 
+def test_a_local_name_is_not_the_kernels_object_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "model", object())
+    monkeypatch.setitem(globals(), "item", object())
+
+    def train(n: int) -> int:
+        import json as model
+
+        total = [item for item in range(n)]  # noqa: C416  a comprehension binds its own name
+        return len(model.dumps(total))
+
+    made = functions.extract(train, {"n": 4})
+    assert made.source.count("model") == 2
+    scope: dict[str, Any] = {}
+    exec(made.source, scope)
+    assert scope["train"](4) == len("[0, 1, 2, 3]")
+
+
 @pytest.mark.parametrize(
     ("function", "params", "message"),
     [

@@ -32,7 +32,7 @@ class FakeJob:
 
     namespace, framework = "default", "mpi"
 
-    def status(self) -> Status:
+    def seen(self) -> Status:
         return self.view().status
 
     def watch(self) -> Iterator[JobView]:

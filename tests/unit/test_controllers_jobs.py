@@ -184,6 +184,13 @@ def test_smaller_parallelism_takes_pods_away() -> None:
     assert len(world.pods()) == 1
 
 
+def test_fields_that_have_no_effect_are_named_once() -> None:
+    world = job_of(completionMode="Indexed", completions=2, backoffLimitPerIndex=1)
+    world.run_all()
+    warned = [e.message for e in world.events if e.type == "Warning"]
+    assert warned == ["spec.backoffLimitPerIndex is not supported by this cluster and has no effect"]
+
+
 def test_index_lists() -> None:
     for text in ("", "0", "0,1", "0-2", "0-2,5,7-9"):
         assert format_indexes(parse_indexes(text)) == text

@@ -395,6 +395,15 @@ def test_admission(kind: Kind, change: Any, said: str) -> None:
     assert training.aggregate(training.validate(kind, job)) == said
 
 
+def test_denial_is_worded_as_the_api_server_words_it() -> None:
+    assert training.denial(PT, manifest(PT, {"Master": 1})) == ""
+    assert training.denial(kinds.POD, {}) == ""
+    assert training.denial(PT, manifest(PT, {"Master": 2})) == (
+        'admission webhook "validator.pytorchjob.training-operator.kubeflow.org" denied the request: '
+        "spec.pytorchReplicaSpecs[Master].replicas: Forbidden: must be 1"
+    )
+
+
 def test_admission_of_a_name_and_of_two_faults_at_once() -> None:
     job = manifest(PT, {"Master": 3})
     job["metadata"]["name"] = "1st"

@@ -35,7 +35,7 @@ def test_a_bare_framework_leaves_everything_to_the_defaults_of_the_api() -> None
         "output": None,
         "replace": False,
         "restart": None,
-        "retries": 3,
+        "retries": None,
         "deadline": None,
         "ttl": None,
         "clean": "Running",

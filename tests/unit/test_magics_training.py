@@ -67,7 +67,7 @@ class FakeJob:
     def files(self) -> list[SimpleNamespace]:
         return [SimpleNamespace(path="model.npz", size=3)]
 
-    def status(self) -> Status:
+    def seen(self) -> Status:
         return self.view().status
 
     def provenance(self) -> dict[str, Any]:
@@ -268,6 +268,14 @@ def test_jobs_logs_describe_wait_delete(
     assert run(shell, "%kf_delete --all") is None
     assert all(job.deleted for job in api.jobs_by_name.values())
     assert isinstance(run(shell, "%kf_delete"), UsageError)
+
+
+def test_a_job_of_a_call_is_shown_live_too(
+    shell: InteractiveShell, api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.user_ns["job"] = api.next
+    assert run(shell, "import jupyterlab_kf as kf\nkf.show(job);") is None
+    assert "Succeeded" in capsys.readouterr().out
 
 
 def test_help_is_shown_and_nothing_runs(

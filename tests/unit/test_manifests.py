@@ -46,6 +46,7 @@ CASES = {
     "pytorch": spec("pytorch", workers=3, nproc=2, ttl=60, **FULL),
     "pytorch-elastic": spec("torch", workers=2, elastic=(1, 4)),
     "tensorflow": spec("tf", replicas={"chief": 1, "ps": 1, "worker": 2, "evaluator": 1}, ttl=60, **FULL),
+    "tensorflow-workers": spec("tf", workers=2),
     "mpi": spec("mpi", workers=2, nproc=2, ttl=60, **FULL),
     "mpi-v2beta1": spec("mpi", workers=2, kind=kinds.MPI_JOB_V2),
     "mxnet": spec("mxnet", workers=2, ttl=60, **FULL),
@@ -77,7 +78,8 @@ def test_the_command_is_constant_and_the_policy_is_written(case: str) -> None:
     assert {tuple(command) for command in commands if command} <= {training.RUN, training.MPIRUN}
     if case != "chainer":
         assert job["spec"]["runPolicy"]["cleanPodPolicy"] == "Running"
-        assert job["spec"]["runPolicy"]["backoffLimit"] == 3
+        expected = 3 if case == "pytorch-elastic" else 0
+        assert job["spec"]["runPolicy"]["backoffLimit"] == expected
 
 
 def test_layouts() -> None:
@@ -263,3 +265,19 @@ def test_the_reader_pod_belongs_to_the_job_and_mounts_its_volume() -> None:
     assert reader["metadata"]["ownerReferences"][0]["uid"] == "u9"
     assert reader["spec"]["containers"][0]["command"] == ["python3", training.LAUNCH, "list"]
     assert training.output_claim_of(made) == CASES["mpi"].output_name
+
+
+@pytest.mark.parametrize(
+    ("asked", "policy", "limit"),
+    [
+        ({}, "Never", 0),
+        ({"retries": 2}, "OnFailure", 2),
+        ({"restart": "ExitCode"}, "ExitCode", 3),
+        ({"restart": "ExitCode", "retries": 1}, "ExitCode", 1),
+        ({"restart": "Never"}, "Never", 0),
+    ],
+)
+def test_nothing_is_restarted_unless_restarts_are_asked_for(asked: dict[str, Any], policy: str, limit: int) -> None:
+    job = training.encode(spec("pytorch", **asked))
+    assert job["spec"]["runPolicy"]["backoffLimit"] == limit
+    assert {role["restartPolicy"] for role in job["spec"]["pytorchReplicaSpecs"].values()} == {policy}

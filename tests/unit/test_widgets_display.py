@@ -91,6 +91,20 @@ def test_an_interrupt_leaves_the_loop_and_lets_the_reader_end() -> None:
     assert left.wait(5)
 
 
+def test_the_source_is_closed_in_the_thread_that_reads_it() -> None:
+    closed_in: list[str] = []
+
+    def source() -> Iterator[JobView]:
+        try:
+            yield a_view()
+            yield a_view(Phase.SUCCEEDED)
+        finally:
+            closed_in.append(threading.current_thread().name)
+
+    display.follow(source(), Recorder())
+    assert closed_in == ["kf-display"]
+
+
 def test_the_clock_moves_while_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(display, "TICK", 0.001)
     enough = threading.Event()

@@ -310,6 +310,17 @@ def test_a_plan_says_that_nothing_was_created() -> None:
     assert 'class="kf-n">kind</span>' in card.html
 
 
+def test_a_plan_shows_the_job_first_and_folds_what_is_long() -> None:
+    program = "\n".join(f"    line {n}" for n in range(400))
+    first = f"kind: ConfigMap\ndata:\n  launch.py: |\n{program}\n  b: {'x' * 500}\n"
+    yaml = f"{first}---\nkind: MPIJob\nspec:\n  a: |-\n    short\n"
+    lines = plan_card("Would create two objects.", yaml).text.splitlines()
+    assert lines.index("kind: MPIJob") < lines.index("kind: ConfigMap")
+    assert "    # … 399 more lines" in lines
+    assert "    short" in lines
+    assert max(map(len, lines)) < 200
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(None, ""), (0.4, "0s"), (59.9, "59s"), (65, "1m 05s"), (7380, "2h 03m"), (349_200, "4d 01h"), (math.nan, "")],

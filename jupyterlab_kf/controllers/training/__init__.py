@@ -22,7 +22,7 @@ from jupyterlab_kf.controllers.training.tf import TENSORFLOW
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
 
-__all__ = ["CONTROLLERS", "Problem", "aggregate", "validate"]
+__all__ = ["CONTROLLERS", "Problem", "aggregate", "denial", "validate"]
 
 CONTROLLERS: Final[tuple[Controller, ...]] = (
     controller(TENSORFLOW),
@@ -51,3 +51,12 @@ def validate(kind: Kind, obj: Obj) -> list[Problem]:
     """
     check = _VALIDATORS.get(kind)
     return check(obj) if check else []
+
+
+def denial(kind: Kind, obj: Obj) -> str:
+    """What the API server answers (403 Forbidden) when the webhook refuses an object; empty when it does not."""
+    problems = validate(kind, obj)
+    if not problems:
+        return ""
+    webhook = f"validator.{kind.singular}.training-operator.kubeflow.org"
+    return f'admission webhook "{webhook}" denied the request: {aggregate(problems)}'

@@ -34,12 +34,12 @@ from jupyterlab_kf.controllers.training.framework import (
     GANG_MINIMUM,
     GANG_SIZE,
     ROLE_LABEL,
+    TYPE_LABEL,
     Count,
     Framework,
     Role,
     count,
     index_of,
-    pods_of,
 )
 from jupyterlab_kf.controllers.training.problems import MANAGERS, aggregate
 from jupyterlab_kf.controllers.training.status import JobStatus
@@ -91,7 +91,13 @@ class _Reaction:
         self.status = JobStatus(obj.get("status"), now)
         self.emit = emitter(framework.kind, obj, framework.source)
         self.pods = view.owned(kinds.POD, self.job.uid)
+        self.pods_by_role: dict[str, list[Obj]] = {}
+        for pod in self.pods:
+            self.pods_by_role.setdefault(labels(pod).get(TYPE_LABEL, ""), []).append(pod)
         self.actions: list[Action] = []
+
+    def _of(self, role: Role) -> list[Obj]:
+        return self.pods_by_role.get(role.lower, [])
 
     def run(self) -> list[Action]:
         self._greet()
@@ -147,12 +153,14 @@ class _Reaction:
         if policy == "None" and self.status.has("Failed"):
             policy = "Running"  # peers of a failed replica would wait for it for ever
         kept = [p for p in self.pods if policy == "None" or (policy == "Running" and phase(p) in FINISHED)]
-        self._delete_pods(p for p in self.pods if p not in kept)
-        for type_, counts in self.status.value["replicaStatuses"].items():
+        spared = {uid(p) for p in kept}
+        self._delete_pods(p for p in self.pods if uid(p) not in spared)
+        for type_, counts in list(self.status.counts.items()):
             lower = type_.lower()
             role = next((r for r in self.job.roles.values() if r.lower == lower), None)
-            still = count(pods_of(role, kept)).active if role else 0
+            still = count([p for p in self._of(role) if uid(p) in spared]).active if role else 0
             ended = max(0, counts.get("active", 0) - still) if self.status.has("Succeeded") else 0
+            ended = ended if self.fw.ending_is_success else 0
             self.status.count(
                 type_,
                 active=still,
@@ -199,7 +207,7 @@ class _Reaction:
                 self._delete_pod(pod)
         for service in self.view.owned(kinds.SERVICE, self.job.uid):
             self._delete_service(service)
-        for counts in self.status.value["replicaStatuses"].values():
+        for counts in self.status.counts.values():
             counts.pop("active", None)
         text = f"{self.fw.kind.kind} {self.job.name} is suspended."
         if self.status.has("Running"):
@@ -219,7 +227,7 @@ class _Reaction:
         if self.status.has("Suspended"):
             self._resume()
         self.status.start()
-        counts = {role.type: count(pods_of(role, self.pods)) for role in self.job.roles.values()}
+        counts = {role.type: count(self._of(role)) for role in self.job.roles.values()}
         self._count(counts)
         failing = self._failing()
         if self.fw.succeeded(self.job, counts, self.pods):
@@ -235,7 +243,7 @@ class _Reaction:
 
     def _count(self, counts: dict[str, Count]) -> None:
         for role in self.job.roles.values():
-            stored, new = self.status.value["replicaStatuses"].get(role.type, {}), counts[role.type]
+            stored, new = self.status.counts.get(role.type, {}), counts[role.type]
             pairs = sorted(self.fw.selector(self.job, role).items()) if self.fw.selectors else ()
             self.status.count(
                 role.type,
@@ -246,11 +254,12 @@ class _Reaction:
             )
             if new.succeeded + new.failed > stored.get("succeeded", 0) + stored.get("failed", 0):
                 self._tell_exit_codes(role)
-        for type_ in set(self.status.value["replicaStatuses"]) - set(self.job.roles):
-            del self.status.value["replicaStatuses"][type_]
+        for type_ in set(self.fw.always_counted) - set(self.job.roles):
+            self.status.count(type_, active=0, succeeded=0, failed=0)
+        self.status.forget(set(self.status.counts) - {*self.job.roles, *self.fw.always_counted})
 
     def _tell_exit_codes(self, role: Role) -> None:
-        for pod in pods_of(role, self.pods):
+        for pod in self._of(role):
             code = exit_code(pod, self._container(role)) if phase(pod) in FINISHED else None
             if code is not None:
                 text = f"Pod: {self.job.namespace}.{name(pod)} exited with code {code}"
@@ -266,7 +275,7 @@ class _Reaction:
         return role.restart == "Never"
 
     def _failed(self, role: Role) -> list[Obj]:
-        return [p for p in pods_of(role, self.pods) if phase(p) == "Failed" and not terminating(p)]
+        return [p for p in self._of(role) if phase(p) == "Failed" and not terminating(p)]
 
     def _failing(self) -> list[tuple[Role, Obj]]:
         """Pods that failed and are to be replaced."""
@@ -351,7 +360,7 @@ class _Reaction:
         wanted: set[str] = set()
         for role in self.job.roles.values():
             wanted |= {self.fw.pod_name(self.job, role, index) for index in range(role.count)}
-            have = {index_of(pod) for pod in pods_of(role, self.pods)}
+            have = {index_of(pod) for pod in self._of(role)}
             if self.fw.may_start(self.job, role, self.pods):
                 for index in range(role.count):
                     if index not in have:

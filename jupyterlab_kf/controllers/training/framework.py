@@ -106,6 +106,10 @@ class Framework:
     services: ClassVar[bool] = True
     selectors: ClassVar[bool] = False
     """Whether replica statuses carry the role's label selector."""
+    always_counted: ClassVar[tuple[str, ...]] = ()
+    """Types with a replica status even in a job that has none of them."""
+    ending_is_success: ClassVar[bool] = True
+    """Whether pods that are ended after the job's success count as succeeded."""
 
     @property
     def source(self) -> str:

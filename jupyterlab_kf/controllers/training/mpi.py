@@ -39,6 +39,8 @@ class Mpi(Framework):
     container = "mpi"
     default_replicas = {"Launcher": 1, "Worker": 0}  # noqa: RUF012  declared ClassVar in the base class
     services = False
+    always_counted = ("Worker",)
+    ending_is_success = False  # workers only wait; they never succeed at anything
 
     def validate(self, obj: Obj) -> list[Problem]:
         spec = obj.get("spec") or {}

@@ -8,7 +8,7 @@ statuses.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jupyterlab_kf.controllers.support import is_true
@@ -24,8 +24,6 @@ class JobStatus:
     def __init__(self, stored: Mapping[str, Any] | None, now: float) -> None:
         self.value: Obj = copy.deepcopy(dict(stored or {}))
         self._now = format_time(now)
-        if not self.value.get("replicaStatuses"):
-            self.value["replicaStatuses"] = {}
 
     def has(self, type_: str) -> bool:
         """Whether a condition is true."""
@@ -76,10 +74,20 @@ class JobStatus:
         """``startTime`` or ``completionTime`` in epoch seconds."""
         return parse_time(self.value.get(field))
 
+    @property
+    def counts(self) -> dict[str, Obj]:
+        """The counts of every role that has some."""
+        return self.value.get("replicaStatuses") or {}
+
+    def forget(self, types: Iterable[str]) -> None:
+        """Drop the counts of roles that the job no longer has."""
+        for type_ in types:
+            self.counts.pop(type_, None)
+
     def count(self, type_: str, *, active: int, succeeded: int, failed: int, selector: str = "") -> None:
         """Set one role's counts; zeros are left out, as the operator's encoding does."""
         numbers = {"active": active, "succeeded": succeeded, "failed": failed}
         counts: Obj = {key: number for key, number in numbers.items() if number}
         if selector:
             counts["selector"] = selector
-        self.value["replicaStatuses"][type_] = counts
+        self.value.setdefault("replicaStatuses", {})[type_] = counts

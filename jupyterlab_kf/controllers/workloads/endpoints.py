@@ -13,6 +13,7 @@ from typing import Any
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Key, Patch, View
 from jupyterlab_kf.controllers.support import (
+    FINISHED,
     matches,
     name,
     namespace,
@@ -42,11 +43,7 @@ def react(obj: Obj, view: View, now: float) -> list[Action]:
         return []
     groups: dict[_Ports, list[Obj]] = {}
     for pod in view.list(kinds.POD, namespace(obj)):
-        if (
-            matches(selector, pod)
-            and (pod.get("status") or {}).get("podIP")
-            and phase(pod) not in ("Succeeded", "Failed")
-        ):
+        if matches(selector, labels(pod)) and _is_reachable(pod):
             groups.setdefault(_ports(obj, pod), []).append(pod)
     wanted = {_slice_name(obj, ports): _content(obj, ports, pods) for ports, pods in groups.items()}
     have = {name(s): s for s in view.owned(kinds.ENDPOINT_SLICE, uid(obj))}
@@ -59,6 +56,10 @@ def react(obj: Obj, view: View, now: float) -> list[Action]:
             where = (kinds.ENDPOINT_SLICE, namespace(obj), slice_name, uid(stored))
             actions.append(Patch(*where, content))
     return actions + [Delete(kinds.ENDPOINT_SLICE, namespace(obj), n, uid(s)) for n, s in have.items()]
+
+
+def _is_reachable(pod: Obj) -> bool:
+    return bool((pod.get("status") or {}).get("podIP")) and phase(pod) not in FINISHED
 
 
 def _slice_name(obj: Obj, ports: _Ports) -> str:
@@ -118,8 +119,9 @@ def _new(service: Obj, slice_name: str, content: Obj) -> Obj:
 
 def _services(pod: Obj, view: View) -> Iterator[Key]:
     """The services that select a pod."""
+    have = labels(pod)
     for service in view.list(kinds.SERVICE, namespace(pod)):
-        if matches((service.get("spec") or {}).get("selector") or {}, pod):
+        if matches(service["spec"].get("selector") or {}, have):
             yield namespace(service), name(service)
 
 

@@ -40,6 +40,7 @@ _OWN_MANAGER = "kubernetes.io/job-controller"
 _FIRST_DELAY, _LONGEST_DELAY = 10.0, 600.0
 _BACKOFF_LIMIT = 6
 _FINAL = {"SuccessCriteriaMet": "Complete", "FailureTarget": "Failed"}
+_NOT_HONOURED = ("backoffLimitPerIndex", "maxFailedIndexes", "successPolicy")
 _REACHED = "Reached expected number of succeeded pods"
 
 
@@ -71,6 +72,8 @@ class _Reaction:
         if self._final():
             self._expire()
             return self.actions
+        if not self.obj.get("status"):
+            self._greet()
         self._start_or_suspend()
         self._tally()
         if not self._verdict():
@@ -84,6 +87,15 @@ class _Reaction:
             self._scale()
             self._watch_deadline()
         return self._answer()
+
+    def _greet(self) -> None:
+        rules = (self.spec.get("podFailurePolicy") or {}).get("rules") or ()
+        found = [f"spec.{f}" for f in _NOT_HONOURED if self.spec.get(f) is not None]
+        found += ["spec.podFailurePolicy action FailIndex"] if any(r["action"] == "FailIndex" for r in rules) else []
+        self.actions += [
+            self.emit.warning("Unsupported", f"{field} is not supported by this cluster and has no effect")
+            for field in found
+        ]
 
     def _answer(self) -> list[Action]:
         self._count_states()

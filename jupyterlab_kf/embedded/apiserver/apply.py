@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from jupyterlab_kf import kinds
+from jupyterlab_kf import kinds, quantities
 from jupyterlab_kf.embedded.apiserver import schemas, typed
 from jupyterlab_kf.embedded.apiserver.fieldsets import (
     SELF,
@@ -43,6 +43,8 @@ UPDATE: Final = "Update"
 MAX_UPDATERS: Final = 10
 ANCIENT: Final = "ancient-changes"
 BEFORE_FIRST: Final = "before-first-apply"
+KUBECTL: Final = "kubectl"
+LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 # --- managedFields ------------------------------------------------------------------------------------------------
@@ -51,6 +53,18 @@ BEFORE_FIRST: Final = "before-first-apply"
 def _managed(obj: Mapping[str, Any] | None) -> list[Entry]:
     entries = ((obj or {}).get("metadata") or {}).get("managedFields")
     return entries if isinstance(entries, list) else []
+
+
+def _well_formed(entry: Any) -> bool:
+    """False for what a client wrote into the list and no server would have; the stored list counts then."""
+    if not isinstance(entry, Mapping) or entry.get("operation") not in (APPLY, UPDATE):
+        return False
+    texts = all(isinstance(entry.get(key, ""), str) for key in ("manager", "apiVersion", "time", "subresource"))
+    return texts and isinstance(entry.get("fieldsV1"), Mapping) and _is_tree(entry["fieldsV1"])
+
+
+def _is_tree(fields: Mapping[str, Any]) -> bool:
+    return all(isinstance(node, Mapping) and _is_tree(node) for node in fields.values())
 
 
 def _ours(entry: Entry, manager: str, operation: str, api_version: str, subresource: str) -> bool:
@@ -169,11 +183,11 @@ def track_update(
         subresource: ``status`` or ``scale`` when the write came through one.
         crd: the definition of a custom kind, for its list types.
     """
-    given = _managed(new)
+    given, base = _managed(new), _managed(old)
     if given == [{}]:
-        base: list[Entry] = []
-        return base
-    base = given if given and not subresource else _managed(old)
+        return []
+    if given and not subresource and given != base and all(map(_well_formed, given)):
+        base = given
     before = schemas.zero(kind) if old is None and not kind.custom else _reset(old or {}, kind, subresource)
     taken, removed = compare(before, _reset(new, kind, subresource), typed.of(kind, crd))
     taken, removed = tracked(taken), tracked(removed)
@@ -236,7 +250,7 @@ def server_side_apply(
         group, _, version = str(applied.get("apiVersion") or "").rpartition("/")
         raise bad_request(f"invalid object type: {group}/{version}, Kind={applied.get('kind') or ''}")
     of = typed.of(kind, crd)
-    config = _reset(applied, kind, subresource)
+    config = _reset(applied if kind.custom else _canonical(applied, of), kind, subresource)
     base: Mapping[str, Any] = live if live is not None else _empty(kind, applied)
     entries = _managed(live)
     if live is not None and not entries:
@@ -251,7 +265,7 @@ def server_side_apply(
     taken, removed = compare(base, merged, of)
     taken, removed = tracked(taken), tracked(removed)
     if not force:
-        _refuse_conflicts(taken, others)
+        _refuse_conflicts(taken, others, _applied_by_client(live, manager, of))
     changed = live is None or bool(taken) or bool(removed)
     if live is not None and not changed:
         merged = dict(live)
@@ -262,7 +276,44 @@ def server_side_apply(
     metadata = {k: v for k, v in (merged.get("metadata") or {}).items() if k != "managedFields"}
     if entries:
         metadata["managedFields"] = entries
+    if manager == KUBECTL and LAST_APPLIED in (metadata.get("annotations") or {}):
+        metadata["annotations"] = {**metadata["annotations"], LAST_APPLIED: _last_applied(applied)}
     return {**merged, "metadata": metadata}
+
+
+def _last_applied(applied: Obj) -> str:
+    """The annotation of client-side apply, which a real server keeps in step when kubectl applies on the server."""
+    metadata = dict(applied.get("metadata") or {})
+    if LAST_APPLIED in (metadata.get("annotations") or {}):
+        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+    text = json.dumps({**applied, "metadata": metadata}, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    for char in "<>&":  # as Go writes JSON
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text + "\n"
+
+
+def _applied_by_client(live: Obj | None, manager: str, of: typed.Type) -> Fields:
+    """Fields that kubectl applied before on the client's side and that are still so: it may take them without force."""
+    text = ((live or {}).get("metadata") or {}).get("annotations", {}).get(LAST_APPLIED)
+    if manager != KUBECTL or live is None or not text:
+        return {}
+    try:
+        before = json.loads(text)
+    except ValueError:
+        return {}  # somebody wrote something else there
+    if not isinstance(before, dict):
+        return {}
+    taken, removed = compare(before, live, of)
+    return difference(difference(fields_of(before, of), taken), removed)
+
+
+def _canonical(value: Any, of: typed.Type) -> Any:
+    """The value with its quantities as they are stored, so that ``1024Mi`` is no change of ``1Gi``."""
+    if isinstance(value, Mapping) and of.shape == typed.MAP:
+        return {key: _canonical(item, of.child(key)) for key, item in value.items()}
+    if isinstance(value, list) and of.shape == typed.LIST:
+        return [_canonical(item, of.items) for item in value]
+    return quantities.canonical(value) if of.component == typed.QUANTITY and value is not None else value
 
 
 def _empty(kind: Kind, applied: Obj) -> Obj:
@@ -278,7 +329,13 @@ def _without_abandoned(merged: Any, mine: Entry, wanted: Fields, others: list[En
     return _without(merged, difference(named(mine.get("fieldsV1") or {}, of), named(owned, of)), of)
 
 
-def _refuse_conflicts(taken: Fields, others: list[Entry]) -> None:
+def _refuse_conflicts(taken: Fields, others: list[Entry], allowed: Fields) -> None:
+    contested = difference(taken, allowed)
+    if contested:
+        _raise_conflicts(contested, others)
+
+
+def _raise_conflicts(taken: Fields, others: list[Entry]) -> None:
     found: dict[str, list[str]] = {}
     causes = []
     for entry in sorted(others, key=lambda e: e.get("manager", "")):

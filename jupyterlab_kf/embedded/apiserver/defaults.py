@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds, quantities
 from jupyterlab_kf.embedded.apiserver import typed
+from jupyterlab_kf.embedded.apiserver.schemas import OBJECT_META
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
@@ -52,21 +53,23 @@ def default(kind: Kind, obj: Obj, crd: Obj | None = None) -> Obj:
 
 
 def _structural(value: Any, of: typed.Type) -> None:
-    """Defaults of a structural schema: a missing field takes its default, on every level that exists."""
-    if isinstance(value, dict):
-        for name, child in of.fields.items():
-            given = child.schema.get("default") if name != "metadata" else None
-            if given is not None and value.get(name) is None:
-                value[name] = clone(given)
-            if name in value and name != "metadata" and not child.component:
-                _structural(value[name], child)
-        if isinstance(of.schema.get("additionalProperties"), Mapping):
-            for name, item in value.items():
-                if name not in of.fields and not of.items.component:
-                    _structural(item, of.items)
-    elif isinstance(value, list) and not of.items.component:
+    """Defaults of a structural schema: a missing field takes its default, on every level that exists.
+
+    The definitions of the training kinds were made from an older Kubernetes, which knew no empty defaults.
+    """
+    if isinstance(value, list):
         for item in value:
             _structural(item, of.items)
+    if not isinstance(value, dict):
+        return
+    for name, child in of.fields.items():
+        given = child.schema.get("default")
+        if given is not None and value.get(name) is None and not (of.component and not given):
+            value[name] = clone(given)
+    for name, item in value.items():
+        child = of.fields.get(name, of.items)
+        if child.component != OBJECT_META and isinstance(item, dict | list):
+            _structural(item, child)
 
 
 def _drop_nulls(value: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded.apiserver import answers, failures, listing, nodes, requests, rules, selectors, watching
+from jupyterlab_kf.embedded.apiserver.deletion import ended
 from jupyterlab_kf.embedded.apiserver.exchange import Exchange
 from jupyterlab_kf.embedded.apiserver.options import (
     APPLY_PATCH,
@@ -24,7 +25,6 @@ from jupyterlab_kf.embedded.apiserver.options import (
 )
 from jupyterlab_kf.embedded.apiserver.requests import Form, Query, Target
 from jupyterlab_kf.embedded.apiserver.selectors import Selector
-from jupyterlab_kf.embedded.registry import ended
 from jupyterlab_kf.errors import ApiError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
@@ -266,7 +266,10 @@ async def _delete_collection(exchange: Exchange, target: Target) -> None:
     options = _delete_options(exchange)
     selector = _selector(exchange, kind)
     page = listing.page(registry.store, kind, target.namespace, selector, listing.ListQuery())
-    registry.delete_all(kind, target.namespace, selector, options=options)
+    for start in range(0, len(page.records), answers.CHUNK):
+        chosen = page.records[start : start + answers.CHUNK]
+        registry.delete_all(kind, [record.obj for record in chosen], options=options)
+        await asyncio.sleep(0)
     writer = _writer(exchange, kind, form)
     if form.media == "yaml":
         await exchange.send(200, writer.whole(page), form)

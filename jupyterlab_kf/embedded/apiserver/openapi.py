@@ -18,7 +18,6 @@ from jupyterlab_kf.model import Obj
 _JSON: Final = "application/json"
 _PATCHES: Final = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _STRATEGIC: Final = "application/strategic-merge-patch+json"
-_RAW: Final = "io.k8s.apimachinery.pkg.runtime.RawExtension"
 
 
 def _query(name: str, kind: str, description: str) -> Schema:

@@ -23,10 +23,11 @@ _EVERYTHING: Final = {
     "nonResourceRules": [{"nonResourceURLs": ["*"], "verbs": ["*"]}],
     "resourceRules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}],
 }
+_NOTHING: Final[Obj] = {"incomplete": False, "nonResourceRules": [], "resourceRules": []}
 
 
-def answer(group: str, plural: str, review: Obj, *, now: float) -> Obj:
-    """The review with its status."""
+def answer(group: str, plural: str, review: Obj, *, user: str, now: float) -> Obj:
+    """The review with its status, asked by that user."""
     named = REVIEWS[group][plural]
     spec = review.get("spec") or {}
     metadata = {key: value for key, value in (review.get("metadata") or {}).items() if value}
@@ -36,22 +37,23 @@ def answer(group: str, plural: str, review: Obj, *, now: float) -> Obj:
     out["spec"] = {} if named == "SelfSubjectRulesReview" else spec
     if named == "SelfSubjectReview":
         del out["spec"]
-    return {**out, "status": _status(named, spec)}
+    return {**out, "status": _status(named, spec, user)}
 
 
-def _status(named: str, spec: Mapping[str, Any]) -> Obj:
-    user = {"username": USER, "uid": USER, "groups": _GROUPS}
+def _status(named: str, spec: Mapping[str, Any], user: str) -> Obj:
+    admin = user == USER
+    info = {"username": user, "uid": user, "groups": _GROUPS if admin else ["system:authenticated"]}
     match named:
         case "SelfSubjectReview":
-            return {"userInfo": user}
+            return {"userInfo": info}
         case "TokenReview":
-            return {"authenticated": True, "user": user}
+            return {"authenticated": True, "user": info}
         case "SelfSubjectRulesReview":
-            return _EVERYTHING
+            return _EVERYTHING if admin else _NOTHING
         case "SubjectAccessReview":
             return {"allowed": spec.get("user") == USER or "system:masters" in (spec.get("groups") or ())}
         case _:
-            return {"allowed": True}
+            return {"allowed": admin}
 
 
 def refused(user: str, verb: str, target: Target) -> ForbiddenError:

@@ -7,13 +7,12 @@ values that a user may leave out (defaults).
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.embedded.apiserver import resources
+from jupyterlab_kf.embedded.apiserver import defaults, resources
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, format_time
 
@@ -49,6 +48,7 @@ _INITIAL_STATUS: Final[Mapping[Kind, Mapping[str, Any]]] = {
     kinds.JOB: {},
 }
 _FIRST: Final = ("kind", "apiVersion", "metadata", "spec", "status")
+_NO_SCHEDULE_SECONDS: Final = 300
 _META_FIRST: Final = (
     "name",
     "generateName",
@@ -65,7 +65,6 @@ _META_FIRST: Final = (
     "finalizers",
     "managedFields",
 )
-_NO_SCHEDULE_SECONDS: Final = 300
 
 
 class Cause(NamedTuple):
@@ -114,8 +113,6 @@ def born(kind: Kind, obj: Obj, *, name: str, uid: str, now: float) -> Obj:
 
 
 def _initial_status(kind: Kind, obj: Obj, now: float) -> Mapping[str, Any] | None:
-    if kind == kinds.POD:
-        return {"phase": "Pending", "qosClass": qos_class(obj.get("spec") or {})}
     if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
         return resources.established(resources.complete_definition(obj), now)
     if kind in _INITIAL_STATUS:
@@ -130,37 +127,20 @@ def admitted(kind: Kind, obj: Obj, *, taken_addresses: Callable[[], Iterable[str
     """What admission adds to an object that has its defaults."""
     if kind == kinds.POD:
         return _admitted_pod(obj)
-    if kind == kinds.SERVICE:
-        return _addressed_service(obj, taken_addresses)
-    if kind == kinds.JOB:
-        return _selecting_job(obj)
     if kind == kinds.NAMESPACE:
         return {**obj, "spec": {**(obj.get("spec") or {}), "finalizers": ["kubernetes"]}}
+    if kind == kinds.SERVICE:
+        return _addressed_service(obj, taken_addresses)
+    if kind == kinds.JOB and not (obj.get("spec") or {}).get("selector"):
+        return defaults.job_selector(obj)
     return obj
 
 
 def normalised(kind: Kind, obj: Obj) -> Obj:
     """What the server rewrites on every write."""
-    if kind == kinds.SECRET and obj.get("stringData"):
-        encoded = {key: base64.b64encode(str(text).encode()).decode() for key, text in obj["stringData"].items()}
-        rest = {key: value for key, value in obj.items() if key != "stringData"}
-        return {**rest, "data": {**(obj.get("data") or {}), **encoded}}
     if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
         return resources.complete_definition(obj)
     return obj
-
-
-def qos_class(spec: Mapping[str, Any]) -> str:
-    """BestEffort, Burstable or Guaranteed."""
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    asked = [container.get("resources") or {} for container in containers if isinstance(container, Mapping)]
-    if not any(part.get("requests") or part.get("limits") for part in asked):
-        return "BestEffort"
-    for part in asked:
-        limits, requests = part.get("limits") or {}, part.get("requests") or {}
-        if any(key not in limits or requests.get(key, limits[key]) != limits[key] for key in ("cpu", "memory")):
-            return "Burstable"
-    return "Guaranteed"
 
 
 def _admitted_pod(obj: Obj) -> Obj:
@@ -184,25 +164,6 @@ def _admitted_pod(obj: Obj) -> Obj:
 
 def _tolerates(toleration: Mapping[str, Any], key: str) -> bool:
     return toleration.get("key") in (key, None, "") and toleration.get("effect") in ("NoExecute", None, "")
-
-
-def _selecting_job(obj: Obj) -> Obj:
-    spec = dict(obj.get("spec") or {})
-    if spec.get("manualSelector") or spec.get("selector"):
-        return obj
-    meta = obj["metadata"]
-    template = dict(spec.get("template") or {})
-    template_meta = dict(template.get("metadata") or {})
-    template_meta["labels"] = {
-        **(template_meta.get("labels") or {}),
-        "batch.kubernetes.io/controller-uid": meta["uid"],
-        "batch.kubernetes.io/job-name": meta["name"],
-        "controller-uid": meta["uid"],
-        "job-name": meta["name"],
-    }
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}}
-    spec["template"] = {**template, "metadata": template_meta}
-    return {**obj, "spec": spec}
 
 
 def _addressed_service(obj: Obj, taken: Callable[[], Iterable[str]]) -> Obj:

@@ -197,8 +197,9 @@ class _Handler(Exchange):
             return
         group, version, parts = found
         if version == "v1" and group in discovery.REVIEWS and parts[0] in discovery.REVIEWS[group]:
-            self._authorize(user, None)
-            await self._review(group, parts[0])
+            if user == reviews.ANONYMOUS:
+                raise reviews.refused_path(user, "post", path)
+            await self._review(group, parts[0], user)
             return
         raw, mark, rest = path.partition("/proxy")
         target = requests.target(group, version, self._parts(raw, mark, parts), registry.resources, rest=rest)
@@ -212,11 +213,11 @@ class _Handler(Exchange):
         cut = requests.split_version(raw)
         return [*cut[2], "proxy"] if cut else parts
 
-    async def _review(self, group: str, plural: str) -> None:
+    async def _review(self, group: str, plural: str, user: str) -> None:
         if self.request.method != "POST":
             raise failures.method_not_allowed()
         body, _ = self.read_body(discovery.REVIEWS[group][plural])
-        await self.send(201, reviews.answer(group, plural, body, now=time.time()))
+        await self.send(201, reviews.answer(group, plural, body, user=user, now=time.time()))
 
     async def _meta(self, path: str) -> None:
         if self.request.method not in ("GET", "HEAD"):

@@ -51,7 +51,10 @@ def human_duration(seconds: float) -> str:
 
 
 def _since(text: Any, now: float, missing: str = UNKNOWN) -> str:
-    moment = parse_time(text) if isinstance(text, str) else None
+    try:
+        moment = parse_time(text) if isinstance(text, str) else None
+    except ValueError:
+        return "<invalid>"
     return missing if moment is None else human_duration(now - moment)
 
 

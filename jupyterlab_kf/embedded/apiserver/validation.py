@@ -66,12 +66,12 @@ def _unknown(value: Any, of: typed.Type, path: str) -> Iterator[str]:
 def prune(kind: Kind, obj: Obj, crd: Obj | None = None) -> Obj:
     """The object without fields that its kind does not have, and as a typed server reads it.
 
-    A core kind's nulls and empty optional values are forgotten, as a real server forgets them.
+    A core kind's nulls and empty optional values are forgotten, its quantities become canonical, as in a real server.
 
     Raises:
-        InvalidError: 400, a core kind's field has a value of a wrong type.
+        InvalidError: 400, a field of a core kind, or of any kind's metadata, has a value of a wrong type.
     """
-    if not kind.custom and crd is None and (error := decode_error(kind, obj)) is not None:
+    if (error := decode_error(kind, obj)) is not None:
         raise bad_request(error)
     pruned: Obj = _pruned(obj, typed.of(kind, crd), custom=kind.custom or crd is not None)
     return pruned
@@ -90,17 +90,28 @@ def _pruned(value: Any, of: typed.Type, *, custom: bool) -> Any:
             child = declared.get(name)
             if (child is None and closed) or (not item and (name in omits or (item is None and not custom))):
                 continue
-            deep = isinstance(item, dict | list)
-            out[name] = _pruned(item, of.items if child is None else child, custom=custom) if deep else item
+            place = of.items if child is None else child
+            if isinstance(item, dict | list):
+                out[name] = _pruned(item, place, custom=custom)
+            else:
+                out[name] = quantities.canonical(item) if place.component == typed.QUANTITY and not custom else item
         return out
     if isinstance(value, list) and of.shape == typed.LIST:
+        if not custom and of.items.shape == typed.MAP:
+            value = [{} if item is None else item for item in value]  # as Go reads a null among structs
         return [_pruned(item, of.items, custom=custom) if isinstance(item, dict | list) else item for item in value]
     return value
 
 
 def decode_error(kind: Kind, obj: Obj) -> str | None:
-    """Why a core kind's object cannot be read, as the real server says it; None when every type is right."""
-    found = _mistyped(obj, typed.of(kind), "", kind.kind)
+    """Why an object cannot be read, as the real server says it; None when every type is right.
+
+    Of a custom kind only the metadata is read so strictly; the rest is a matter of its schema.
+    """
+    if kind.custom:
+        found = _mistyped(obj.get("metadata"), typed.of(kind).fields["metadata"], "metadata", kind.kind)
+    else:
+        found = _mistyped(obj, typed.of(kind), "", kind.kind)
     if found is None:
         return None
     return f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {found}'

@@ -194,7 +194,7 @@ def rewrite_paths(text: str, mounts: Sequence[Mount]) -> str:
     for mount in sorted(mounts, key=lambda m: -len(m.path)):
         if mount.path not in text:
             continue
-        pattern = rf"(?<![\w.\-/~$}}]){re.escape(mount.path)}(?=$|[/\s:;,'\"`)\]}}&|<>=])"
+        pattern = rf"(?:(?<=file://)|(?<![\w.\-/~$}}])){re.escape(mount.path)}(?=$|[/\s:;,'\"`)\]}}&|<>=])"
         text = re.sub(pattern, mount.real.replace("\\", r"\\"), text)
     return text
 

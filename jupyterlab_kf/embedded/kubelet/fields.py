@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from jupyterlab_kf.model import Obj
+from jupyterlab_kf.quantities import parse
 
 REASON: Final = "FieldNotHonoured"
 _POD: Final = {
@@ -30,9 +31,10 @@ _SECURITY: Final = {
 _QUIET: Final = {"seccompProfile": ("RuntimeDefault", "Unconfined")}
 
 
-def unsupported(pod: Obj) -> list[tuple[str, str]]:
-    """Reason and message of one warning for each field of the pod that is not honoured."""
-    return [(REASON, f"{path} is not honoured on this node: {why}") for path, why in _found(pod)]
+def unsupported(pod: Obj, processors: int) -> list[tuple[str, str]]:
+    """Reason and message of one warning for each field of the pod that a node with so many CPUs does not honour."""
+    found = [*_found(pod), *_limits(pod, processors)]
+    return [(REASON, f"{path} is not honoured on this node: {why}") for path, why in found]
 
 
 def _found(pod: Obj) -> Iterator[tuple[str, str]]:
@@ -45,15 +47,34 @@ def _found(pod: Obj) -> Iterator[tuple[str, str]]:
     yield from _security("spec.securityContext", spec.get("securityContext") or {})
     for group in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(group) or ()):
-            path = f"spec.{group}[{index}]"
-            yield from _security(f"{path}.securityContext", container.get("securityContext") or {})
-            for hook in container.get("lifecycle") or {}:
-                yield f"{path}.lifecycle.{hook}", "hooks are not run"
-            for device in container.get("volumeDevices") or ():
-                yield f"{path}.volumeDevices", f"{device.get('name')} is a folder, not a block device"
-            for mount in container.get("volumeMounts") or ():
-                if mount.get("mountPropagation") not in (None, "None"):
-                    yield f"{path}.volumeMounts.mountPropagation", "nothing is mounted"
+            yield from _container(f"spec.{group}[{index}]", container)
+
+
+def _container(path: str, container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from _security(f"{path}.securityContext", container.get("securityContext") or {})
+    for name in ("stdin", "tty"):
+        if container.get(name):
+            yield f"{path}.{name}", "a container's standard input is empty"
+    for hook in container.get("lifecycle") or {}:
+        yield f"{path}.lifecycle.{hook}", "hooks are not run"
+    for device in container.get("volumeDevices") or ():
+        yield f"{path}.volumeDevices", f"{device.get('name')} is a folder, not a block device"
+    for mount in container.get("volumeMounts") or ():
+        if mount.get("mountPropagation") not in (None, "None"):
+            yield f"{path}.volumeMounts.mountPropagation", "nothing is mounted"
+
+
+def _limits(pod: Obj, processors: int) -> Iterator[tuple[str, str]]:
+    for group in ("initContainers", "containers"):
+        for index, container in enumerate((pod.get("spec") or {}).get(group) or ()):
+            path, limits = (
+                f"spec.{group}[{index}].resources.limits",
+                (container.get("resources") or {}).get("limits") or {},
+            )
+            if "cpu" in limits and parse(limits["cpu"]) < processors:
+                yield f"{path}.cpu", "OMP_NUM_THREADS is set instead"
+            if "ephemeral-storage" in limits:
+                yield f"{path}.ephemeral-storage", "the disk is the machine's own"
 
 
 def _security(path: str, context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -24,11 +24,12 @@ from jupyterlab_kf.embedded import addresses, volumes
 from jupyterlab_kf.embedded.addresses import Directory, Endpoint
 from jupyterlab_kf.embedded.images import Environment, Images, Recipe
 from jupyterlab_kf.embedded.kubelet import logs, machine, states
+from jupyterlab_kf.embedded.kubelet.devices import Devices
 from jupyterlab_kf.embedded.kubelet.environment import Sources
 from jupyterlab_kf.embedded.kubelet.fields import unsupported
 from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor, run_installer
 from jupyterlab_kf.embedded.kubelet.specs import Plan, host_name
-from jupyterlab_kf.embedded.kubelet.worker import PodWorker, end_unowned
+from jupyterlab_kf.embedded.kubelet.worker import PodWorker, end_unowned, unfinished
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.store import Change
 from jupyterlab_kf.errors import AlreadyExistsError, ApiError, InvalidError
@@ -38,6 +39,8 @@ from jupyterlab_kf.settings import Settings
 
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40.0
+STARTS_AT_ONCE: Final = 8
+SHARED_ADDRESS: Final = f"{names.DOMAIN}/shared-address"
 JOB_LABEL: Final = "training.kubeflow.org/job-name"
 _VOLUME_KEYS: Final = {
     "ConfigMap": "configMap",
@@ -57,6 +60,11 @@ class Kubelet:
         node: the name of the Node object.
         backoff_base: first back-off of a container that ended, in seconds.
         api_address: host and port of the API server, told to pods; may be set later.
+
+    Attributes:
+        turn: held by the worker whose look it is, so that a hundred of them leave room for requests in between.
+        starts: bounds how many containers are being started at once.
+        devices: which container has which GPU.
     """
 
     def __init__(
@@ -77,9 +85,13 @@ class Kubelet:
         self.pods_dir = settings.cluster_dir / "pods"
         self.claims_dir = settings.cluster_dir / "volumes"
         self.images = Images(settings)
+        self.shared_address = settings.shared_address or not _is_free(0, "127.1.1.1")
         self.loop: asyncio.AbstractEventLoop
         self.supervisor: Path
         self.services_changed = asyncio.Event()
+        self.devices = Devices(machine.gpus())
+        self.turn = asyncio.Lock()
+        self.starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._workers: dict[str, PodWorker] = {}
         self._given: dict[str, Endpoint] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -156,7 +168,9 @@ class Kubelet:
         now = time.time()
         have = self.registry.view.get(kinds.NODE, "", self.node)
         if have is None:
-            metadata = {"name": self.node, "labels": machine.node_labels(self.node)}
+            metadata: Obj = {"name": self.node, "labels": machine.node_labels(self.node)}
+            if self.shared_address:
+                metadata["annotations"] = {SHARED_ADDRESS: "pods share 127.0.0.1; their ports are given out"}
             node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {}}
             with contextlib.suppress(AlreadyExistsError):
                 have = self.registry.create(kinds.NODE, node)
@@ -194,7 +208,8 @@ class Kubelet:
             await self.in_thread(end_unowned, folder)
 
     async def _adopt(self, pod: Obj) -> None:
-        if _is_final(pod) and not meta(pod).get("deletionTimestamp"):
+        folder = self.pods_dir / str(meta(pod)["uid"])
+        if _is_final(pod) and not meta(pod).get("deletionTimestamp") and not await self.in_thread(unfinished, folder):
             return
         worker = PodWorker(self, pod)
         await self.in_thread(worker.adopt)
@@ -222,10 +237,11 @@ class Kubelet:
         if worker:
             worker.wake()
             return
+        if change.type == "DELETED":
+            self._given.pop(uid, None)
         if not self._is_ours(change.obj):
             return
         if change.type == "DELETED":
-            self._given.pop(uid, None)
             self.loop.call_soon(self._reclaim_pod, uid)
         elif not _is_final(change.obj) and not self._stopped:
             self.address_of(change.obj)
@@ -243,6 +259,7 @@ class Kubelet:
         """A worker is done: its pod has ended, or is gone."""
         self._workers.pop(worker.uid, None)
         self._given.pop(worker.uid, None)
+        self.devices.free(worker.uid)
 
     def event(self, pod: Obj, level: str, reason: str, message: str) -> None:
         """Record an event about a pod."""
@@ -251,7 +268,7 @@ class Kubelet:
 
     def unsupported(self, pod: Obj) -> list[tuple[str, str]]:
         """Reason and message for every field that this node cannot honour."""
-        return unsupported(pod)
+        return unsupported(pod, machine.processors())
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 
@@ -264,14 +281,14 @@ class Kubelet:
         return given
 
     def _give(self, pod: Obj) -> Endpoint:
-        shared = self.settings.shared_address
+        shared = self.shared_address
         taken = {endpoint.ip for endpoint in self._given.values()}
         namespace, name = str(meta(pod).get("namespace")), str(meta(pod).get("name"))
         ip = addresses.LOOPBACK if shared else addresses.pod_ip(namespace, name, taken)
         ports: dict[int, int] = {}
         if shared or JOB_LABEL in labels(pod) or self._behind_headless(pod):
             used = {port for endpoint in self._given.values() for port in endpoint.ports.values()}
-            seed = str(meta(pod).get("uid"))
+            seed = f"{namespace}/{name}"  # a pod that is made again is found where its peers knew it
             ports = addresses.give_ports(
                 _declared_ports(pod), lambda port: port not in used and _is_free(port), seed, move=shared
             )
@@ -371,8 +388,10 @@ class Kubelet:
         secrets = {str(meta(o)["name"]): o for o in self._referred(pod, kinds.SECRET)}
         claims = self._referred(pod, kinds.PERSISTENT_VOLUME_CLAIM)
         folders = {str(meta(o)["name"]): self._claim_folder(o) for o in claims}
-        hosts = {str(meta(o)["name"]) for o in view.list(kinds.POD, namespace)}
-        hosts |= {host_name(o) for o in view.list(kinds.POD, namespace)}
+        hosts: set[str] = set()
+        if any("hostfile" in (o.get("data") or {}) for o in config_maps.values()):
+            pods = view.list(kinds.POD, namespace)
+            hosts = {str(meta(o)["name"]) for o in pods} | {host_name(o) for o in pods}
         return volumes.Cluster(
             sources=self.sources(pod),
             config_map=config_maps.get,
@@ -555,12 +574,12 @@ def _declared_ports(pod: Obj) -> list[int]:
     ]
 
 
-def _is_free(port: int) -> bool:
-    """Whether a server that binds to every address could have the port now."""
+def _is_free(port: int, host: str = "") -> bool:
+    """Whether a server that binds to that address, or to every one, could have the port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -220,7 +220,8 @@ class Attempt:
                     self._loop.call_soon_threadsafe(self._watch, pid)
                     return True
             time.sleep(0.02)
-        raise OSError(f"{self.folder} is locked by a process that does not say who it is")
+        end_marked(f"{ATTEMPT_MARKER}={self.folder}")  # it hangs before its container: nothing has run yet
+        return self._settle()
 
     def _settle(self) -> bool:
         """With the lock in hand: no supervisor runs here or ever will again."""

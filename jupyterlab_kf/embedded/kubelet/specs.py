@@ -6,6 +6,7 @@ Pure but for one look at the disk: whether a working directory exists. Everythin
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -139,6 +140,12 @@ def _say_mounts(moved: Sequence[Mount], notes: list[Note]) -> None:
         )
 
 
+@functools.lru_cache(maxsize=64)
+def _base(bins: tuple[Path, ...]) -> dict[str, str]:
+    """What every process of an environment gets; the node's own environment does not change while it runs."""
+    return clean_environment(os.environ, bins)
+
+
 def _environment(
     node: Node,
     plan: Plan,
@@ -148,8 +155,8 @@ def _environment(
     environment: Environment,
     declared: Mapping[str, str],
 ) -> dict[str, str]:
-    bins = [environment.bin, node.images.default / "bin"]
-    env = clean_environment(os.environ, bins)
+    bins = (environment.bin, node.images.default / "bin")
+    env = dict(_base(bins))
     env["VIRTUAL_ENV"] = str(environment.prefix)
     env["HOSTNAME"] = host_name(pod)
     if node.api_address:

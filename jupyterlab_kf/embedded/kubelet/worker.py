@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,6 +50,8 @@ class Slot:
     ready: bool = True
     environment: Environment | None = None
     stopping: float | None = None
+    start: asyncio.Task[None] | None = None
+    """The start under way, while it can still be given up."""
     announced: int = -1
     probes: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -127,6 +129,7 @@ class PodWorker:
                     slot.attempts.append(attempt)
                     slot.announced = attempt.number
                     slot.environment = Environment(str(slot.spec.get("image", "")), Path(attempt.spec["prefix"]), "")
+                    self.node.devices.restore(self.uid, slot.name, attempt.spec["env"])
 
     async def run(self) -> None:
         """Until the pod is gone."""
@@ -135,7 +138,8 @@ class PodWorker:
                 self._start_probes(slot)
         while True:
             self._wake.clear()
-            wait = self._sync()
+            async with self.node.turn:
+                wait = self._sync()
             if self._retired:
                 self._let_go()
                 self.node.forget(self)
@@ -182,6 +186,8 @@ class PodWorker:
         )
         if decision.fail:
             self._fail(*decision.fail)
+        if self.failed or meta(live).get("deletionTimestamp"):
+            self._give_up_starts()
         self._stop(decision.stop)
         if decision.gone:
             self._finish()
@@ -207,6 +213,7 @@ class PodWorker:
 
     def _end_all(self) -> float | None:
         """The object is gone from under us: everything ends at once."""
+        self._give_up_starts()
         running = tuple(name for name, slot in self.slots.items() if slot.attempt and slot.attempt.exit is None)
         if not running and not any(slot.busy for slot in self.slots.values()):
             self._marked_for_removal = True
@@ -257,19 +264,27 @@ class PodWorker:
         if slot.busy or now < slot.retry_at:
             return
         slot.busy = True
-        self._spawn(self._start_container(slot, start))
+        slot.start = self._spawn(self._start_container(slot, start))
 
-    def _spawn(self, work: Any) -> None:
+    def _give_up_starts(self) -> None:
+        """The pod is to end: nobody waits for an environment or a Service for its sake any more."""
+        for slot in self.slots.values():
+            if slot.start:
+                slot.start.cancel()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.node.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self.node.report)
+        return task
 
     async def _prepare(self) -> None:
         """Folders, volumes and address: what a kubelet calls the sandbox."""
         try:
-            for reason, message in self.node.unsupported(self.pod):
-                self.event("Warning", reason, message)
+            if not any(slot.attempts for slot in self.slots.values()):
+                for reason, message in self.node.unsupported(self.pod):
+                    self.event("Warning", reason, message)
             self.plan = await self.node.plan(self.pod, self.folder)
             self.waits_for_config = False
             self.mount_retry_at = 0.0
@@ -283,7 +298,10 @@ class PodWorker:
 
     async def _start_container(self, slot: Slot, start: states.Start) -> None:
         try:
-            await self._try_start(slot, start)
+            slot.environment = await self._environment(slot)
+            await self._peers()
+            async with self.node.starts:
+                await self._try_start(slot, start)
         except ImageError as error:
             self._pull_failed(slot, error)
         except ConfigError as error:
@@ -296,23 +314,20 @@ class PodWorker:
             slot.retry_at = time.time() + self.node.backoff_base
             self.event("Warning", "Failed", f"Error: {error}")
         finally:
-            slot.busy = False
+            slot.busy, slot.start = False, None
             self.wake()
 
     async def _try_start(self, slot: Slot, start: states.Start) -> None:
-        if self.plan is None:
-            return
-        slot.environment = await self._environment(slot)
-        await self._peers()
-        if self._dying():
-            return
-        spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
-        for note in notes:
-            self.event("Normal", *note)
-        number = slot.attempts[-1].number + 1 if slot.attempts else self._next_number(slot)
-        folder = self.folder / "containers" / slot.name / str(number)
+        async with self.node.turn:
+            if self.plan is None or slot.environment is None or self._dying():
+                return
+            slot.start = None  # from here on it is carried through
+            spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
+            for note in notes:
+                self.event("Normal", *note)
+        folder = self.folder / "containers" / slot.name / str(self._next_number(slot))
         spec |= {"restart": start.restart, "crashes": start.crashes, "prefix": str(slot.environment.prefix)}
-        spec["env"] |= {ATTEMPT_MARKER: str(folder)}
+        spec["env"] |= {ATTEMPT_MARKER: str(folder)} | self.node.devices.environment(self.uid, slot.spec)
         attempt = Attempt(folder, self.wake, self.node.loop)
         slot.waiting, slot.retry_at, slot.stopping = None, 0.0, None
         slot.started, slot.ready = "startupProbe" not in slot.spec, "readinessProbe" not in slot.spec
@@ -320,16 +335,18 @@ class PodWorker:
         slot.attempts.append(attempt)
         del slot.attempts[:-2]
         self.event("Normal", "Created", "Container created")
+        await self.node.in_thread(forget_older, folder.parent, {a.number for a in slot.attempts})
 
     def _next_number(self, slot: Slot) -> int:
-        """A number that no folder has: an abandoned attempt keeps its own."""
+        """A number that no attempt has had: one that was given up keeps its own."""
         place = self.folder / "containers" / slot.name
         taken = [int(p.name) for p in place.iterdir()] if place.is_dir() else []
         return max(taken, default=-1) + 1
 
     def _dying(self) -> bool:
         live = self.node.registry.view.get(kinds.POD, self.namespace, self.name)
-        return live is None or meta(live).get("uid") != self.uid or bool(meta(live).get("deletionTimestamp"))
+        gone = live is None or meta(live).get("uid") != self.uid or bool(meta(live).get("deletionTimestamp"))
+        return gone or self.failed is not None
 
     async def _environment(self, slot: Slot) -> Environment:
         image = str(slot.spec.get("image", ""))
@@ -339,6 +356,8 @@ class PodWorker:
             where = where or f"it stands for the Python environment {found.prefix}"
             self.event("Normal", "Pulled", f'Container image "{image}" already present on machine: {where}')
             return found
+        if slot.spec.get("imagePullPolicy") == "Never":
+            raise ImageError(f'Container image "{image}" is not present with pull policy of Never')
         self.event("Normal", "Pulling", f'Pulling image "{image}": making the Python environment {found.name!r}')
         begun = time.monotonic()
         made = await self.node.make(found)
@@ -506,7 +525,7 @@ class PodWorker:
         place = states.Place(
             host_ip=self.node.host_ip,
             pod_ip=self.plan.address.ip if self.plan else "",
-            sandbox=self.plan is not None,
+            sandbox=self.plan is not None or any(slot.attempts for slot in self.slots.values()),
             failed=self.failed,
         )
         records = {name: self._worded(slot) for name, slot in self.slots.items()}
@@ -542,6 +561,19 @@ class PodWorker:
                 self.pod = self.node.registry.patch(
                     kinds.POD, self.namespace, self.name, {"metadata": {"annotations": missing}}, MERGE_PATCH
                 )
+
+
+def forget_older(place: Path, kept: set[int]) -> None:
+    """Blocking: delete the folders of all attempts but these; `kubectl logs --previous` asks for no older one."""
+    for folder in place.iterdir():
+        if int(folder.name) < min(kept):
+            volumes.reclaim(folder)
+
+
+def unfinished(folder: Path) -> bool:
+    """Blocking: whether something of a pod may still run."""
+    attempts = folder.glob("containers/*/*")
+    return any(not any((attempt / name).exists() for name in ("exit.json", "abandoned")) for attempt in attempts)
 
 
 def end_unowned(folder: Path) -> None:

@@ -24,7 +24,7 @@ _MANAGER = "test-bed"
 
 
 class ApiStatusError(Exception):
-    """The API server refused; ``code``, ``reason`` and its words."""
+    """The API server refused: its code, reason and words."""
 
     def __init__(self, code: int, body: bytes) -> None:
         try:
@@ -33,7 +33,8 @@ class ApiStatusError(Exception):
             status = {"message": body.decode(errors="replace")}
         self.code = code
         self.reason = str(status.get("reason", ""))
-        super().__init__(f"{code} {self.reason}: {status.get('message', '')}")
+        self.message = str(status.get("message", ""))
+        super().__init__(f"{code} {self.reason}: {self.message}")
 
 
 class Api:
@@ -122,13 +123,27 @@ class Api:
         scope = f"/namespaces/{inside}" if namespaced and inside else ""
         return f"{root}{scope}/{plural}/{name}"
 
+    def resources(self, api_version: str) -> frozenset[str]:
+        """The names of the resources that the server tells of in a group and version."""
+        root = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+        try:
+            found = self.request("GET", root)["resources"]
+        except ApiStatusError as error:
+            if error.code == http.HTTPStatus.NOT_FOUND:
+                return frozenset()
+            raise
+        for item in found:
+            if "/" not in item["name"]:
+                self._plurals[api_version, item["kind"]] = (item["name"], item["namespaced"])
+        return frozenset(item["name"] for item in found)
+
     def _plural(self, api_version: str, kind: str) -> tuple[str, bool]:
         if (api_version, kind) not in self._plurals:
-            root = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
-            for resource in self.request("GET", root)["resources"]:
-                if "/" not in resource["name"]:
-                    self._plurals[api_version, resource["kind"]] = (resource["name"], resource["namespaced"])
-        return self._plurals[api_version, kind]
+            self.resources(api_version)
+        try:
+            return self._plurals[api_version, kind]
+        except KeyError:
+            raise LookupError(f"the server does not serve {kind} of {api_version}") from None
 
     def _send(
         self, method: str, path: str, data: bytes | None, headers: dict[str, str]

@@ -11,9 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +101,6 @@ def kwok() -> Path:
     return provision._made("real-kwok", _sources("kwok"), make)
 
 
-def every(*, with_node: bool) -> dict[str, float]:
-    """Builds what is missing; the seconds that each set took."""
-    sets: list[Callable[[], Path]] = [control_plane, training_operator, mpi_operator, kwok]
-    if with_node:
-        sets.append(node)
-    took = {}
-    for get in sets:
-        before = time.monotonic()
-        get()
-        took[get.__name__] = time.monotonic() - before
-    return took
-
-
 def objects(path: Path) -> list[dict[str, Any]]:
     """The objects of a YAML file, or of a JSON list that :func:`_keep` wrote."""
     text = path.read_text()
@@ -156,9 +141,3 @@ def _module_folder(module: str, path: str) -> Path:
         text=True,
     )
     return Path(done.stdout.strip())
-
-
-if __name__ == "__main__":
-    os.environ["KF_PROVISION"] = "1"
-    for name, seconds in every(with_node=sys.platform == "linux").items():
-        print(f"{name}: {seconds:.0f} s")

@@ -55,8 +55,8 @@ class RealCluster:
         plan = _plan(name, operator=operator, with_node=with_node, nodes=nodes, crds=crds)
         try:
             plane.prepare(plan)
-            supervisor = _spawn(plan)
-            _until_ready(plan, supervisor)
+            _spawn(plan)
+            _until_ready(plan)
         except BaseException:
             cls(plan).stop()
             raise
@@ -124,10 +124,15 @@ class RealCluster:
 
     def stop(self) -> None:
         """End it and remove everything it has made."""
-        pid = self.state().get("pid", 0)
-        if _alive(pid, self.plan):
-            os.kill(pid, signal.SIGTERM)
-            until(lambda: not _alive(pid, self.plan), seconds=_STOP_SECONDS, what=f"end of cluster {self.plan.name}")
+        state = self.state()
+        both = [state.get("pid", 0), state.get("caretaker", 0)]
+        if _alive(both[0], self.plan):
+            os.kill(both[0], signal.SIGTERM)
+
+        def ended() -> bool:
+            return not any(_alive(pid, self.plan) for pid in both)
+
+        until(ended, seconds=_STOP_SECONDS, what=f"end of cluster {self.plan.name}")
         supervise.clean(self.plan)
         shutil.rmtree(self.plan.folder, ignore_errors=True)
 
@@ -168,31 +173,33 @@ def _plan(name: str, *, operator: str, with_node: bool, nodes: int, crds: str) -
     return plan
 
 
-def _spawn(plan: Plan) -> subprocess.Popen[bytes]:
+def _spawn(plan: Plan) -> None:
+    """Start the supervisor as a process that is nobody's child, so that it outlives who started it."""
     plan.logs.mkdir(exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     environment["PYTHONPATH"] = str(_HERE)
     with (plan.logs / "supervisor.log").open("ab") as log:
-        return subprocess.Popen(
+        subprocess.run(
             [sys.executable, "-m", "bed.supervise", str(plan.folder / "plan.json")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=environment,
             start_new_session=True,
+            check=True,
         )
 
 
-def _until_ready(plan: Plan, supervisor: subprocess.Popen[bytes]) -> None:
+def _until_ready(plan: Plan) -> None:
     cluster = RealCluster(plan)
 
     def settled() -> bool:
-        return cluster.state().get("phase") in ("ready", "failed") or supervisor.poll() is not None
+        state = cluster.state()
+        return state.get("phase") in ("ready", "failed") or ("pid" in state and not _alive(state["pid"], plan))
 
     until(settled, seconds=_START_SECONDS, what=f"start of cluster {plan.name}")
     state = cluster.state()
     if state.get("phase") != "ready":
-        supervisor.wait(_STOP_SECONDS)
         log = (plan.logs / "supervisor.log").read_text(errors="replace")[-2000:]
         raise StartError(f"cluster {plan.name} did not come up: {state.get('reason', '')}\n{log}")
 
@@ -201,8 +208,6 @@ def _alive(pid: int, plan: Plan) -> bool:
     """Whether this is still the plan's supervisor, and not a later process of the same number."""
     if pid <= 0:
         return False
-    with contextlib.suppress(OSError):
-        os.waitpid(pid, os.WNOHANG)  # where it is this process' own child, so that it does not stay as a zombie
     command = Path(f"/proc/{pid}/cmdline")
     if command.parent.parent.joinpath("self").exists():
         with contextlib.suppress(OSError):

@@ -30,7 +30,8 @@ PYTHON = "docker.io/library/python:3"
 # The init container of PyTorchJob workers wants nslookup from this one.
 _ALPINE = "docker.io/library/alpine:3.10"
 _APPLETS = (
-    "cat cp date df echo env false grep head hostname id kill ls mkdir nc ps rm seq sleep sort tail test touch true wc"
+    *("cat", "cp", "date", "df", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls", "mkdir", "nc"),
+    *("ps", "rm", "seq", "sleep", "sort", "tail", "test", "touch", "true", "wc", "wget"),
 )
 _EXCLUDED = "test tests __pycache__ idlelib ensurepip tkinter turtledemo site-packages dist-packages"
 _PATH = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -48,7 +49,7 @@ def standard(binaries: Path) -> tuple[Path, ...]:
         with tempfile.TemporaryDirectory() as root:
             python_tree(Path(root), _LOCK)
             libraries = {"LD_LIBRARY_PATH": "/usr/local/lib", "PYTHONUNBUFFERED": "1"}
-            pack(target, Path(root), [PYTHON, _ALPINE], environment=libraries)
+            pack(target, Path(root), [PYTHON, _ALPINE], default=["python3"], environment=libraries)
 
     version = ".".join(map(str, sys.version_info[:3]))
     pause = provision._made(f"real-image-pause-{binaries.name}", [_HERE], make_pause)
@@ -61,6 +62,7 @@ def pack(
     names: Iterable[str],
     *,
     entrypoint: Iterable[str] = (),
+    default: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> None:
     """A folder as an image archive that answers to several names."""
@@ -71,6 +73,7 @@ def pack(
             "os": "linux",
             "config": {
                 "Entrypoint": list(entrypoint) or None,
+                "Cmd": list(default) or None,
                 "Env": [_PATH, *(f"{key}={value}" for key, value in (environment or {}).items())],
             },
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
@@ -134,7 +137,7 @@ def _shell(root: Path) -> None:
     folder = root / "usr" / "bin"
     for name, program in (("sh", "dash"), ("busybox", "busybox"), ("getent", "getent")):
         shutil.copy2(Path(shutil.which(program) or program).resolve(), folder / name)
-    for name in _APPLETS.split():
+    for name in _APPLETS:
         (folder / name).symlink_to("busybox")
     # busybox's own nslookup fails when any search domain does not know the name; this one asks as programs do.
     (folder / "nslookup").write_text('#!/bin/sh\nexec getent ahostsv4 "$1"\n')

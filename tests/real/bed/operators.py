@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import copy
 import http.client
+from collections.abc import Iterable
 from pathlib import Path
 
 from bed import binaries, credentials
-from bed.api import Api, Obj
+from bed.api import Api, Obj, until
 from bed.plan import Plan
 
 _TRAINING_NAMESPACE = "kubeflow"
@@ -42,6 +43,7 @@ def install(plan: Plan, api: Api) -> None:
         secret = _serving_certificate(plan)
         objects += [secret, _webhooks(plan, folder, secret["data"]["ca.crt"])]
     api.apply_all(objects)
+    _until_served(api, objects)
 
 
 def install_further(plan: Plan, api: Api) -> None:
@@ -50,7 +52,9 @@ def install_further(plan: Plan, api: Api) -> None:
     taken = {str(item["metadata"]["name"]) for item in own}
     for path in plan.crds:
         found = {str(item["metadata"]["name"]): item for item in binaries.objects(path)}
-        api.apply_all([item for name, item in found.items() if name not in taken])
+        new = [item for name, item in found.items() if name not in taken]
+        api.apply_all(new)
+        _until_served(api, new)
         taken |= set(found)
 
 
@@ -87,6 +91,22 @@ def unmark_certificates() -> None:
             folder.rmdir()
         except OSError:
             return
+
+
+def _until_served(api: Api, objects: Iterable[Obj]) -> None:
+    """The API server serves a new kind, and tells of it, a moment after it has accepted the definition."""
+    wanted = {
+        (f"{item['spec']['group']}/{version['name']}", item["spec"]["names"]["plural"])
+        for item in objects
+        if item["kind"] == "CustomResourceDefinition"
+        for version in item["spec"]["versions"]
+        if version["served"]
+    }
+
+    def served() -> bool:
+        return all(name in api.resources(group) for group, name in wanted)
+
+    until(served, seconds=30, what="service of the new kinds")
 
 
 def _serving_certificate(plan: Plan) -> Obj:

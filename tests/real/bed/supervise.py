@@ -33,8 +33,9 @@ _TAIL = 2000
 class Supervisor:
     """One cluster, from nothing to ready to ended."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, caretaker: int) -> None:
         self._plan = plan
+        self._caretaker = caretaker
         self._stop = asyncio.Event()
         self._reason = ""
         self._children = Children(plan.logs, self._given_up)
@@ -117,6 +118,7 @@ class Supervisor:
             "phase": self._phase,
             "reason": self._reason,
             "pid": os.getpid(),
+            "caretaker": self._caretaker,
             "components": self._children.pids,
             "ready_after": self._seconds,
         }
@@ -176,13 +178,15 @@ def _nodes_ready(api: Api, names: frozenset[str]) -> bool:
 
 
 def main() -> int:
-    """The caretaker; its child is the supervisor."""
+    """Start the caretaker and leave it alone; its child is the supervisor."""
     plan = Plan.read(Path(sys.argv[1]))
+    if os.fork():
+        return 0
     caretaker = os.getpid()
     child = os.fork()
     if child == 0:
         die_with_parent(signal.SIGTERM)
-        asyncio.run(Supervisor(plan).run())
+        asyncio.run(Supervisor(plan, caretaker).run())
         if os.getppid() != caretaker:
             clean(plan)
         return 0

@@ -1,0 +1,57 @@
+"""The quick start notebook as a person opens it: in JupyterLab, in a browser, cell by cell."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from labs import Lab
+from playwright.sync_api import Browser, Page
+
+RUN_ALL = """async () => {
+  const app = window.jupyterapp;
+  await app.commands.execute('notebook:run-all-cells');
+  return null;
+}"""
+IDLE = """() => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  if (!panel || !panel.content || !panel.sessionContext) return false;
+  const cells = panel.content.widgets.filter(c => c.model.type === 'code');
+  const status = panel.sessionContext.session?.kernel?.status;
+  return cells.length > 0 && cells.every(c => c.model.executionCount !== null) && status === 'idle';
+}"""
+
+
+def opened(browser: Browser, lab: Lab, notebook: str) -> Page:
+    """A page with the notebook open and its kernel ready."""
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.goto(f"{lab.url}/lab/tree/{notebook}?token={lab.token}&reset")
+    page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+        timeout=60_000,
+    )
+    return page
+
+
+def test_the_quick_start_runs_in_the_browser(browser: Browser, lab: Lab, tmp_path: Path) -> None:
+    page = opened(browser, lab, "quickstart.ipynb")
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.evaluate(RUN_ALL)
+    page.wait_for_function(IDLE, timeout=300_000)
+    pictures = Path(os.environ.get("KF_PICTURES", tmp_path))
+    card = page.locator(".kf-card").first
+    card.scroll_into_view_if_needed()
+    page.wait_for_function("() => document.querySelector('.kf-card').innerText.includes('Succeeded')")
+    assert card.locator("svg").count() >= 1, "the metrics are drawn"
+    failed = page.locator(".kf-card", has_text="Failed").first
+    failed.scroll_into_view_if_needed()
+    assert failed.is_visible()
+    card.evaluate("node => node.closest('.jp-Cell').scrollIntoView({block: 'end'})")
+    page.screenshot(path=pictures / "quickstart.png")
+    failed.evaluate("node => node.closest('.jp-Cell').scrollIntoView({block: 'end'})")
+    page.screenshot(path=pictures / "failure.png")
+    assert not errors, errors
+    page.close()

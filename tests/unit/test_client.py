@@ -1,0 +1,232 @@
+"""The client against a server that answers what each test tells it to: on loopback, without waiting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.cluster.connection import Connection
+from jupyterlab_kf.errors import (
+    AlreadyExistsError,
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    UnauthorizedError,
+    UnreachableError,
+)
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]] | tuple[int, Any] | tuple[int, Any, dict[str, str]]
+
+
+class Server:
+    """Gives the answers it was told, one after the other, and remembers the requests and the client's pauses."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.requests: list[tuple[str, str, dict[str, str], Any]] = []
+        self.headers: list[Any] = []
+        self.pauses: list[float] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self.requests.append((request.method, request.path, dict(request.query), json.loads(body) if body else None))
+        self.headers.append(request.headers)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if not isinstance(answer, tuple):
+            return await answer(request)
+        return web.json_response(answer[1], status=answer[0], headers=answer[2] if len(answer) > 2 else None)
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+@pytest.fixture
+async def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Client]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.handle)
+    async with TestServer(app) as running:
+        here = Connection("test", str(running.make_url("")).rstrip("/"), "n", "", authorization=lambda: "Bearer x")
+        made = Client(here, sleep=server.sleep)
+        yield made
+        await made.close()
+
+
+def status(code: int, reason: str, message: str = "no") -> tuple[int, Any]:
+    return code, {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": code}
+
+
+def pod(name: str, **labels: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "n", "uid": f"u-{name}", "labels": labels}}
+
+
+async def test_lists_are_read_in_pages_and_items_get_their_kind(server: Server, client: Client) -> None:
+    server.answers = [
+        (200, {"metadata": {"continue": "c1"}, "items": [pod("a")]}),
+        (200, {"metadata": {"resourceVersion": "9"}, "items": [pod("b")]}),
+    ]
+    items, version = await client.snapshot(kinds.POD, "n", selector="x=y")
+    assert ([(item["kind"], item["metadata"]["name"]) for item in items], version) == (
+        [("Pod", "a"), ("Pod", "b")],
+        "9",
+    )
+    assert server.requests[0][1:3] == ("/api/v1/namespaces/n/pods", {"labelSelector": "x=y", "limit": "500"})
+    assert server.requests[1][2]["continue"] == "c1"
+    assert server.headers[0]["Authorization"] == "Bearer x"
+
+
+async def test_a_page_that_went_stale_makes_one_whole_list(server: Server, client: Client) -> None:
+    server.answers = [
+        (200, {"metadata": {"continue": "c1"}, "items": [pod("a")]}),
+        status(410, "Expired"),
+        (200, {"metadata": {"resourceVersion": "9"}, "items": [pod("a"), pod("b")]}),
+    ]
+    assert len(await client.list(kinds.POD, "n")) == 2
+    assert "limit" not in server.requests[2][2]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "error"),
+    [
+        (404, "NotFound", NotFoundError),
+        (409, "Conflict", ConflictError),
+        (422, "Invalid", InvalidError),
+        (400, "BadRequest", InvalidError),
+        (403, "Forbidden", ForbiddenError),
+        (401, "Unauthorized", UnauthorizedError),
+    ],
+)
+async def test_failures_are_told_apart_and_not_repeated(
+    server: Server, client: Client, code: int, reason: str, error: type[ApiError]
+) -> None:
+    server.answers = [status(code, reason, "the message")]
+    with pytest.raises(error, match="the message"):
+        await client.get(kinds.POD, "n", "a")
+    assert len(server.requests) == 1
+
+
+async def test_busy_servers_are_asked_again_and_their_pause_is_kept(server: Server, client: Client) -> None:
+    server.answers = [
+        (*status(429, "TooManyRequests"), {"Retry-After": "7"}),
+        status(503, "ServiceUnavailable"),
+        status(500, "InternalError"),
+        (200, pod("a")),
+    ]
+    assert (await client.get(kinds.POD, "n", "a"))["metadata"]["name"] == "a"
+    assert server.pauses[0] == 7
+    assert all(0 < pause < 2 for pause in server.pauses[1:])
+
+
+async def test_a_write_that_cannot_be_repeated_is_sent_once(server: Server, client: Client) -> None:
+    server.answers = [status(500, "InternalError")]
+    with pytest.raises(ApiError):
+        await client.create(kinds.POD, pod("a"), namespace="n")
+    server.answers = [status(503, "ServiceUnavailable")]
+    with pytest.raises(ApiError):
+        await client.create(kinds.POD, pod("a"), namespace="n")
+    assert len(server.requests) == 2
+
+
+async def test_creating_again_what_the_same_submission_made_is_success(server: Server, client: Client) -> None:
+    mine = pod("a", **{"jupyterlab-kf.io/submission": "s1"})
+
+    async def lost(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    server.answers = [lost, status(409, "AlreadyExists"), (200, mine)]
+    assert (await client.create(kinds.POD, mine, namespace="n"))["metadata"]["uid"] == "u-a"
+    assert [request[0] for request in server.requests] == ["POST", "POST", "GET"]
+    assert server.requests[0][2] == {"fieldManager": "jupyterlab-kf"}
+
+
+async def test_a_name_that_another_submission_took_is_refused(server: Server, client: Client) -> None:
+    mine = pod("a", **{"jupyterlab-kf.io/submission": "s1"})
+    other = pod("a", **{"jupyterlab-kf.io/submission": "s2"})
+    server.answers = [status(409, "AlreadyExists"), (200, other)]
+    with pytest.raises(AlreadyExistsError):
+        await client.create(kinds.POD, mine, namespace="n")
+    server.answers = [status(409, "AlreadyExists")]
+    with pytest.raises(AlreadyExistsError):
+        await client.create(kinds.POD, pod("a"), namespace="n")
+
+
+async def test_apply_patch_and_delete_say_what_they_mean(server: Server, client: Client) -> None:
+    server.answers = [(200, pod("a"))]
+    await client.apply(kinds.POD, pod("a"), namespace="n")
+    await client.patch(kinds.POD, "n", "a", {"metadata": {}})
+    assert await client.delete(kinds.POD, "n", "a", uid="u-a")
+    apply, patch, delete = server.requests
+    assert apply[2] == {"fieldManager": "jupyterlab-kf", "force": "true"}
+    assert apply[3]["kind"] == "Pod"
+    assert [headers["Content-Type"] for headers in server.headers[:2]] == [
+        "application/apply-patch+yaml",
+        "application/merge-patch+json",
+    ]
+    assert patch[1] == "/api/v1/namespaces/n/pods/a"
+    assert delete[3]["preconditions"] == {"uid": "u-a"}
+    assert delete[3]["propagationPolicy"] == "Background"
+    server.answers = [status(404, "NotFound")]
+    assert not await client.delete(kinds.POD, "n", "a")
+
+
+async def test_log_lines_of_any_length_come_whole(server: Server, client: Client) -> None:
+    async def log(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for part in (b"one\ntw", b"o\n", b"x" * 300_000, b"\n\xff end"):
+            await answer.write(part)
+        return answer
+
+    server.answers = [log]
+    lines = [line async for line in client.logs("n", "a", container="c", follow=True, tail=3, timestamps=True)]
+    assert lines == ["one", "two", "x" * 300_000, "\ufffd end"]
+    assert server.requests[0][2] == {"container": "c", "follow": "true", "tailLines": "3", "timestamps": "true"}
+
+
+async def test_a_server_that_is_not_there_is_named_and_opened_anew_once(server: Server, client: Client) -> None:
+    alive = client.connection
+    nowhere = Connection("gone", "http://127.0.0.1:9", "n", "")
+    lone = Client(nowhere, sleep=server.sleep)
+    with pytest.raises(UnreachableError, match=r"'gone' at http://127\.0\.0\.1:9 cannot be reached"):
+        await lone.get(kinds.POD, "n", "a")
+    await lone.close()
+    server.answers = [(200, pod("a"))]
+    revived = Client(nowhere, reopen=lambda: alive, sleep=server.sleep)
+    assert (await revived.get(kinds.POD, "n", "a"))["kind"] == "Pod"
+    await revived.close()
+    still = Client(nowhere, reopen=lambda: nowhere, sleep=server.sleep)
+    with pytest.raises(UnreachableError):
+        await still.get(kinds.POD, "n", "a")
+    await still.close()
+
+
+async def test_answers_that_are_not_json_are_told(server: Server, client: Client) -> None:
+    async def page(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>login</html>")
+
+    server.answers = [page]
+    with pytest.raises(ApiError, match="not JSON"):
+        await client.get(kinds.POD, "n", "a")
+
+
+async def test_whether_a_kind_is_served_is_asked_for_its_version(server: Server, client: Client) -> None:
+    server.answers = [(200, {"resources": [{"name": "tfjobs"}]})]
+    assert await client.serves(kinds.TF_JOB)
+    assert not await client.serves(kinds.MPI_JOB)
+    server.answers = [status(404, "NotFound")]
+    assert not await client.serves(kinds.MPI_JOB_V2)
