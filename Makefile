@@ -11,14 +11,16 @@ UV := uv==0.13.9
 # One stamp per content of what is installed: a changed lock or package list installs again, nothing else does.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 PORT ?= 8888
+# The panels of JupyterLab, built where node is there; without it everything else works.
+PANELS := jupyterlab_kf/labextension/static/style.js
 
-.PHONY: help install lab demo provision test unit lint fix bench lock schemas clean
+.PHONY: help install lab demo provision test unit lint fix bench lock schemas wire clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-install: $(STAMP)
+install: $(STAMP) $(PANELS)
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "installing into $(VENV) (once)"
@@ -29,8 +31,18 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@mkdir -p jupyterlab_kf/labextension
+	@SKIP_JUPYTER_BUILDER=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@rm -rf $(VENV)/share/jupyter/labextensions/jupyterlab-kf
+	@ln -s $(CURDIR)/jupyterlab_kf/labextension $(VENV)/share/jupyter/labextensions/jupyterlab-kf
 	@rm -f $(VENV)/.installed-* && touch $@
+
+$(PANELS): package.json package-lock.json $(shell find labextension -path labextension/lib -prune -o -type f -print) | $(STAMP)
+	@if command -v npm >/dev/null; then \
+	  echo "building the panels of JupyterLab"; \
+	  { test node_modules/.package-lock.json -nt package-lock.json || npm ci --silent; } \
+	    && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent build:prod >$(VENV)/panels.log 2>&1 || { cat $(VENV)/panels.log; exit 1; }; \
+	else echo "npm is not on the PATH: the panels of JupyterLab are not built (everything else works)"; fi
 
 lab: install
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=docs/notebooks --port=$(PORT) quickstart.ipynb
@@ -53,6 +65,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v npm >/dev/null; then npm run --silent lint; else echo "npm is not on the PATH: TypeScript is not checked"; fi
 
 fix: install
 	$(BIN)/ruff check --fix .
@@ -65,8 +78,11 @@ lock: install
 	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-header --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet tests/clients/kubeflow-training.in --python-version 3.11 --generate-hashes --no-header --output-file tests/clients/kubeflow-training.lock
 
+wire: install
+	$(BIN)/python tests/tools/generate_wire.py
+
 schemas: install
 	$(BIN)/python tests/tools/generate_schemas.py
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) node_modules labextension/lib jupyterlab_kf/labextension dist build .mypy_cache .ruff_cache .pytest_cache

@@ -113,7 +113,7 @@ class Lines:
             self._task = None
         if self._lines:
             self._tell()
-        lines = [{"r": line.replica, "s": line.text, "t": line.time} for line in part]
+        lines = [{"r": line.replica, "s": line.text, "t": line.time} for line in logs.merge(part)]
         yield {"type": "lines", "id": self.id, "lines": lines, "done": done, "error": self._error if done else ""}
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import random
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster import watch
@@ -98,6 +98,9 @@ class JobPage:
     namespaces: tuple[str, ...]
 
 
+LinkState = Literal["connecting", "live", "stopped", "unreachable", "refused"]
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """How it stands between us and the cluster.
@@ -106,7 +109,7 @@ class Link:
     ``refused`` (the account may not list jobs).
     """
 
-    state: str = "connecting"
+    state: LinkState = "connecting"
     message: str = ""
     hint: str = ""
 

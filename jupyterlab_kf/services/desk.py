@@ -28,6 +28,7 @@ from jupyterlab_kf.manifests import pods
 from jupyterlab_kf.model import JobView, Obj, meta
 from jupyterlab_kf.services import feed, session
 from jupyterlab_kf.services.board import Board, JobRow, Link
+from jupyterlab_kf.services.plans import kind_of
 
 _LOOK: Final = 1.0
 """Seconds between two looks for a cluster that does not run yet."""
@@ -107,6 +108,7 @@ class Desk:
         self._listeners: list[Listener] = []
         self._opening: asyncio.Task[None] | None = None
         self._views: dict[JobKey, SharedView] = {}
+        self._one_by_one = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
 
     @property
@@ -154,16 +156,16 @@ class Desk:
             ClusterError: the cluster does not run.
         """
         self.open()
-        if self._client is None or self.link.state == "stopped":
+        if self.board is None or self.link.state == "stopped":
             await self._attempt(start=False)
-        if self._client is None:
+        if self._client is None or self.board is None:
             raise ClusterError(self._link.message or "the cluster is not there yet", hint=self._link.hint)
         return self._client
 
     async def awake(self) -> Client:
         """The client, after the cluster was started if it is our own and does not run."""
         self.open()
-        if self._client is None or self.link.state in ("stopped", "unreachable"):
+        if self.board is None or self.link.state in ("stopped", "unreachable"):
             await self._attempt(start=True)
         return await self.client()
 
@@ -210,7 +212,7 @@ class Desk:
             try:
                 client = await self.client()
                 job = await self.job(shared.key, client)
-                async for view in feed.views(client, kinds.of(job["apiVersion"], job["kind"]), job):
+                async for view in feed.views(client, kind_of(job), feed.Picture(job)):
                     shared.view, shared.error = view, None
                     shared.tell()
             except NotFoundError:
@@ -289,15 +291,22 @@ class Desk:
 
     async def _attempt(self, *, start: bool) -> None:
         """Open the connection once; with ``start`` errors are the caller's."""
+        async with self._one_by_one:
+            await self._try(start=start)
+
+    async def _try(self, *, start: bool) -> None:
+        if self.board is not None and self.link.state == "live":
+            return
         try:
             choice = self.choice
             if choice is None:
                 choice = self.choice = await asyncio.to_thread(self._choose)
             opened = await asyncio.to_thread(self._open, choice, start)
-            client = self._client or Client(opened)
-            if self._client is not None:
+            if self._client is None:
+                self._client = Client(opened)
+            else:
                 await self._replace(opened)
-            await client.request("GET", "/version", revive=False)
+            await self._client.request("GET", "/version", revive=False)
         except KubeflowError as error:
             stopped = self.choice is not None and self.choice.embedded
             self._report(_STOPPED if stopped else Link("unreachable", error.message, error.hint))
@@ -305,8 +314,7 @@ class Desk:
                 raise
             return
         if self.board is None:
-            self._client = client
-            self.board = Board(client, self.namespace or opened.namespace, reopen=self._reopen)
+            self.board = Board(self._client, self.namespace or opened.namespace, reopen=self._reopen)
             self.board.listen(self._tell)
             self.board.start()
             self._tell(None, None)
@@ -328,6 +336,12 @@ class Desk:
             self._tell(None, None)
 
     def _tell(self, before: JobRow | None, after: JobRow | None) -> None:
+        if before is not None and after is None:
+            for shared in self._views.values():
+                # A job that is finished is not followed any more, but it may be deleted.
+                if shared.view is not None and shared.view.ref.uid == before.uid:
+                    shared.gone = True
+                    shared.tell()
         for listener in tuple(self._listeners):
             listener(before, after)
 

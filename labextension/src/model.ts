@@ -124,6 +124,13 @@ export function replicaName(replica: { role: string; index: number }): string {
   return `${replica.role}-${replica.index}`;
 }
 
+/** The metrics to plot; progress has a bar of its own. */
+export function plotted(view: JobView): [string, JobView['metrics'][string]][] {
+  return Object.entries(view.metrics).filter(
+    ([name, series]) => name !== 'progress' && Object.values(series).some(points => points.length)
+  );
+}
+
 /** Seconds that a job has run, or waited when it has not started. */
 export function elapsed(view: JobView, now: number): number | null {
   const begin = view.status.started ?? view.status.created;

@@ -48,18 +48,18 @@ export const IKubeflow = new Token<IKubeflow>(
   'Jobs, studies and services on the cluster: the client, and the sections of the side panel.'
 );
 
-export namespace CommandIDs {
-  export const panel = 'kf:open-panel';
-  export const openJob = 'kf:open-job';
-  export const launch = 'kf:launch';
-  export const runNotebook = 'kf:run-notebook';
-  export const runCell = 'kf:run-cell';
-  export const runFile = 'kf:run-file';
-  export const suspend = 'kf:suspend-job';
-  export const resume = 'kf:resume-job';
-  export const rerun = 'kf:rerun-job';
-  export const remove = 'kf:delete-job';
-  export const copyAs = 'kf:copy-job';
-  export const insertCell = 'kf:insert-job-cell';
-  export const startCluster = 'kf:start-cluster';
-}
+export const CommandIDs = {
+  panel: 'kf:open-panel',
+  openJob: 'kf:open-job',
+  launch: 'kf:launch',
+  runNotebook: 'kf:run-notebook',
+  runCell: 'kf:run-cell',
+  runFile: 'kf:run-file',
+  suspend: 'kf:suspend-job',
+  resume: 'kf:resume-job',
+  rerun: 'kf:rerun-job',
+  remove: 'kf:delete-job',
+  copyAs: 'kf:copy-job',
+  insertCell: 'kf:insert-job-cell',
+  startCluster: 'kf:start-cluster'
+} as const;

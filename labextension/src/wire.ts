@@ -1,4 +1,4 @@
-// Generated from the Python side by tests/tools/generate_wire.py (make wire); a test fails when this is stale.
+// Generated from the Python side by tests/tools/generate_wire.py (make wire); a test fails when it is stale.
 
 export type Phase =
   | 'Pending'
@@ -133,7 +133,7 @@ export interface JobPage {
 }
 
 export interface Link {
-  state: string;
+  state: 'connecting' | 'live' | 'stopped' | 'unreachable' | 'refused';
   message: string;
   hint: string;
 }

@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 
-import { finished, frameworkTitle, keyOfView, speakers } from '../model';
+import { finished, frameworkTitle, keyOfView, plotted, speakers } from '../model';
 import { CommandIDs } from '../tokens';
 import type { JobView } from '../wire';
 import { Chart, Legend, seriesOf } from './chart';
@@ -12,9 +12,9 @@ import { Badge, Chips, Elapsed, FrameworkMark, phaseClass, Progress, Tail, Why }
 const MOST_CHARTS = 6;
 
 /** The plots of a view side by side, with one legend. */
-export function Charts({ view, width, height }: { view: JobView; width: number; height: number }): JSX.Element | null {
+export function Charts({ view, width, height }: { view: JobView; width: number; height: number }): React.JSX.Element | null {
   const order = speakers(view);
-  const present = Object.entries(view.metrics).filter(([, series]) => Object.values(series).some(points => points.length));
+  const present = plotted(view);
   const first = present[0];
   if (!first) {
     return null;
@@ -33,7 +33,7 @@ export function Charts({ view, width, height }: { view: JobView; width: number; 
 }
 
 /** A recorded view that becomes live where the cluster can be asked. */
-export function JobCard({ recorded }: { recorded: JobView }): JSX.Element {
+export function JobCard({ recorded }: { recorded: JobView }): React.JSX.Element {
   const kf = useKubeflow();
   const { trans } = kf;
   // What had ended when it was recorded does not change any more.

@@ -67,7 +67,7 @@ function drawn(series: Series[]): Drawn[] {
 }
 
 /** Which line is whose: colour and dash as drawn, and the name. */
-export function Legend({ series }: { series: Series[] }): JSX.Element | null {
+export function Legend({ series }: { series: Series[] }): React.JSX.Element | null {
   if (series.length < 2) {
     return null;
   }
@@ -94,7 +94,7 @@ export function Legend({ series }: { series: Series[] }): JSX.Element | null {
   );
 }
 
-export function Chart(props: { title: string; series: Series[]; width: number; height: number }): JSX.Element {
+export function Chart(props: { title: string; series: Series[]; width: number; height: number }): React.JSX.Element {
   const { title, width, height } = props;
   const [at, setAt] = React.useState<number | null>(null);
   const series = React.useMemo(() => drawn(props.series), [props.series]);
@@ -181,7 +181,7 @@ export function Chart(props: { title: string; series: Series[]; width: number; h
   );
 }
 
-function Line(props: { series: Drawn; px: (x: number) => number; py: (y: number) => number }): JSX.Element {
+function Line(props: { series: Drawn; px: (x: number) => number; py: (y: number) => number }): React.JSX.Element {
   const { series, px, py } = props;
   const runs: [number, number][][] = [[]];
   for (const [x, y] of series.pairs) {

@@ -14,7 +14,7 @@ import { Virtual } from './virtual';
 
 const HEIGHT = 46;
 
-export function JobList(): JSX.Element {
+export function JobList(): React.JSX.Element {
   const kf = useKubeflow();
   const { client, trans, preferences } = kf;
   const [text, setText] = React.useState('');
@@ -138,7 +138,7 @@ interface ToolsProps {
   total: number;
 }
 
-function Tools(props: ToolsProps): JSX.Element {
+function Tools(props: ToolsProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const { phases, setPhases } = props;
   const toggle = (phase: string) =>
@@ -197,7 +197,7 @@ function Tools(props: ToolsProps): JSX.Element {
   );
 }
 
-function GroupRow(props: { group: JobGroup; index: number; active: boolean; onToggle: () => void }): JSX.Element {
+function GroupRow(props: { group: JobGroup; index: number; active: boolean; onToggle: () => void }): React.JSX.Element {
   const { group } = props;
   const { trans } = useKubeflow();
   return (
@@ -230,7 +230,7 @@ interface RowProps {
   onOpen: () => void;
 }
 
-const Row = React.memo(function Row(props: RowProps): JSX.Element {
+const Row = React.memo(function Row(props: RowProps): React.JSX.Element {
   const { row, now } = props;
   const kf = useKubeflow();
   const { trans } = kf;
@@ -241,7 +241,7 @@ const Row = React.memo(function Row(props: RowProps): JSX.Element {
     kf.execute(command, { ...key });
   };
   const started = row.started ?? row.created;
-  const when = ended && row.finished ? `${age(now - row.finished)}` : age(now - started);
+  const when = ended && row.finished ? age(now - row.finished) : age(now - started);
   const running = `${row.active + row.succeeded}/${row.replicas}`;
   const asked = hardware(row.cpu, row.memory, row.gpu);
   const detail = [
@@ -311,7 +311,7 @@ const Row = React.memo(function Row(props: RowProps): JSX.Element {
 });
 
 /** One line about the way to the cluster, when it is not as it should be. */
-function Notice({ standing }: { standing: Standing }): JSX.Element | null {
+function Notice({ standing }: { standing: Standing }): React.JSX.Element | null {
   const { trans } = useKubeflow();
   const said: Record<string, string> = {
     offline: trans.__('The Jupyter server does not answer. Trying again …'),
@@ -330,7 +330,7 @@ function Notice({ standing }: { standing: Standing }): JSX.Element | null {
   );
 }
 
-function Nothing({ standing, loaded, filtered }: { standing: Standing; loaded: boolean; filtered: boolean }): JSX.Element {
+function Nothing({ standing, loaded, filtered }: { standing: Standing; loaded: boolean; filtered: boolean }): React.JSX.Element {
   const kf = useKubeflow();
   const { trans } = kf;
   if (standing.state === 'absent') {

@@ -19,7 +19,7 @@ interface LogState {
   error: string;
 }
 
-export function Log(props: { jobKey: JobKey; view: JobView | null; replica: string; onReplica: (name: string) => void }): JSX.Element {
+export function Log(props: { jobKey: JobKey; view: JobView | null; replica: string; onReplica: (name: string) => void }): React.JSX.Element {
   const { client, trans } = useKubeflow();
   const { jobKey, replica } = props;
   const [state, setState] = React.useState<LogState>({ lines: [], done: false, error: '' });
@@ -150,7 +150,7 @@ export function Log(props: { jobKey: JobKey; view: JobView | null; replica: stri
   );
 }
 
-function Marked({ text, wanted }: { text: string; wanted: string }): JSX.Element {
+function Marked({ text, wanted }: { text: string; wanted: string }): React.JSX.Element {
   const at = wanted ? text.toLowerCase().indexOf(wanted) : -1;
   if (at < 0) {
     return <span>{text}</span>;

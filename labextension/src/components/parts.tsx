@@ -16,7 +16,7 @@ export function phaseClass(phase: string): string {
 }
 
 /** The phase as a coloured word. */
-export function Badge({ phase }: { phase: string }): JSX.Element {
+export function Badge({ phase }: { phase: string }): React.JSX.Element {
   return (
     <span className={`kfx-Badge ${phaseClass(phase)}`}>
       <span aria-hidden="true">{SIGNS[phase] ?? '○'}</span> {phase}
@@ -25,7 +25,7 @@ export function Badge({ phase }: { phase: string }): JSX.Element {
 }
 
 /** Two letters in a coloured square. */
-export function FrameworkMark({ name }: { name: string }): JSX.Element {
+export function FrameworkMark({ name }: { name: string }): React.JSX.Element {
   return (
     <span className={`kfx-Mark kfx-Mark-${name}`} title={frameworkTitle(name)} aria-hidden="true">
       {frameworkMark(name)}
@@ -33,7 +33,7 @@ export function FrameworkMark({ name }: { name: string }): JSX.Element {
   );
 }
 
-export function Progress({ value, phase }: { value: number | null; phase: string }): JSX.Element | null {
+export function Progress({ value, phase }: { value: number | null; phase: string }): React.JSX.Element | null {
   const { trans } = useKubeflow();
   if (value === null) {
     return phase === 'Running' ? <div className={`kfx-Bar kfx-Bar-unknown ${phaseClass(phase)}`} aria-hidden="true" /> : null;
@@ -55,7 +55,7 @@ export function Progress({ value, phase }: { value: number | null; phase: string
 }
 
 /** `1m 05s · about 2m left`, moving while the job does. */
-export function Elapsed({ view }: { view: JobView }): JSX.Element | null {
+export function Elapsed({ view }: { view: JobView }): React.JSX.Element | null {
   const { trans } = useKubeflow();
   const moving = !finished(view.status.phase);
   const now = useNow(moving);
@@ -74,7 +74,7 @@ export function Elapsed({ view }: { view: JobView }): JSX.Element | null {
   return <span className="kfx-Time">{text}</span>;
 }
 
-export function Why({ why }: { why: Explanation | null }): JSX.Element | null {
+export function Why({ why }: { why: Explanation | null }): React.JSX.Element | null {
   const { trans } = useKubeflow();
   if (!why) {
     return null;
@@ -110,7 +110,7 @@ export function Why({ why }: { why: Explanation | null }): JSX.Element | null {
 }
 
 /** The replicas as chips; of very many those that need eyes, and the number of the rest. */
-export function Chips({ replicas, onPick }: { replicas: Replica[]; onPick?: (name: string) => void }): JSX.Element | null {
+export function Chips({ replicas, onPick }: { replicas: Replica[]; onPick?: (name: string) => void }): React.JSX.Element | null {
   const { trans } = useKubeflow();
   if (!replicas.length) {
     return null;
@@ -182,7 +182,7 @@ function more(replica: Replica): string {
 }
 
 /** The last lines of a view. */
-export function Tail({ view, count }: { view: JobView; count: number }): JSX.Element | null {
+export function Tail({ view, count }: { view: JobView; count: number }): React.JSX.Element | null {
   const { trans } = useKubeflow();
   const lines = view.log.slice(-count);
   if (!lines.length) {
@@ -214,7 +214,7 @@ export function rankStyle(index: number): React.CSSProperties {
 }
 
 /** Nothing to see, and what to do about it. */
-export function Empty(props: { title: string; children?: React.ReactNode; icon?: React.ReactNode }): JSX.Element {
+export function Empty(props: { title: string; children?: React.ReactNode; icon?: React.ReactNode }): React.JSX.Element {
   return (
     <div className="kfx-Empty">
       {props.icon}

@@ -9,7 +9,7 @@ import { useKubeflow, useRows, useStanding } from './context';
 
 const NONE = { ...QUERY, limit: 0 };
 
-export function StatusItem(): JSX.Element | null {
+export function StatusItem(): React.JSX.Element | null {
   const kf = useKubeflow();
   const { client, trans } = kf;
   const { counts } = useRows(client, NONE);

@@ -22,7 +22,7 @@ export interface VirtualProps {
   tabIndex?: number;
 }
 
-export function Virtual(props: VirtualProps): JSX.Element {
+export function Virtual(props: VirtualProps): React.JSX.Element {
   const { size, height, overscan = 8, follow, onFollow, onRange, reveal } = props;
   const box = React.useRef<HTMLDivElement>(null);
   const [top, setTop] = React.useState(0);

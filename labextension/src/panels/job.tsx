@@ -10,7 +10,7 @@ import { Log } from '../components/log';
 import { Badge, Chips, Elapsed, Empty, FrameworkMark, phaseClass, Progress, Tail, Why } from '../components/parts';
 import { clean, moment, number } from '../format';
 import { kubeflowIcon } from '../icons';
-import { finished, frameworkTitle, replicaName, speakers } from '../model';
+import { finished, frameworkTitle, plotted, replicaName, speakers } from '../model';
 import { CommandIDs } from '../tokens';
 import type { IKubeflow, JobTab } from '../tokens';
 import type { Copies, Event, JobDetail, JobKey, JobView } from '../wire';
@@ -56,7 +56,7 @@ interface Common {
   view: JobView | null;
 }
 
-function Job(props: { jobKey: JobKey; wish: Wish; onReady: (turn: (wish: Wish) => void) => void }): JSX.Element {
+function Job(props: { jobKey: JobKey; wish: Wish; onReady: (turn: (wish: Wish) => void) => void }): React.JSX.Element {
   const kf = useKubeflow();
   const { trans } = kf;
   const { jobKey } = props;
@@ -80,7 +80,7 @@ function Job(props: { jobKey: JobKey; wish: Wish; onReady: (turn: (wish: Wish) =
     const next = by ? tabs[(at + by + tabs.length) % tabs.length] : undefined;
     if (next) {
       turn(next[0]);
-      (event.currentTarget.querySelector(`[data-tab=${next[0]}]`) as HTMLElement | null)?.focus();
+      event.currentTarget.querySelector<HTMLElement>(`[data-tab=${next[0]}]`)?.focus();
     }
   };
   return (
@@ -144,7 +144,7 @@ function Job(props: { jobKey: JobKey; wish: Wish; onReady: (turn: (wish: Wish) =
   );
 }
 
-function Actions({ jobKey, view, gone }: Common & { gone: boolean }): JSX.Element {
+function Actions({ jobKey, view, gone }: Common & { gone: boolean }): React.JSX.Element {
   const kf = useKubeflow();
   const { trans } = kf;
   const phase = view?.status.phase ?? '';
@@ -205,7 +205,7 @@ function Actions({ jobKey, view, gone }: Common & { gone: boolean }): JSX.Elemen
   );
 }
 
-function Overview({ view, onReplica, jobKey }: Common & { onReplica: (name: string) => void }): JSX.Element {
+function Overview({ view, onReplica, jobKey }: Common & { onReplica: (name: string) => void }): React.JSX.Element {
   const { trans } = useKubeflow();
   if (!view) {
     return <Waiting />;
@@ -238,7 +238,7 @@ function Overview({ view, onReplica, jobKey }: Common & { onReplica: (name: stri
   );
 }
 
-function Replicas({ view, onReplica }: { view: JobView; onReplica: (name: string) => void }): JSX.Element {
+function Replicas({ view, onReplica }: { view: JobView; onReplica: (name: string) => void }): React.JSX.Element {
   const { trans } = useKubeflow();
   return (
     <table className="kfx-Table">
@@ -274,7 +274,7 @@ function Replicas({ view, onReplica }: { view: JobView; onReplica: (name: string
   );
 }
 
-function Metrics({ view }: { view: JobView | null }): JSX.Element {
+function Metrics({ view }: { view: JobView | null }): React.JSX.Element {
   const { trans } = useKubeflow();
   const [table, setTable] = React.useState(false);
   const box = React.useRef<HTMLDivElement>(null);
@@ -288,7 +288,7 @@ function Metrics({ view }: { view: JobView | null }): JSX.Element {
     watch.observe(node);
     return () => watch.disconnect();
   }, []);
-  const metrics = Object.entries(view?.metrics ?? {});
+  const metrics = view ? plotted(view) : [];
   const order = view ? speakers(view) : [];
   const each = width > 900 ? Math.floor((width - 24) / 2) : width;
   return (
@@ -321,7 +321,7 @@ function Metrics({ view }: { view: JobView | null }): JSX.Element {
   );
 }
 
-function MetricsTable({ view }: { view: JobView | null }): JSX.Element {
+function MetricsTable({ view }: { view: JobView | null }): React.JSX.Element {
   const { trans } = useKubeflow();
   const rows = Object.entries(view?.metrics ?? {}).flatMap(([metric, series]) =>
     Object.entries(series).flatMap(([replica, points]) => points.map(point => ({ metric, replica, point })))
@@ -382,7 +382,7 @@ function useMark(view: JobView | null): string {
   );
 }
 
-function Events({ jobKey, view }: Common): JSX.Element {
+function Events({ jobKey, view }: Common): React.JSX.Element {
   const { client, trans } = useKubeflow();
   const { value, error } = useRead<Event[]>(() => client.events(jobKey), useMark(view));
   if (error && !value) {
@@ -428,7 +428,7 @@ function Events({ jobKey, view }: Common): JSX.Element {
   );
 }
 
-function Code({ jobKey }: Common): JSX.Element {
+function Code({ jobKey }: Common): React.JSX.Element {
   const { client, trans } = useKubeflow();
   const { value, error } = useRead<JobDetail>(() => client.detail(jobKey), '');
   if (!value) {
@@ -467,7 +467,7 @@ function Code({ jobKey }: Common): JSX.Element {
   );
 }
 
-function Yaml({ jobKey }: Common): JSX.Element {
+function Yaml({ jobKey }: Common): React.JSX.Element {
   const { client, trans } = useKubeflow();
   const [again, setAgain] = React.useState(0);
   const { value, error } = useRead<JobDetail>(() => client.detail(jobKey), again);
@@ -518,7 +518,7 @@ function Yaml({ jobKey }: Common): JSX.Element {
   );
 }
 
-function Waiting(): JSX.Element {
+function Waiting(): React.JSX.Element {
   const { trans } = useKubeflow();
   return (
     <div className="kfx-Loading" aria-busy="true" aria-label={trans.__('Loading')}>

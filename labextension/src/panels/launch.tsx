@@ -41,7 +41,7 @@ print(f"replica {rank} of {world} is done")
 
 export class LaunchPanel extends MainAreaWidget {
   constructor(kf: IKubeflow, source: Source) {
-    const box = { done: () => undefined as void };
+    const box = { done: (): void => undefined };
     super({ content: widgetOf(kf, <Launch source={source} onDone={() => box.done()} />) });
     box.done = () => this.dispose();
     this.id = `kf-launch-${LaunchPanel.count++}`;
@@ -120,7 +120,7 @@ function requestOf(form: Form, source: Source): Partial<LaunchRequest> {
   };
 }
 
-function Launch({ source, onDone }: { source: Source; onDone: () => void }): JSX.Element {
+function Launch({ source, onDone }: { source: Source; onDone: () => void }): React.JSX.Element {
   const kf = useKubeflow();
   const { client, trans } = kf;
   const [form, setForm] = React.useState<Form>({
@@ -325,7 +325,7 @@ function Field(props: {
   placeholder?: string;
   type?: string;
   min?: number;
-}): JSX.Element {
+}): React.JSX.Element {
   return (
     <label className="kfx-Field">
       <span>{props.label}</span>
@@ -341,7 +341,7 @@ function Field(props: {
   );
 }
 
-function Area(props: { label: string; hint: string; value: string; onChange: (value: string) => void }): JSX.Element {
+function Area(props: { label: string; hint: string; value: string; onChange: (value: string) => void }): React.JSX.Element {
   return (
     <label className="kfx-Field">
       <span>

@@ -41,7 +41,7 @@ export class KubeflowPanel extends SidePanel {
   private readonly _ranks: number[] = [];
 }
 
-function Header(): JSX.Element {
+function Header(): React.JSX.Element {
   const kf = useKubeflow();
   const { trans, client } = kf;
   const standing = useStanding(client);

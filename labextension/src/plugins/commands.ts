@@ -154,10 +154,14 @@ function addDeeds(app: JupyterFrontEnd, kf: IKubeflow, notebooks: INotebookTrack
   deed(
     CommandIDs.suspend,
     trans.__('Stop Job'),
-    async key => void (await client.deed(key, 'suspend')),
+    async key => {
+      await client.deed(key, 'suspend');
+    },
     (phase, kind) => active(phase) && phase !== 'Suspended' && kind !== 'ChainerJob'
   );
-  deed(CommandIDs.resume, trans.__('Resume Job'), async key => void (await client.deed(key, 'resume')), phase => phase === 'Suspended');
+  deed(CommandIDs.resume, trans.__('Resume Job'), async key => {
+    await client.deed(key, 'resume');
+  }, phase => phase === 'Suspended');
   deed(CommandIDs.rerun, trans.__('Run Job Again'), async key => {
     const made = await client.deed(key, 'rerun');
     await app.commands.execute(CommandIDs.openJob, { ...made });
