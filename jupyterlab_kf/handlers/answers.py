@@ -7,28 +7,32 @@ as data, without aliases, and applied only to the job they were read from.
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from jupyterlab_kf import kinds
+from jupyterlab_kf import kinds, names
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import BundleError, KubeflowError, UsageError
+from jupyterlab_kf.errors import AlreadyExistsError, BundleError, KubeflowError, UsageError
 from jupyterlab_kf.handlers import wire
 from jupyterlab_kf.manifests import frameworks, pods, training
-from jupyterlab_kf.model import Event, Obj, meta
+from jupyterlab_kf.model import Event, Obj, labels, meta
 from jupyterlab_kf.services import again, feed, logs, plans
 from jupyterlab_kf.services import training as submitting
 from jupyterlab_kf.services.board import JobPage, JobQuery
 from jupyterlab_kf.services.desk import Capacity, Desk, JobKey
 from jupyterlab_kf.services.explain import decode_event
+from jupyterlab_kf.services.jobs import find_all
 from jupyterlab_kf.services.plans import Plan, Request, kind_of, to_yaml
 
 Where = tuple[str, ...]
 """Kind, namespace, name; and a uid, to mean that very one."""
 _HIDDEN: Final = frozenset({"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"})
+_SUBMISSION: Final = re.compile(r"[0-9a-f]{12}")
+_UNNAMED: Final = "cell.py"
 _LARGEST_MANIFEST: Final = 2**20
 
 
@@ -115,8 +119,21 @@ async def launch(desk: Desk, said: dict[str, Any], root: Path) -> JobKey:
     request = launch_request(said)
     client = await desk.awake()
     planned = await asyncio.to_thread(_plan, desk, request, root)
-    made = await submitting.submit(client, planned)
+    try:
+        made = await submitting.submit(client, planned)
+    except AlreadyExistsError as error:
+        made = await _mine(client, planned, error)
     return _key_of(made)
+
+
+async def _mine(client: Client, planned: Plan, error: AlreadyExistsError) -> Obj:
+    """The job that this very submission made before, when its answer was lost on the way; else the error."""
+    found = await find_all(client, planned.spec.namespace, planned.spec.name)
+    mark = planned.spec.submission
+    for job in found:
+        if labels(job).get(names.LABEL_SUBMISSION) == mark:
+            return job
+    raise error
 
 
 def _plan(desk: Desk, request: wire.LaunchRequest, root: Path) -> Plan:
@@ -127,12 +144,14 @@ def _plan(desk: Desk, request: wire.LaunchRequest, root: Path) -> Plan:
     if isinstance(code, str) and "\n" not in code:
         code += "\n"  # a text of one line is code, and never the name of a file on the server
     row = frameworks.framework(request.framework)
+    submission = request.submission if _SUBMISSION.fullmatch(request.submission) else uuid.uuid4().hex[:12]
+    stem = Path(request.filename).stem if not request.path and request.filename != _UNNAMED else ""
     asked = Request(
         code=code,
         framework=row.name,
         workers=request.workers if not request.replicas else None,
         replicas=request.replicas or None,
-        name=request.name or None,
+        name=request.name or (_name(stem, submission) if stem else None),
         namespace=request.namespace or None,
         cpu=request.cpu or None,
         memory=request.memory or None,
@@ -147,7 +166,11 @@ def _plan(desk: Desk, request: wire.LaunchRequest, root: Path) -> Plan:
         filename=request.filename,
         root=folder if not request.path else (_below(root, request.path).parent),
     )
-    return plans.make(asked, namespace=desk.namespace or "default", submission=uuid.uuid4().hex[:12])
+    return plans.make(asked, namespace=desk.namespace or "default", submission=submission)
+
+
+def _name(stem: str, submission: str) -> str:
+    return f"{names.slug(stem, limit=names.MAX_JOB_NAME - 6)}-{submission[:5]}"
 
 
 def _below(root: Path, path: str) -> Path:

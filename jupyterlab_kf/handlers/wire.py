@@ -66,6 +66,8 @@ class LaunchRequest:
     image: str = ""
     output: str = ""
     replace: bool = False
+    submission: str = ""
+    """Twelve hexadecimal digits that the form keeps: what is sent twice is created once."""
 
 
 @dataclass(frozen=True, slots=True)

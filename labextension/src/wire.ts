@@ -187,6 +187,7 @@ export interface LaunchRequest {
   image: string;
   output: string;
   replace: boolean;
+  submission: string;
 }
 
 export interface PlanAnswer {

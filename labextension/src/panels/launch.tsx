@@ -1,6 +1,7 @@
 /** The launch form: what to run, with what, and what that would create, before anything is. */
 
 import { MainAreaWidget } from '@jupyterlab/apputils';
+import { UUID } from '@lumino/coreutils';
 import * as React from 'react';
 
 import { KubeflowError } from '../client';
@@ -70,6 +71,7 @@ interface Form {
   args: string;
   replace: boolean;
   code: string;
+  submission: string;
 }
 
 /** `a=1` lines as an object; values are read as JSON where they are. */
@@ -116,7 +118,8 @@ function requestOf(form: Form, source: Source): Partial<LaunchRequest> {
     params: pairs(form.params, true),
     env: pairs(form.env, false) as Record<string, string>,
     args: words(form.args),
-    replace: form.replace
+    replace: form.replace,
+    submission: form.submission
   };
 }
 
@@ -137,7 +140,8 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
     env: '',
     args: '',
     replace: false,
-    code: source.code || (source.path ? '' : EXAMPLE)
+    code: source.code || (source.path ? '' : EXAMPLE),
+    submission: UUID.uuid4().replace(/-/g, '').slice(-12)
   });
   const [info, setInfo] = React.useState<ClusterInfo | null>(null);
   const [plan, setPlan] = React.useState<PlanAnswer | null>(null);

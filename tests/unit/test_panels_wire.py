@@ -1,0 +1,97 @@
+"""What travels between panels and server: the types in TypeScript are Python's, and frames say only what changed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import generate_wire
+import pytest
+
+from jupyterlab_kf.handlers.asks import Job, Rows, row_json
+from jupyterlab_kf.model import JobView, LogLine, Phase, Ref, Status
+from jupyterlab_kf.services.board import Board, JobQuery, JobRow
+from jupyterlab_kf.services.desk import JobKey, SharedView
+
+
+def row(name: str, phase: Phase = Phase.RUNNING) -> JobRow:
+    return JobRow(f"uid-{name}", "PyTorchJob", "default", name, "pytorch", phase)
+
+
+class FakeDesk:
+    def __init__(self, *rows: JobRow) -> None:
+        self.board = Board(None, "default")  # type: ignore[arg-type]
+        self.put(*rows)
+
+    def put(self, *rows: JobRow) -> None:
+        self.board.rows |= {one.uid: one for one in rows}
+        self.board.version += 1
+
+
+def frames(ask: Any, desk: Any) -> list[dict[str, Any]]:
+    return list(ask.frames(desk))
+
+
+def test_the_types_in_typescript_are_not_stale() -> None:
+    assert generate_wire.TARGET.read_text() == generate_wire.render(), "run: make wire"
+
+
+def test_a_window_is_sent_once_and_then_what_changed() -> None:
+    desk = FakeDesk(row("a"), row("b"))
+    ask = Rows("1", JobQuery(sort="name", descending=False))
+    [first] = frames(ask, desk)
+    assert [one["name"] for one in first["rows"]] == ["a", "b"]
+    assert frames(ask, desk) == []
+    desk.put(row("b", Phase.FAILED))
+    [second] = frames(ask, desk)
+    assert [one["name"] for one in second["rows"]] == ["b"]
+    assert second["items"] == ["uid-a", "uid-b"]
+    assert second["counts"] == {"Running": 1, "Failed": 1}
+
+
+def test_a_row_out_of_sight_costs_no_row() -> None:
+    desk = FakeDesk(*(row(f"j{n:03d}") for n in range(100)))
+    ask = Rows("1", JobQuery(sort="name", descending=False, limit=10))
+    frames(ask, desk)
+    desk.put(row("j090", Phase.FAILED))
+    [frame] = frames(ask, desk)
+    assert frame["rows"] == []
+    ask.ask(JobQuery(sort="name", descending=False, offset=5, limit=10))
+    [moved] = frames(ask, desk)
+    assert [one["name"] for one in moved["rows"]] == [f"j{n:03d}" for n in range(10, 15)], "five are there already"
+
+
+def test_a_job_says_only_what_changed() -> None:
+    key = JobKey("PyTorchJob", "default", "digits")
+    view = JobView(Ref("PyTorchJob", "digits", "default", "u"), "pytorch", Status(Phase.RUNNING), seen=1.0)
+    shared = SharedView(key, view)
+    ask = Job("1", shared, lambda: None)
+    [first] = frames(ask, None)
+    assert first["view"]["ref"]["name"] == "digits"
+    shared.view = replace(view, seen=2.0)
+    assert frames(ask, None) == [], "that time went by is no news"
+    shared.view = replace(view, seen=3.0, log=(LogLine("worker-0", "hello"),))
+    [second] = frames(ask, None)
+    assert set(second["view"]) == {"log", "seen"}
+    shared.gone = True
+    [third] = frames(ask, None)
+    assert third["gone"]
+    assert set(third["view"]) <= {"seen"}
+
+
+def test_a_row_is_plain_data() -> None:
+    said = row_json(row("a"))
+    assert said["phase"] == "Running"
+    assert said["finished"] is None
+
+
+@pytest.mark.parametrize("module", ["jupyterlab_kf.handlers", "jupyterlab_kf.handlers.routes"])
+def test_a_server_that_nobody_looks_at_loads_no_service(module: str) -> None:
+    code = (
+        f"import sys, jupyter_server.serverapp; before = set(sys.modules); import {module}; "
+        "print(sorted(m for m in set(sys.modules) - before if m.startswith('jupyterlab_kf')))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True)
+    assert "jupyterlab_kf.services" not in done.stdout
