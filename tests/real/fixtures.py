@@ -68,11 +68,8 @@ def namespace() -> Iterator[Callable[[RealCluster], str]]:
             return False
 
         until(there, seconds=30, what="the namespace's service account")
-        api.close()
         return name
 
     yield make
     for cluster, name in made:
-        api = cluster.api
-        api.delete("v1", "Namespace", name, "")
-        api.close()
+        cluster.api.delete("v1", "Namespace", name, "")

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,8 @@ def simulated(kind: str, name: str, namespace: str, roles: dict[str, int], code:
 
 
 @pytest.fixture
-def api(real_cluster: RealCluster) -> Iterator[Api]:
-    found = real_cluster.api
-    yield found
-    found.close()
+def api(real_cluster: RealCluster) -> Api:
+    return real_cluster.api
 
 
 # --- the control plane
@@ -222,7 +220,6 @@ def test_mpi_job_of_the_second_version_runs(mpi_cluster: RealCluster, namespace:
     assert found["Succeeded"] == "True"
     hosts = api.get("v1", "ConfigMap", "mpi-config", name)["data"]["hostfile"].splitlines()
     assert hosts == [f"mpi-worker-{index}.mpi.{name}.svc slots=2" for index in (0, 1)]
-    api.close()
 
 
 # --- the real node
@@ -271,7 +268,6 @@ def test_real_job_succeeds_on_the_real_node(
         assert pod["spec"]["nodeName"] == "real-0"
         assert words in log
     assert found["Succeeded"] == "True"
-    api.close()
 
 
 def _pod(name: str, namespace: str, *command: str, **container: Any) -> dict[str, Any]:
@@ -297,7 +293,6 @@ def test_pod_that_wants_too_much_memory_is_killed(node_cluster: RealCluster, nam
     (status,) = api.get("v1", "Pod", "hungry", name)["status"]["containerStatuses"]
     assert status["state"]["terminated"]["reason"] == "OOMKilled"
     assert status["state"]["terminated"]["exitCode"] == 137
-    api.close()
 
 
 def test_pods_reach_each_other_and_the_api_server_by_name(node_cluster: RealCluster, namespace: Make) -> None:
@@ -324,7 +319,6 @@ def test_pods_reach_each_other_and_the_api_server_by_name(node_cluster: RealClus
     assert f"system:serviceaccount:{name}:default" in log
     through = api.request("GET", f"/api/v1/namespaces/{name}/services/web/proxy/")
     assert "Directory listing" in through
-    api.close()
 
 
 # --- the end

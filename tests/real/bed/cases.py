@@ -86,7 +86,7 @@ def _tensorflow() -> list[Case]:
             successPolicy="AllWorkers",
         ),
         job("TFJob", "tf-evaluator", {"Worker": 1, "Evaluator": 1}, ALL, {"exit": {"worker-0": 0}}),
-        job("TFJob", "tf-ps", {"PS": 2, "Worker": 2}, ALL, {"exit": {"worker-0": 0, "worker-1": 0}}),
+        job("TFJob", "tf-ps", {"PS": 2, "Worker": 2}, ALL, {"exit": {"worker-1": 0}}, {"exit": {"worker-0": 0}}),
         job("TFJob", "tf-dynamic", {"PS": 1, "Worker": 2}, ALL, enableDynamicWorker=True),
         job("TFJob", "tf-partly-running", {"Chief": 1, "Worker": 2}, {"run": ["worker-0"]}, {"run": ["chief-0"]}),
         job("TFJob", "tf-worker-fails", workers, ALL, {"exit": {"worker-1": 1}}, restart="Never"),
@@ -124,17 +124,17 @@ def _tensorflow() -> list[Case]:
             {"Worker": 1},
             ALL,
             {"exit": {"worker-0": 0}},
-            {"wait": 4},
-            policy={"ttlSecondsAfterFinished": 2},
+            {"wait": 12},
+            policy={"ttlSecondsAfterFinished": 10},
         ),
         job(
             "TFJob",
             "tf-deadline",
             workers,
             ALL,
-            {"wait": 4},
+            {"wait": 20},
             {"restarts": {"worker-1": 1}},
-            policy={"activeDeadlineSeconds": 3},
+            policy={"activeDeadlineSeconds": 20},
             restart="OnFailure",
         ),
         job("TFJob", "tf-port", workers, container={"ports": [{"name": "tfjob-port", "containerPort": 3333}]}),
@@ -198,8 +198,8 @@ def _pytorch() -> list[Case]:
             {"Master": 1},
             ALL,
             {"exit": {"master-0": 0}},
-            {"wait": 3},
-            policy={"ttlSecondsAfterFinished": 1},
+            {"wait": 12},
+            policy={"ttlSecondsAfterFinished": 10},
         ),
         job(kind, "pt-port", both, container={"ports": [{"name": "pytorchjob-port", "containerPort": 3333}]}),
     ]
@@ -251,7 +251,7 @@ def _others() -> list[Case]:
 
 def _suspend_and_resume() -> tuple[Step, ...]:
     resume, suspend = ({"patch": {"spec": {"runPolicy": {"suspend": value}}}} for value in (False, True))
-    return {"wait": 1}, resume, ALL, suspend
+    return {"wait": 0}, resume, ALL, suspend
 
 
 CASES = (*_tensorflow(), *_pytorch(), *_mpi(), *_others())

@@ -1,6 +1,7 @@
 """A real Kubernetes cluster on this machine, for the tests and for trying things by hand.
 
-    python tests/real/cluster.py start [--name N] [--operator training|mpi|none] [--node] [--nodes 3] [--crds FOLDER]
+    python tests/real/cluster.py start [--name N] [--operator training|mpi|none] [--nodes 3] [--crds FOLDER]
+                                      [--node [--frameworks mpi,pytorch]]
     python tests/real/cluster.py stop [--name N | --all]
     python tests/real/cluster.py status | kubeconfig | build
 
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", default="default")
     parser.add_argument("--operator", choices=OPERATORS, default="training")
     parser.add_argument("--node", action="store_true", help="a real node beside the simulated ones (Linux, root)")
+    parser.add_argument("--frameworks", default="", help="images that the real node has besides: mpi,pytorch,...")
     parser.add_argument("--nodes", type=int, default=3, help="simulated nodes")
     parser.add_argument("--crds", default=os.environ.get("KF_CRDS", ""), help="a folder of further CRDs")
     parser.add_argument("--all", action="store_true", help="stop: every cluster")
@@ -74,6 +76,7 @@ def _obey(options: argparse.Namespace) -> int:
             with_node=options.node,
             nodes=options.nodes,
             crds=options.crds,
+            frameworks=tuple(filter(None, options.frameworks.split(","))),
         )
         print(f"cluster {options.name} is ready after {time.monotonic() - before:.1f} s", file=sys.stderr)
         print(cluster.kubeconfig)
