@@ -19,7 +19,17 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from jupyterlab_kf import controllers, kinds
-from jupyterlab_kf.embedded.apiserver import apply, defaults, deletion, failures, patches, resources, rules, validation
+from jupyterlab_kf.embedded.apiserver import (
+    admission,
+    apply,
+    defaults,
+    deletion,
+    failures,
+    patches,
+    resources,
+    rules,
+    validation,
+)
 from jupyterlab_kf.embedded.apiserver.options import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -142,6 +152,7 @@ class Registry:
         new = rules.born(kind, obj, name=name, uid=str(uuid.uuid4()), now=now)
         new = self._completed(kind, new, creating=True)
         self._validate(kind, new)
+        admission.review(kind, None, new)
         if options.manager:
             new = self._tracked(kind, None, new, options.manager, "")
         existing = self.store.get(kind, given.get("namespace") or "", name)
@@ -260,6 +271,8 @@ class Registry:
         if rules.same(old, new):
             return old
         self._validate(kind, new)
+        if subresource != "status":
+            admission.review(self._own_kind(kind, old), old, new)
         if options.dry_run:
             return new
         if deletion.finished(new):

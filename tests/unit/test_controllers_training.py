@@ -410,3 +410,17 @@ def test_admission_of_a_name_and_of_two_faults_at_once() -> None:
     text = training.aggregate(training.validate(PT, job))
     assert text.startswith('[metadata.name: Invalid value: "1st": should match: a DNS-1035 label must consist of')
     assert text.endswith(", spec.pytorchReplicaSpecs[Master].replicas: Forbidden: must be 1]")
+
+
+@pytest.mark.parametrize("kind", [*SHAPES, kinds.MPI_JOB_V2], ids=lambda k: f"{k.kind}-{k.version}")
+@pytest.mark.parametrize("count", [-1, 2_000_000_000])
+def test_a_number_of_replicas_that_no_machine_has_is_refused(kind: Kind, count: int) -> None:
+    counts = SHAPES[kinds.MPI_JOB if kind == kinds.MPI_JOB_V2 else kind][0]
+    job = manifest(kind, {**counts, "Worker": count})
+    assert "[Worker].replicas: " in training.aggregate(training.validate(kind, job))
+
+
+def test_only_the_two_kinds_with_a_webhook_are_denied_by_one() -> None:
+    job = manifest(kinds.MX_JOB, {"Scheduler": -1})
+    assert training.denial(kinds.MX_JOB, job) == ""
+    assert training.validate(kinds.MX_JOB, job)

@@ -14,7 +14,7 @@ from typing import Any
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers.support import notes
 from jupyterlab_kf.controllers.training.framework import Framework, Role, TrainingJob, add_env
-from jupyterlab_kf.controllers.training.problems import Problem, containers, job_name, required, run_policy
+from jupyterlab_kf.controllers.training.problems import Problem, containers, job_name, replicas, required, run_policy
 from jupyterlab_kf.model import Obj
 
 _SPECS = "spec.mxReplicaSpecs"
@@ -39,6 +39,7 @@ class MXNet(Framework):
             return [*problems, required(_SPECS, "must be required")]
         for type_, role in specs.items():
             problems += containers(f"{_SPECS}[{type_}]", role, self.container)
+            problems += replicas(f"{_SPECS}[{type_}]", role)
         return problems
 
     def is_master(self, job: TrainingJob, role: Role, index: int) -> bool:
