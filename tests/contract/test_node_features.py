@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 import sys
 import threading
 import time
@@ -295,3 +296,53 @@ async def test_names_lead_to_moved_ports_where_all_pods_share_an_address(tmp_pat
         node = cluster.registry.get(kinds.NODE, "", "here")
         assert "jupyterlab-kf.io/shared-address" in node["metadata"]["annotations"]
         assert pod["spec"]["containers"][0]["env"] == env
+
+
+LISTEN = """
+import os, socket, sys, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", int(os.environ["MASTER_PORT"]))); s.listen()
+open("first", "x").close() if not os.path.exists("first") else time.sleep(60)
+time.sleep(0.5); sys.exit(1)
+"""
+
+
+def replica(cluster: Cluster, name: str, *argv: str, policy: str = "Never") -> Obj:
+    labels = {"training.kubeflow.org/job-name": "j"}
+    env = [{"name": "MASTER_ADDR", "value": "j-master-0"}, {"name": "MASTER_PORT", "value": "23456"}]
+    container = {"name": "c", "image": "i", "command": list(argv), "env": env, "ports": [{"containerPort": 23456}]}
+    spec = {"restartPolicy": policy, "containers": [container], "terminationGracePeriodSeconds": 1}
+    return cluster.create(name, spec, labels=labels)
+
+
+async def test_a_replica_whose_told_port_is_taken_fails_visibly_and_goes_on_when_it_is_free(cluster: Cluster) -> None:
+    selector = {"training.kubeflow.org/job-name": "j"}
+    service = {"clusterIP": "None", "selector": selector, "ports": [{"port": 23456}]}
+    for name in ("j-master-0", "j-worker-0"):
+        make(cluster, kinds.SERVICE, name, spec=service)
+    replica(cluster, "j-master-0", sys.executable, "-c", LISTEN, policy="OnFailure")
+    replica(cluster, "j-worker-0", "sh", "-c", "echo $MASTER_PORT; sleep 60")
+    await cluster.until(lambda: cluster.phase("j-worker-0") == "Running")
+    await cluster.until(lambda: "running" in str(cluster.state("j-master-0").get("state")))
+    port = int(json.loads(cluster.pod("j-master-0")["metadata"]["annotations"]["jupyterlab-kf.io/ports"])["23456"])
+    assert port != 23456
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+        def squat() -> bool:
+            try:
+                squatter.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+            squatter.listen()
+            return True
+
+        await cluster.until(squat)
+        await cluster.until(lambda: "PortTaken" in str(cluster.state("j-master-0")))
+        assert any(
+            e.startswith(f"PortTaken: port 23456 of j-master-0 is port {port}") for e in cluster.events("j-master-0")
+        )
+        await cluster.restart()
+    await cluster.until(lambda: cluster.state("j-master-0").get("ready") is True)
+    assert await cluster.log("j-worker-0") == f"{port}\n"
+    assert cluster.state("j-master-0")["lastState"]["terminated"]["reason"] == "PortTaken"

@@ -94,7 +94,27 @@ class Attempt:
         self._loop.add_reader(self._ready, self._announced)
         self._watch(pid)
 
-    def _launch(self, program: Path) -> tuple[int, int]:
+    async def refuse(self, spec: Mapping[str, Any], reason: str, message: str) -> None:
+        """Write down an attempt that is not made, as one that has ended at once.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        now = time.time()
+        self.spec = {**spec, "intendedAt": now}
+        record = {"exitCode": 128, "signal": 0, "reason": reason, "message": message}
+        self.exit = await self._loop.run_in_executor(None, self._write_refusal, record, now)
+
+    def _write_refusal(self, record: Mapping[str, Any], now: float) -> Exit | None:
+        self._write_intent()
+        (self.folder / "log").touch()
+        supervisor.write_whole(str(self.folder / "run.json"), {"startedAt": now}, sync=False)
+        supervisor.write_whole(
+            str(self.folder / "exit.json"), {**record, "startedAt": now, "finishedAt": now}, sync=True
+        )
+        return read_exit(self.folder)
+
+    def _write_intent(self) -> None:
         self.folder.mkdir(parents=True)
         temporary = self.folder / "spec.json.tmp"
         with temporary.open("w") as file:
@@ -104,6 +124,9 @@ class Attempt:
         temporary.rename(self.folder / "spec.json")
         for place in (self.folder, self.folder.parent):
             sync_folder(place)
+
+    def _launch(self, program: Path) -> tuple[int, int]:
+        self._write_intent()
         failpoint("after_intent")
         ready, announce = os.pipe()
         errors = os.open(self.folder / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded import volumes
-from jupyterlab_kf.embedded.apiserver.options import MERGE_PATCH, DeleteOptions
+from jupyterlab_kf.embedded.apiserver.options import DeleteOptions
 from jupyterlab_kf.embedded.images import Environment, ImageError
 from jupyterlab_kf.embedded.kubelet import probes, states
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError
+from jupyterlab_kf.embedded.kubelet.ports import PortTakenError
 from jupyterlab_kf.embedded.kubelet.processes import ATTEMPT_MARKER, Attempt, end_marked, failpoint, run_probe
 from jupyterlab_kf.embedded.kubelet.specs import Plan, container_spec
 from jupyterlab_kf.errors import ApiError, NotFoundError
@@ -318,10 +319,16 @@ class PodWorker:
             self.wake()
 
     async def _try_start(self, slot: Slot, start: states.Start) -> None:
+        taken = ""
         async with self.node.turn:
             if self.plan is None or slot.environment is None or self._dying():
                 return
             slot.start = None  # from here on it is carried through
+            try:
+                if self.node.book.claim(self.pod, slot.spec):
+                    self._annotate()
+            except PortTakenError as error:
+                taken = error.message
             spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
             for note in notes:
                 self.event("Normal", *note)
@@ -331,10 +338,13 @@ class PodWorker:
         attempt = Attempt(folder, self.wake, self.node.loop)
         slot.waiting, slot.retry_at, slot.stopping = None, 0.0, None
         slot.started, slot.ready = "startupProbe" not in slot.spec, "readinessProbe" not in slot.spec
-        await attempt.start(spec, self.node.supervisor)
+        if taken:
+            await attempt.refuse(spec, "PortTaken", taken)
+        else:
+            await attempt.start(spec, self.node.supervisor)
         slot.attempts.append(attempt)
         del slot.attempts[:-2]
-        self.event("Normal", "Created", "Container created")
+        self.event(*(("Warning", "PortTaken", taken) if taken else ("Normal", "Created", "Container created")))
         await self.node.in_thread(forget_older, folder.parent, {a.number for a in slot.attempts})
 
     def _next_number(self, slot: Slot) -> int:
@@ -400,6 +410,8 @@ class PodWorker:
                 self._end_probes(slot)
             if attempt.exit and slot.announced != attempt.number:
                 slot.announced = attempt.number
+                if attempt.exit.reason == "PortTaken":
+                    continue
                 if attempt.exit.reason == "StartError":
                     self.event("Warning", "Failed", f"Error: {attempt.exit.message}")
                 else:
@@ -554,13 +566,7 @@ class PodWorker:
         if self.plan is None or self.failed:
             return
         wanted = self.node.annotations_of(self.pod, [s.environment for s in self.slots.values() if s.environment])
-        have = meta(self.pod).get("annotations") or {}
-        missing = {key: value for key, value in wanted.items() if have.get(key) != value}
-        if missing:
-            with contextlib.suppress(ApiError):
-                self.pod = self.node.registry.patch(
-                    kinds.POD, self.namespace, self.name, {"metadata": {"annotations": missing}}, MERGE_PATCH
-                )
+        self.pod = self.node.annotate(self.pod, wanted)
 
 
 def forget_older(place: Path, kept: set[int]) -> None:
