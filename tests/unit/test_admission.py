@@ -70,8 +70,8 @@ BAD: list[tuple[Kind, Obj, int, str, str]] = [
         {"mpiReplicaSpecs": {"Worker": role("mpi")}},
         422,
         (
-            'MPIJob.kubeflow.org "j" is invalid: spec.mpiReplicaSpecs: Invalid value: MPIReplicaSpec is not valid: Master '
-            "ReplicaSpec must be present"
+            'MPIJob.kubeflow.org "j" is invalid: spec.mpiReplicaSpecs: Invalid value: MPIReplicaSpec is not valid: '
+            "Master ReplicaSpec must be present"
         ),
         "spec.mpiReplicaSpecs",
     ),
@@ -80,8 +80,8 @@ BAD: list[tuple[Kind, Obj, int, str, str]] = [
         {"mpiReplicaSpecs": {"Launcher": role("mpi"), "Worker": role("mpi", 0)}},
         422,
         (
-            'MPIJob.kubeflow.org "j" is invalid: spec.mpiReplicaSpecs[Worker].replicas: Invalid value: 0: must be greater '
-            "than or equal to 1"
+            'MPIJob.kubeflow.org "j" is invalid: spec.mpiReplicaSpecs[Worker].replicas: Invalid value: 0: must be '
+            "greater than or equal to 1"
         ),
         "spec.mpiReplicaSpecs[Worker].replicas",
     ),
