@@ -284,6 +284,35 @@ def _phase(api: Api, name: str, namespace: str) -> str:
     return str(api.get("v1", "Pod", name, namespace)["status"]["phase"])
 
 
+def test_ranks_of_an_mpi_job_talk_across_real_pods(node_cluster: RealCluster, namespace: Make) -> None:
+    name = namespace(node_cluster)
+    api = node_cluster.api
+    says = "from mpi4py import MPI; w = MPI.COMM_WORLD; print(MPI.Get_processor_name(), w.allreduce(w.rank + 1))"
+    launcher = {
+        "name": "mpi",
+        "image": "jupyterlab-kf/mpi:1",
+        "command": ["mpirun", "--allow-run-as-root", "-n", "2", "--hostfile", "/etc/mpi/hostfile"],
+        "args": ["python3", "-c", says],
+        # Open MPI 5 does not read the variable of that purpose which the operator sets.
+        "env": [{"name": "PRTE_MCA_plm_ssh_agent", "value": "/etc/mpi/kubexec.sh"}],
+    }
+    worker = {"name": "mpi", "image": "jupyterlab-kf/mpi:1"}
+    roles = {
+        role: {
+            "replicas": count,
+            "restartPolicy": "Never",
+            "template": {"spec": {"terminationGracePeriodSeconds": 1, "containers": [container]}},
+        }
+        for role, count, container in (("Launcher", 1, launcher), ("Worker", 2, worker))
+    }
+    metadata = {"name": "ranks", "namespace": name}
+    api.create({"apiVersion": GROUP, "kind": "MPIJob", "metadata": metadata, "spec": {"mpiReplicaSpecs": roles}})
+    found = ends(api, "MPIJob", "ranks", name, seconds=120)
+    log = api.request("GET", f"/api/v1/namespaces/{name}/pods/ranks-launcher/log?container=mpi")
+    assert found["Succeeded"] == "True", log
+    assert {"ranks-worker-0 3", "ranks-worker-1 3"} <= set(log.splitlines())
+
+
 def test_pod_that_wants_too_much_memory_is_killed(node_cluster: RealCluster, namespace: Make) -> None:
     name = namespace(node_cluster)
     api = node_cluster.api

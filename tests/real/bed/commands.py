@@ -63,6 +63,7 @@ def _build() -> int:
 def _node() -> None:
     node.check()
     images.standard(binaries.node())
+    images.framework("mpi")
 
 
 def _obey(options: argparse.Namespace) -> int:
