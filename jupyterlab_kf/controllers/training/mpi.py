@@ -125,6 +125,10 @@ class Mpi(Framework):
         del job
         return "Launcher"
 
+    def ends(self, job: TrainingJob, role: Role) -> bool:
+        del job
+        return role.type == "Launcher"
+
 
 def config(kind: Kind, job: TrainingJob, view: View, data: Mapping[str, str]) -> list[Action]:
     """Create the job's ConfigMap, or bring its data up to date."""

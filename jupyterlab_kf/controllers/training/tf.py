@@ -114,6 +114,10 @@ class TensorFlow(Framework):
         first = [p for p in pods_of(job.roles["Worker"], pods) if index_of(p) == 0]
         return any(phase(p) == "Succeeded" and exit_code(p, self.container) in (0, None) for p in first)
 
+    def ends(self, job: TrainingJob, role: Role) -> bool:
+        del job
+        return role.type != "PS"
+
     def tolerates(self, job: TrainingJob, role: Role) -> bool:
         return bool(job.spec.get("enableDynamicWorker")) and role.type == "Worker" and role.restart != "ExitCode"
 
