@@ -248,7 +248,7 @@ async def test_the_loop_is_never_blocked_for_long(cluster: Cluster) -> None:
 async def test_deleting_a_pod_does_not_wait_for_its_environment(cluster: Cluster) -> None:
     begun, release = threading.Event(), threading.Event()
 
-    def make(*_: Any) -> None:
+    def make(*_: Any, **__: Any) -> None:
         begun.set()
         release.wait(20)
         raise ImageError("given up")

@@ -27,8 +27,9 @@ from jupyterlab_kf.embedded.kubelet import logs, machine, ports, states
 from jupyterlab_kf.embedded.kubelet.devices import Devices
 from jupyterlab_kf.embedded.kubelet.environment import Sources
 from jupyterlab_kf.embedded.kubelet.fields import unsupported
+from jupyterlab_kf.embedded.kubelet.makers import Makers
 from jupyterlab_kf.embedded.kubelet.ports import JOB_LABEL
-from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor, run_installer
+from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor
 from jupyterlab_kf.embedded.kubelet.specs import Plan, host_name
 from jupyterlab_kf.embedded.kubelet.worker import PodWorker, end_unowned, unfinished
 from jupyterlab_kf.embedded.registry import Registry
@@ -98,8 +99,7 @@ class Kubelet:
         self._workers: dict[str, PodWorker] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = ThreadPoolExecutor(4, "kubelet")
-        self._installers = ThreadPoolExecutor(2, "installer")
-        self._making: dict[str, asyncio.Lock] = {}
+        self._makers = Makers(self.images)
         self._unsubscribe: Callable[[], None] = lambda: None
         self._stopped = False
 
@@ -135,9 +135,9 @@ class Kubelet:
         tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
+        self._makers.stop()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=True)
-        self._installers.shutdown(wait=False, cancel_futures=True)
 
     async def drain(self) -> None:
         """End every pod's processes, gracefully, without deleting an object."""
@@ -407,10 +407,16 @@ class Kubelet:
         found = (self.registry.view.get(kind, namespace, name) for name in sorted(wanted))
         return [obj for obj in found if obj is not None]
 
-    async def make(self, recipe: Recipe) -> Environment:
-        """The environment of a recipe; one maker at a time."""
-        async with self._making.setdefault(recipe.name, asyncio.Lock()):
-            return await self.loop.run_in_executor(self._installers, self.images.make, recipe, run_installer)
+    async def make(self, recipe: Recipe, waiting: Callable[[], None]) -> Environment:
+        """The environment of a recipe; ``waiting`` is called if another process makes it.
+
+        Raises:
+            ImageError: it cannot be made.
+        """
+        made = await self._makers.make(recipe, waiting)
+        for worker in self._workers.values():
+            worker.retry_pulls()
+        return made
 
     # -- claims --------------------------------------------------------------------------------------------------------
 

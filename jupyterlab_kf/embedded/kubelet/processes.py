@@ -1,4 +1,4 @@
-"""The only place of the node that starts and signals processes: supervisors, adopted ones, and what they lost.
+"""The only place of the node that starts and signals pods' processes: supervisors, adopted ones, and what they lost.
 
 A container's attempt is a folder. Its intent (`spec.json`) is on disk before anything is started, its supervisor holds
 the lock on `lock` for life, and only the supervisor starts the container: so whoever gets the lock knows the truth, and
@@ -378,21 +378,6 @@ def compile_supervisor(folder: Path) -> Path:
     if not target.exists():
         py_compile.compile(str(source), cfile=str(target), doraise=True)
     return target
-
-
-def run_installer(command: Sequence[str], env: Mapping[str, str], lock: int) -> tuple[int, str]:
-    """Run an installer to its end; it inherits the lock, so that it holds it even after we were killed."""
-    done = subprocess.run(  # noqa: S603  the images module's own commands
-        list(command),
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=(lock,),
-        check=False,
-        start_new_session=True,
-    )
-    return done.returncode, done.stdout.decode(errors="replace")
 
 
 async def run_probe(argv: Sequence[str], env: Mapping[str, str], cwd: str, limit: float) -> tuple[int | None, str]:

@@ -10,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded import volumes
 from jupyterlab_kf.embedded.apiserver.options import DeleteOptions
-from jupyterlab_kf.embedded.images import Environment, ImageError
+from jupyterlab_kf.embedded.images import Environment, ImageError, InterruptedMakingError
 from jupyterlab_kf.embedded.kubelet import probes, states
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError
 from jupyterlab_kf.embedded.kubelet.ports import PortTakenError
 from jupyterlab_kf.embedded.kubelet.processes import ATTEMPT_MARKER, Attempt, end_marked, failpoint, run_probe
+from jupyterlab_kf.embedded.kubelet.slots import Slot
 from jupyterlab_kf.embedded.kubelet.specs import Plan, container_spec
 from jupyterlab_kf.errors import ApiError, NotFoundError
 from jupyterlab_kf.model import Obj, meta, parse_time
@@ -34,56 +35,6 @@ PEERS_LIMIT: Final = 5.0
 """Longest wait for the Services of a job's replicas: a controller makes them right after the pods."""
 MOUNT_RETRY: Final = 60.0
 TERMINATION_MESSAGE: Final = 2048
-
-
-@dataclass(slots=True)
-class Slot:
-    """One container of the pod."""
-
-    name: str
-    spec: Mapping[str, Any]
-    attempts: list[Attempt] = field(default_factory=list)
-    busy: bool = False
-    waiting: tuple[str, str] | None = None
-    retry_at: float = 0.0
-    pulls: int = 0
-    started: bool = True
-    ready: bool = True
-    environment: Environment | None = None
-    stopping: float | None = None
-    start: asyncio.Task[None] | None = None
-    """The start under way, while it can still be given up."""
-    announced: int = -1
-    probes: list[asyncio.Task[None]] = field(default_factory=list)
-
-    @property
-    def attempt(self) -> Attempt | None:
-        """The newest attempt."""
-        return self.attempts[-1] if self.attempts else None
-
-    def record(self) -> states.Record:
-        """What the state machine is told."""
-        runs = [_run(attempt) for attempt in self.attempts[-2:]]
-        newest = self.attempt
-        busy = self.busy or (newest is not None and not newest.running and newest.exit is None)
-        shown = runs[-1] if runs else None
-        previous = runs[-2] if len(runs) > 1 else None
-        if newest is not None and not newest.running and newest.exit is None:
-            shown, previous = previous, None  # started, but its leader does not run yet
-        return states.Record(
-            run=shown,
-            previous=previous,
-            busy=busy,
-            waiting=self.waiting,
-            started=self.started,
-            ready=self.ready,
-            image=str(self.spec.get("image", "")),
-            image_id=f"environment://{self.environment.prefix}" if self.environment else "",
-        )
-
-
-def _run(attempt: Attempt) -> states.Run:
-    return states.Run(attempt.number, attempt.restart, attempt.crashes, attempt.started, attempt.exit)
 
 
 class PodWorker:
@@ -158,6 +109,13 @@ class PodWorker:
             if slot.waiting and slot.waiting[0] == "CreateContainerConfigError":
                 slot.retry_at = 0.0
         self.wake()
+
+    def retry_pulls(self) -> None:
+        """An environment was made: whoever waits to try again need not."""
+        for slot in self.slots.values():
+            if slot.waiting and slot.waiting[0] == "ImagePullBackOff":
+                slot.retry_at = 0.0
+                self.wake()
 
     @property
     def alive(self) -> bool:
@@ -370,7 +328,9 @@ class PodWorker:
             raise ImageError(f'Container image "{image}" is not present with pull policy of Never')
         self.event("Normal", "Pulling", f'Pulling image "{image}": making the Python environment {found.name!r}')
         begun = time.monotonic()
-        made = await self.node.make(found)
+        made = await self.node.make(
+            found, lambda: self.event("Normal", "Pulling", f"Waiting for another process that makes {found.name!r}")
+        )
         taken = f"{time.monotonic() - begun:.1f}s"
         self.event("Normal", "Pulled", f'Successfully pulled image "{image}" in {taken}: it is now {made.prefix}')
         slot.pulls = 0
@@ -378,9 +338,11 @@ class PodWorker:
 
     def _pull_failed(self, slot: Slot, error: ImageError) -> None:
         image = slot.spec.get("image", "")
-        delay = min(self.node.backoff_base * 2.0 ** min(slot.pulls, 5), 300.0)
+        if isinstance(error, InterruptedMakingError):
+            self.event("Normal", "Pulling", f'Pulling image "{image}" again: {error.message}')
+            return
+        slot.retry_at = time.time() + states.pull_backoff(slot.pulls, self.node.backoff_base)
         slot.pulls += 1
-        slot.retry_at = time.time() + delay
         self.event("Warning", "Failed", f'Failed to pull image "{image}": {error.message}')
         self.event("Warning", "Failed", "Error: ErrImagePull")
         slot.waiting = ("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {error.message}')
