@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +42,8 @@ from jupyterlab_kf.settings import Settings
 
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40.0
-STARTS_AT_ONCE: Final = 8
+SWITCH_INTERVAL: Final = 0.0005
+"""How long one of the node's threads may keep the event loop from going on after a write; Python's own is 5 ms."""
 SHARED_ADDRESS: Final = f"{names.DOMAIN}/shared-address"
 _VOLUME_KEYS: Final = {
     "ConfigMap": "configMap",
@@ -95,7 +97,7 @@ class Kubelet:
         self.services_changed = asyncio.Event()
         self.devices = Devices(machine.gpus())
         self.turn = asyncio.Lock()
-        self.starts = asyncio.Semaphore(STARTS_AT_ONCE)
+        self.starts = asyncio.Semaphore(machine.processors() + 1)
         self._workers: dict[str, PodWorker] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = ThreadPoolExecutor(4, "kubelet")
@@ -108,6 +110,7 @@ class Kubelet:
     async def start(self) -> None:
         """Register the node, adopt what runs, end what nobody owns, then follow the registry."""
         self.loop = asyncio.get_running_loop()
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self.services_changed = asyncio.Event()
         for folder in (self.pods_dir, self.claims_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

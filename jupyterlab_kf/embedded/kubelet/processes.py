@@ -42,6 +42,9 @@ class Attempt:
         folder: where it is; named by a growing number.
         changed: called in the event loop when it starts to run and when it has ended.
         loop: that event loop.
+
+    Attributes:
+        begun: set when its leader runs, or will never.
     """
 
     def __init__(self, folder: Path, changed: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
@@ -50,6 +53,7 @@ class Attempt:
         self.spec: dict[str, Any] = {}
         self.running = False
         self.exit: Exit | None = None
+        self.begun = asyncio.Event()
         self._changed = changed
         self._loop = loop
         self._pid = 0
@@ -150,6 +154,7 @@ class Attempt:
     def _announced(self) -> None:
         said = os.read(self._ready, 1)
         self._close_ready()
+        self.begun.set()
         if said and not self.exit:
             self._read_run()
             self.running = True

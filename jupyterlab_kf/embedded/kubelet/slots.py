@@ -57,7 +57,7 @@ class Slot:
             started=self.started,
             ready=self.ready,
             image=str(self.spec.get("image", "")),
-            image_id=f"environment://{self.environment.prefix}" if self.environment else "",
+            image_id=f"environment://{self.environment.prefix}" if self.environment and shown else "",
         )
 
 

@@ -259,8 +259,13 @@ class PodWorker:
         try:
             slot.environment = await self._environment(slot)
             await self._peers()
-            async with self.node.starts:
-                await self._try_start(slot, start)
+            await self.node.starts.acquire()
+            try:
+                begun = await self._try_start(slot, start)
+            except BaseException:
+                self.node.starts.release()
+                raise
+            self._spawn(self._hand_on(begun))
         except ImageError as error:
             self._pull_failed(slot, error)
         except ConfigError as error:
@@ -276,15 +281,23 @@ class PodWorker:
             slot.busy, slot.start = False, None
             self.wake()
 
-    async def _try_start(self, slot: Slot, start: states.Start) -> None:
+    async def _hand_on(self, begun: asyncio.Event | None) -> None:
+        """The next container may start when this one's leader runs: a hundred supervisors at once starve the node."""
+        try:
+            if begun:
+                await begun.wait()
+        finally:
+            self.node.starts.release()
+
+    async def _try_start(self, slot: Slot, start: states.Start) -> asyncio.Event | None:
         taken = ""
         async with self.node.turn:
             if self.plan is None or slot.environment is None or self._dying():
-                return
+                return None
             slot.start = None  # from here on it is carried through
             try:
-                if self.node.book.claim(self.pod, slot.spec):
-                    self._annotate()
+                self.node.book.claim(self.pod, slot.spec)
+                self._annotate()  # before anything listens there: the next daemon must not give out another port
             except PortTakenError as error:
                 taken = error.message
             spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
@@ -303,7 +316,9 @@ class PodWorker:
         slot.attempts.append(attempt)
         del slot.attempts[:-2]
         self.event(*(("Warning", "PortTaken", taken) if taken else ("Normal", "Created", "Container created")))
-        await self.node.in_thread(forget_older, folder.parent, {a.number for a in slot.attempts})
+        if start.restart:
+            await self.node.in_thread(forget_older, folder.parent, {a.number for a in slot.attempts})
+        return None if taken else attempt.begun
 
     def _next_number(self, slot: Slot) -> int:
         """A number that no attempt has had: one that was given up keeps its own."""
@@ -525,9 +540,10 @@ class PodWorker:
 
     def _annotate(self) -> None:
         """Say on the object what this node decided about it: moved ports, and what the image stands for."""
-        if self.plan is None or self.failed:
+        environments = [slot.environment for slot in self.slots.values() if slot.environment]
+        if self.plan is None or self.failed or not environments:
             return
-        wanted = self.node.annotations_of(self.pod, [s.environment for s in self.slots.values() if s.environment])
+        wanted = self.node.annotations_of(self.pod, environments)
         self.pod = self.node.annotate(self.pod, wanted)
 
 
