@@ -18,6 +18,7 @@ from node_cluster import Cluster, Obj, running
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded.images import ImageError
+from jupyterlab_kf.embedded.kubelet import Kubelet
 from jupyterlab_kf.embedded.kubelet.machine import processors
 from jupyterlab_kf.embedded.kubelet.processes import Attempt
 from jupyterlab_kf.errors import ApiError
@@ -280,12 +281,30 @@ async def test_deleting_a_pod_does_not_wait_for_its_environment(cluster: Cluster
 
 
 async def test_a_node_that_shuts_down_ends_its_pods(cluster: Cluster) -> None:
-    cluster.run("runs", "sleep", "60", terminationGracePeriodSeconds=1)
-    await cluster.until(lambda: cluster.phase("runs") == "Running")
+    cluster.kubelet.backoff_base = 30
+    cluster.run("crashes", "false", restartPolicy="Always")
+    for index in range(20):
+        cluster.run(f"runs{index}", "sleep", "60", terminationGracePeriodSeconds=1)
+    await cluster.until(lambda: all(cluster.phase(f"runs{index}") == "Running" for index in range(10)))
+    await cluster.until(lambda: "CrashLoopBackOff" in str(cluster.state("crashes").get("state")))
     await cluster.kubelet.drain()
-    await cluster.ended("runs")
-    assert cluster.pod("runs")["status"]["reason"] == "Terminated"
-    assert cluster.state("runs")["state"]["terminated"]["exitCode"] == 143
+    await cluster.kubelet.stop()
+    said = {"reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."}
+    ended = [pod for pod in cluster.registry.list(kinds.POD) if pod["status"]["phase"] == "Failed"]
+    assert len(ended) >= 11
+    assert "crashes" in [pod["metadata"]["name"] for pod in ended]
+    for pod in ended:
+        status = pod["status"]
+        assert said.items() <= status.items()
+        condition = next(c for c in status["conditions"] if c["type"] == "DisruptionTarget")
+        assert (condition["status"], condition["reason"]) == ("True", "TerminationByKubelet")
+        assert condition["message"] == said["message"]
+        state = status["containerStatuses"][0]["state"]
+        assert state["terminated"]["exitCode"] == (1 if pod["metadata"]["name"] == "crashes" else 143)
+    for pod in cluster.registry.list(kinds.POD):  # what had not begun yet goes on with the next daemon
+        assert pod in ended or pod["status"]["phase"] == "Pending"
+    cluster.kubelet = Kubelet(cluster.registry, cluster.settings, node="here")
+    await cluster.kubelet.start()
 
 
 async def test_adopted_pods_keep_their_status(cluster: Cluster) -> None:

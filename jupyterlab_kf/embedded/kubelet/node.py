@@ -68,6 +68,7 @@ class Kubelet:
         turn: held by the worker whose look it is, so that a hundred of them leave room for requests in between.
         starts: bounds how many containers are being started at once.
         devices: which container has which GPU.
+        draining: nothing is started any more.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Kubelet:
         self._threads = ThreadPoolExecutor(4, "kubelet")
         self._makers = Makers(self.images)
         self._unsubscribe: Callable[[], None] = lambda: None
+        self.draining = False
         self._stopped = False
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -143,12 +145,15 @@ class Kubelet:
         self._threads.shutdown(wait=True)
 
     async def drain(self) -> None:
-        """End every pod's processes, gracefully, without deleting an object."""
-        workers = [worker for worker in self._workers.values() if worker.alive]
+        """End every pod's processes, gracefully, without deleting an object; what has not begun waits for the next."""
+        self.draining = True
+        workers = [worker for worker in self._workers.values() if worker.begun]
         for worker in workers:
             worker.end_for_good()
-        while any(worker.alive for worker in workers):  # noqa: ASYNC110  ends come from many processes
+        while any(worker.alive for worker in workers):  # noqa: ASYNC110  many processes
             await asyncio.sleep(0.02)
+        for worker in workers:
+            worker.look()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task of the node."""

@@ -40,6 +40,11 @@ class Slot:
         """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
 
+    @property
+    def alive(self) -> bool:
+        """Whether a process of it runs, or is about to."""
+        return (self.attempt is not None and self.attempt.exit is None) or (self.busy and self.start is None)
+
     def record(self) -> states.Record:
         """What the state machine is told."""
         runs = [_run(attempt) for attempt in self.attempts[-2:]]

@@ -18,6 +18,7 @@ BACKOFF_BASE: Final = 10.0
 BACKOFF_LIMIT: Final = 300.0
 PULL_BASE: Final = 1.0
 PULL_LIMIT: Final = 60.0
+SHUTDOWN: Final = ("Terminated", "Pod was terminated in response to imminent node shutdown.")
 FINAL: Final = ("Succeeded", "Failed")
 
 
@@ -413,6 +414,8 @@ def _conditions(
     else:
         wanted["Ready"] = wanted["ContainersReady"] = (True, "", "")
     wanted["PodScheduled"] = (True, "", "")
+    if phase == "Failed" and new.get("reason") == SHUTDOWN[0]:
+        wanted["DisruptionTarget"] = (True, "TerminationByKubelet", SHUTDOWN[1])
     old = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or ()}
     conditions = [_condition(name, wanted[name], old.get(name), now) for name in wanted]
     return [*conditions, *(c for name, c in old.items() if name not in wanted)]

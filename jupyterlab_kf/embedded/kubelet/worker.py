@@ -120,13 +120,23 @@ class PodWorker:
     @property
     def alive(self) -> bool:
         """Whether a process of the pod runs."""
-        return any(slot.attempt is not None and slot.attempt.exit is None for slot in self.slots.values())
+        return any(slot.alive for slot in self.slots.values())
+
+    @property
+    def begun(self) -> bool:
+        """Whether a container of the pod has been started, or is being started and cannot be given up any more."""
+        return any(slot.attempts or (slot.busy and slot.start is None) for slot in self.slots.values())
 
     def end_for_good(self) -> None:
         """The cluster stops: end the processes; the pod is failed, as by a node that shuts down."""
         if not self.failed:
-            self._fail("Terminated", "Pod was terminated in response to imminent node shutdown.")
+            self._fail(*states.SHUTDOWN)
         self.wake()
+
+    def look(self) -> None:
+        """The last look before the node goes: what has ended is in the status."""
+        if self.node.registry.view.get(kinds.POD, self.namespace, self.name):
+            self._sync()
 
     def stop_following(self) -> None:
         """The node stops: let go of everything; what runs goes on."""
@@ -215,6 +225,8 @@ class PodWorker:
 
     def _start(self, start: states.Start, now: float) -> None:
         slot = self.slots[start.container]
+        if self.node.draining:
+            return
         if self.plan is None:
             if not self._preparing and now >= self.mount_retry_at:
                 self._preparing = True
@@ -329,7 +341,7 @@ class PodWorker:
     def _dying(self) -> bool:
         live = self.node.registry.view.get(kinds.POD, self.namespace, self.name)
         gone = live is None or meta(live).get("uid") != self.uid or bool(meta(live).get("deletionTimestamp"))
-        return gone or self.failed is not None
+        return gone or self.failed is not None or self.node.draining
 
     async def _environment(self, slot: Slot) -> Environment:
         image = str(slot.spec.get("image", ""))
