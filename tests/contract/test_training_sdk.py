@@ -48,7 +48,8 @@ trainer.delete_job("sdk", job_kind="PyTorchJob")
 def hello():
     print("hello from a function")
 
-trainer.create_job(name="fn", job_kind="PyTorchJob", train_func=hello, num_workers=2, base_image="pytorch/pytorch:2.15.0")
+image = "pytorch/pytorch:2.15.0"
+trainer.create_job(name="fn", job_kind="PyTorchJob", train_func=hello, num_workers=2, base_image=image)
 trainer.wait_for_job_conditions("fn", job_kind="PyTorchJob", timeout=100, polling_interval=1)
 print(trainer.get_job_logs("fn", job_kind="PyTorchJob")[0])
 trainer.delete_job("fn", job_kind="PyTorchJob")
