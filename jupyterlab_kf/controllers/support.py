@@ -121,6 +121,14 @@ def exit_code(pod: Mapping[str, Any], container: str) -> int | None:
     return None
 
 
+def running_since(pod: Mapping[str, Any], container: str) -> float | None:
+    """When the container that runs now was started; of the first one when the pod has none of that name; else None."""
+    statuses = _status_list(pod, "containerStatuses")
+    chosen = [s for s in statuses if s.get("name") == container] or statuses[:1]
+    started = [(s.get("state") or {}).get("running") for s in chosen]
+    return next((parse_time(s.get("startedAt")) or 0.0 for s in started if s is not None), None)
+
+
 def finished_at(pod: Mapping[str, Any]) -> float | None:
     """When the last of a pod's containers ended, or None when no container says so."""
     times = [

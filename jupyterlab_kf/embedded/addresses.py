@@ -18,8 +18,12 @@ from typing import Any, Final, TypeAlias
 from jupyterlab_kf.model import Obj, labels, meta
 
 LOOPBACK: Final = "127.0.0.1"
-PORT_RANGE: Final = (20000, 32767)
-"""Below the range from which Linux takes ports for outgoing connections."""
+PORT_RANGE: Final = (20000, 29999)
+"""Below the range from which Linux takes ports for outgoing connections, and below that of node ports."""
+ROOM: Final = 2000
+"""Fewer ports than this are no range to give from."""
+FIRST: Final = 1024
+TOP: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +53,47 @@ def pod_ip(namespace: str, name: str, taken: Container[str] = ()) -> str:
     raise ValueError("every loopback address is taken")
 
 
+def outside(low: int, high: int) -> tuple[int, int]:
+    """Ports to give out where the system takes those from ``low`` to ``high`` for outgoing connections."""
+    if low > PORT_RANGE[0] + ROOM:
+        return PORT_RANGE[0], min(PORT_RANGE[1], low - 1)
+    if high < PORT_RANGE[1] - ROOM:
+        return max(PORT_RANGE[0], high + 1), PORT_RANGE[1]
+    if high + ROOM < TOP:
+        return high + 1, TOP
+    if low > FIRST + ROOM:
+        return max(FIRST, low - (PORT_RANGE[1] - PORT_RANGE[0]) - 1), low - 1
+    return PORT_RANGE
+
+
 def give_ports(
-    declared: Iterable[int], free: Callable[[int], bool], seed: str, *, move: bool = False
+    declared: Iterable[int],
+    free: Callable[[int], bool],
+    seed: str,
+    *,
+    move: bool = False,
+    within: tuple[int, int] = PORT_RANGE,
 ) -> dict[int, int]:
-    """For each declared port one that nobody else has: itself if it is free, else a stable other.
+    """For each declared port one that nobody else has: a stable other, or itself if it is free and may stay.
 
     Args:
         declared: container ports, as in the manifest.
         free: whether a port can be had on this machine.
-        seed: what the choice hangs on, such as the pod's uid.
+        seed: what the choice hangs on: the cluster's folder and the pod's name.
         move: give every port another number even if it is free.
+        within: the lowest and the highest port to give.
     """
     given: dict[int, int] = {}
-    low, high = PORT_RANGE
-    for port in declared:
-        if port in given:
-            continue
+    wanted = list(dict.fromkeys(declared))
+    low, high = within
+    for port in wanted:
         if not move and port not in given.values() and free(port):
             given[port] = port
             continue
         start = int.from_bytes(hashlib.sha256(f"{seed}/{port}".encode()).digest()[:4], "big")
         for step in range(high - low + 1):
             candidate = low + (start + step) % (high - low + 1)
-            if candidate not in given.values() and free(candidate):
+            if candidate not in given.values() and candidate not in wanted and free(candidate):
                 given[port] = candidate
                 break
         else:

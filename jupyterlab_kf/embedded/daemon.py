@@ -58,7 +58,8 @@ def status(settings: Settings) -> Info | None:
         info = Info(**json.loads(_info_file(settings).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return info if _start_ticks(info.pid) == info.start_ticks else None
+    alive = _start_ticks(info.pid) == info.start_ticks and _is_locked(settings.cluster_dir / "daemon.lock")
+    return info if alive else None
 
 
 def ensure(settings: Settings) -> Path:
@@ -222,15 +223,33 @@ def _await_end(running: Info, handle: int | None) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock on a file.
+def _locked(path: Path, *, seconds: float | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on a file; waits for it for ever, or for some seconds.
 
     Raises:
-        BlockingIOError: another process holds it and ``wait`` is False.
+        BlockingIOError: another process holds it for all that time.
     """
     with path.open("ab") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX if deadline is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if deadline is not None and time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)  # somebody looks whether it is held; that takes microseconds
         yield
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a daemon holds its lock: gone at the very moment it is killed, when its pid may still be seen."""
+    try:
+        with path.open("ab") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _start_ticks(pid: int) -> int:
@@ -337,7 +356,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings.cluster_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with _locked(settings.cluster_dir / "daemon.lock", wait=False):
+        with _locked(settings.cluster_dir / "daemon.lock", seconds=1.0):
             asyncio.run(_run(settings, options.ready_fd))
     except BlockingIOError:
         log.error("another daemon holds %s", settings.cluster_dir / "daemon.lock")  # noqa: TRY400  no traceback wanted

@@ -2,8 +2,9 @@
 
 A pod's image is a name only. The user's table is asked first, then the one that ships (`images.yaml`), and what neither
 names stands for the environment that the node itself runs in. A recipe's environment is made from a hash-locked
-requirements file under a name that hashes the recipe, behind a lock that the installer inherits, so two makers, or a
-killed one, can never leave a half-made environment in use. It starts no process itself: the node hands in how.
+requirements file under a name that hashes the recipe, behind a lock that the installer inherits, so it is made once
+for all processes that share the cache, and a killed maker never leaves a half-made one in use. It starts no process
+itself: the node hands in how.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,12 +33,32 @@ from jupyterlab_kf.settings import Settings
 SHIPPED: Final = Path(__file__).with_name("images.yaml")
 READY: Final = ".jupyterlab-kf-ready"
 
+ENDED: Final = (-signal.SIGTERM, -signal.SIGKILL, -signal.SIGINT, -signal.SIGHUP, 128 + signal.SIGTERM)
+"""How an installer ends that somebody ended."""
+CHECK: Final = """
+import importlib.util, sys
+missing = []
+for name in sys.argv[1:]:
+    try:
+        if importlib.util.find_spec(name) is None:
+            missing.append(name)
+    except Exception as error:
+        missing.append(f"{name} ({type(error).__name__}: {error})")
+if missing:
+    print("missing modules:", ", ".join(missing), "of", sys.prefix, file=sys.stderr)
+    sys.exit(1)
+"""
+
 Runner: TypeAlias = Callable[[Sequence[str], Mapping[str, str], int], tuple[int, str]]
 """Runs a command with an environment and an inherited file descriptor; answers exit status and output."""
 
 
 class ImageError(KubeflowError):
     """An image's environment cannot be had; the message is what the pod's Event says."""
+
+
+class InterruptedMakingError(ImageError):
+    """The maker was ended from outside: nothing is wrong with the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,30 +184,40 @@ class Images:
         found = all(importlib.util.find_spec(name) for name in recipe.modules) if here else False
         return found and all((self._default / "bin" / name).exists() for name in recipe.programs)
 
-    def make(self, recipe: Recipe, run: Runner) -> Environment:
+    def make(self, recipe: Recipe, run: Runner, *, waiting: Callable[[], None] = lambda: None) -> Environment:
         """The recipe's environment, made now if it is not there. Blocks; safe against other makers and kills.
 
+        Args:
+            recipe: what to make.
+            run: how to run an installer.
+            waiting: called once if another process makes it, before its end is waited for.
+
         Raises:
+            InterruptedMakingError: an installer was ended by a signal; the next try begins anew.
             ImageError: it cannot be made; the last lines of the installer are in the message.
         """
         python, version = _interpreter(recipe)
         prefix = self._made / f"{recipe.name}-{recipe.digest(version)}"
         self._made.mkdir(parents=True, exist_ok=True)
-        lock = os.open(f"{prefix}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = _lock(Path(f"{prefix}.lock"), waiting)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             if not (prefix / READY).exists():
                 shutil.rmtree(prefix, ignore_errors=True)
                 started = time.monotonic()
                 for command in self._commands(recipe, prefix, python):
-                    status, output = run(command, clean_environment(os.environ, [self._default / "bin"]), lock)
-                    if status:
-                        raise ImageError(_last_lines(command, status, output))
+                    self._run(command, run, lock)
                 record = {"recipe": recipe.name, "python": version, "seconds": round(time.monotonic() - started, 1)}
                 _write_synced(prefix / READY, json.dumps(record))
         finally:
             os.close(lock)
         return Environment(recipe.image, prefix, prefix.name)
+
+    def _run(self, command: Sequence[str], run: Runner, lock: int) -> None:
+        status, output = run(command, clean_environment(os.environ, [self._default / "bin"]), lock)
+        if status in ENDED:
+            raise InterruptedMakingError(f"{_words(command)} was ended by signal {abs(status) & 0x7F}")
+        if status:
+            raise ImageError(_last_lines(command, status, output))
 
     def _commands(self, recipe: Recipe, prefix: Path, python: str) -> list[list[str]]:
         """The commands that make the environment: uv's where there is uv, else venv and pip."""
@@ -193,10 +225,7 @@ class Images:
         lines.write_text("\n".join(recipe.requirements) + "\n")
         source = ["-r", str(recipe.lock), "--require-hashes", "--no-deps"] if recipe.lock else ["-r", str(lines)]
         target = str(prefix / "bin" / "python")
-        check = (
-            "import importlib.util as u, sys; sys.exit(', '.join(m for m in sys.argv[1:] if not u.find_spec(m)) or 0)"
-        )
-        verify = [[target, "-c", check, *recipe.modules]] if recipe.modules else []
+        verify = [[target, "-c", CHECK, *recipe.modules]] if recipe.modules else []
         uv = shutil.which("uv", path=f"{self._default / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
         if uv:
             constraints = self._made / f"{prefix.name}.build"
@@ -211,6 +240,27 @@ class Images:
         first = [[*pip, *recipe.build_constraints, "wheel"]] if recipe.build_constraints else []
         isolation = ["--no-build-isolation"] if recipe.build_constraints else []
         return [[python, "-m", "venv", str(prefix)], *first, [*pip, *source, *isolation], *verify]
+
+
+def _lock(path: Path, waiting: Callable[[], None]) -> int:
+    """A descriptor that holds the lock on the file of that name, even if the cache is cleaned meanwhile."""
+    told = False
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not told:
+                    waiting()
+                told = True
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
 
 
 def _fits(image: str, patterns: Any) -> bool:
@@ -268,10 +318,16 @@ def _interpreter(recipe: Recipe) -> tuple[str, str]:
     raise ImageError(f"the recipe {recipe.name!r} needs Python {recipe.python}, and none is on the PATH (own: {own})")
 
 
+def _words(command: Sequence[str]) -> str:
+    """What a command is called in a message."""
+    if CHECK in command:
+        return f"the check of the modules {', '.join(command[3:])} by {command[0]}"
+    return " ".join([Path(command[0]).name, *command[1:4]])
+
+
 def _last_lines(command: Sequence[str], status: int, output: str) -> str:
     said = [line for line in output.strip().splitlines() if line.strip()][-6:]
-    what = " ".join([Path(command[0]).name, *command[1:4]])
-    return f"{what} ended with status {status}: " + ("\n".join(said) or "it said nothing")
+    return f"{_words(command)} ended with status {status}: " + ("\n".join(said) or "it said nothing")
 
 
 def _write_synced(path: Path, text: str) -> None:

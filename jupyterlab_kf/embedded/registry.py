@@ -8,7 +8,6 @@ store; raises the ``ApiError`` tree with the words of a real server.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import time
@@ -19,7 +18,17 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from jupyterlab_kf import controllers, kinds
-from jupyterlab_kf.embedded.apiserver import apply, defaults, deletion, failures, patches, resources, rules, validation
+from jupyterlab_kf.embedded.apiserver import (
+    admission,
+    apply,
+    defaults,
+    deletion,
+    failures,
+    patches,
+    resources,
+    rules,
+    validation,
+)
 from jupyterlab_kf.embedded.apiserver.options import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -49,7 +58,6 @@ Names: TypeAlias = list[str]
 SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 _UNDELETABLE: Final = frozenset({"default", "kube-system", "kube-public"})
 _REMEMBERED_EVENTS: Final = 4096
-_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _PLAIN: Final = WriteOptions()
 _PLAIN_DELETE: Final = DeleteOptions()
 _log = logging.getLogger(__name__)
@@ -142,6 +150,7 @@ class Registry:
         new = rules.born(kind, obj, name=name, uid=str(uuid.uuid4()), now=now)
         new = self._completed(kind, new, creating=True)
         self._validate(kind, new)
+        admission.review(kind, None, new)
         if options.manager:
             new = self._tracked(kind, None, new, options.manager, "")
         existing = self.store.get(kind, given.get("namespace") or "", name)
@@ -213,7 +222,8 @@ class Registry:
         applied = _applicable(kind, namespace, name, body)
         self._check_subresource(kind, name, subresource)
         pruned = self._decoded(kind, applied, options)
-        if validation.unknown_fields(kind, applied, self.resources.schema_source(kind)):
+        source = self.resources.schema_source(kind)
+        if validation.unknown_fields(kind, applied, source):
             applied = pruned  # else as it came: an empty map that is applied is owned, though it is not stored
         live = self.store.get(kind, namespace, name)
         live = in_version(kind, live) if live else None
@@ -227,10 +237,9 @@ class Registry:
             force=options.force,
             now=self._clock(),
             subresource=subresource,
+            crd=source,
         )
-        if options.manager == "kubectl":
-            merged = _with_last_applied(merged, applied)
-        merged = validation.prune(kind, merged, self.resources.schema_source(kind))
+        merged = validation.prune(kind, merged, source)
         _check_name(str(meta(body).get("name") or name), name)
         if live is None:
             return self.create(kind, merged, namespace=namespace, options=replace(options, manager=""))
@@ -260,6 +269,8 @@ class Registry:
         if rules.same(old, new):
             return old
         self._validate(kind, new)
+        if subresource != "status":
+            admission.review(self._own_kind(kind, old), old, new)
         if options.dry_run:
             return new
         if deletion.finished(new):
@@ -458,7 +469,10 @@ class Registry:
             raise failures.invalid(kind, obj["metadata"].get("name", ""), causes)
 
     def _tracked(self, kind: Kind, old: Obj | None, new: Obj, manager: str, subresource: str) -> Obj:
-        entries = apply.track_update(old, new, kind=kind, manager=manager, now=self._clock(), subresource=subresource)
+        source = self.resources.schema_source(kind)
+        entries = apply.track_update(
+            old, new, kind=kind, manager=manager, now=self._clock(), subresource=subresource, crd=source
+        )
         return {**new, "metadata": rules.ordered_meta({**new["metadata"], "managedFields": entries})}
 
 
@@ -536,18 +550,6 @@ def _applicable(kind: Kind, namespace: str, name: str, body: Any) -> Obj:
         raise failures.bad_request("metadata.managedFields must be nil")
     where = {"namespace": namespace} if kind.namespaced else {}
     return {**obj, "metadata": {**given, "name": name, **where}}
-
-
-def _with_last_applied(merged: Obj, applied: Obj) -> Obj:
-    """What client-side apply remembers follows what kubectl applies on the server, so that both can take turns."""
-    annotations = meta(merged).get("annotations") or {}
-    if _LAST_APPLIED not in annotations:
-        return merged
-    own = {key: value for key, value in (meta(applied).get("annotations") or {}).items() if key != _LAST_APPLIED}
-    given = {key: value for key, value in applied["metadata"].items() if key != "annotations"}
-    shown = {**applied, "metadata": {**given, **({"annotations": own} if own else {})}}
-    text = json.dumps(shown, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
-    return {**merged, "metadata": {**merged["metadata"], "annotations": {**annotations, _LAST_APPLIED: text}}}
 
 
 def _check_name(given: str, name: str) -> None:

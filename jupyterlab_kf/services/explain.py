@@ -172,11 +172,24 @@ def _failed(case: Case) -> Explanation:
             f"The job was ended because it ran longer than its deadline{after}.", "give it more with --deadline"
         )
     failure = root_cause(case.replicas, case.tails)
+    if (failure is None or not failure.traceback) and (node := _shut_down(case)):
+        return Explanation(
+            f"The job was ended because node {node} was shut down.", "nothing is wrong with its code: run it again"
+        )
     if failure is None:
         return Explanation(
             case.status.message or "The job failed; its conditions do not say why.", _again(case.status.message)
         )
     return _of_failure(case.job, failure)
+
+
+def _shut_down(case: Case) -> str:
+    """The node that ended a replica because it was shutting down (kubelet's graceful node shutdown), or nothing."""
+    for pod in case.pods:
+        status = pod.get("status") or {}
+        if status.get("reason") == "Terminated" and "node shutdown" in str(status.get("message", "")):
+            return str((pod.get("spec") or {}).get("nodeName", ""))
+    return ""
 
 
 def _of_failure(job: Mapping[str, Any], failure: Failure) -> Explanation:

@@ -52,7 +52,8 @@ def read(text: str) -> Reading:
     values: dict[str, float] = {}
     for match in _PAIR.finditer(line):
         name = match.group(1)
-        if name.lower() not in _NOT_METRICS and match.group(3) is None:
+        # NAME_LIKE_THIS is an environment variable that a library prints, not something that is learnt.
+        if name.lower() not in _NOT_METRICS and match.group(3) is None and not (name.isupper() and "_" in name):
             values[name] = float(match.group(2))
     for match in _COLON.finditer(line):
         if _KNOWN.search(match.group(1)) and match.group(1) not in values:

@@ -129,7 +129,7 @@ def memory() -> Iterator[Row]:
     peer = [_pss(bare.pid)]
     yield Row("the daemon, with one job of 4 replicas", [_pss(info.pid)], peer, "a bare interpreter", "", "MiB")
     runs = [json.loads(path.read_text()) for path in load().cluster_dir.glob("pods/*/containers/*/*/run.json")]
-    supervisors = [_pss(run["supervisorPid"]) for run in runs]
+    supervisors = [_pss(run["supervisor"]["pid"]) for run in runs]
     yield Row("the supervisor of each container", supervisors, peer, "a bare interpreter", "", "MiB")
     job.delete()
     bare.send_signal(signal.SIGTERM)

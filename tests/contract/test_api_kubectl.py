@@ -157,3 +157,27 @@ spec:
     assert kubectl("get", "wd", "w", "-o", "jsonpath={.spec.size}") == "3"
     kubectl("delete", "crd", "widgets.example.com", "--timeout=10s")
     assert kubectl.run("get", "wd").returncode == 1
+
+
+def test_a_training_job_of_the_wrong_shape_is_refused_with_the_field(kubectl: Kubectl) -> None:
+    job = """
+apiVersion: kubeflow.org/v1
+kind: {kind}
+metadata: {{name: bad}}
+spec:
+  {more}
+  {field}:
+    Worker:
+      replicas: 1
+      template: {{spec: {{containers: [{{name: wrong, image: x}}]}}}}
+"""
+    tf = job.format(kind="TFJob", field="tfReplicaSpecs", more="")
+    failed = kubectl.run("apply", "-f", "-", stdin=tf)
+    assert failed.returncode == 1
+    assert "spec.tfReplicaSpecs[Worker].template.spec.containers: Required value" in failed.stderr
+    mx = job.format(kind="MXJob", field="mxReplicaSpecs", more="jobMode: MXTrain")
+    for options in ((), ("--server-side",), ("--dry-run=server",)):
+        failed = kubectl.run("apply", *options, "-f", "-", stdin=mx)
+        assert failed.returncode == 1
+        assert "spec.mxReplicaSpecs[Worker].template.spec.containers: Required value" in failed.stderr
+    assert kubectl("get", "tfjobs,mxjobs", "-o", "name") == ""

@@ -77,8 +77,8 @@ def living(uid_marker: str = "KF_POD_UID=") -> set[int]:
     return found
 
 
-def await_gone(pids: set[int], seconds: float = 20) -> None:
-    """Wait until none of them lives."""
+def await_gone(pids: set[int], seconds: float = 45) -> None:
+    """Wait until none of them lives: a grace period of 30 s, which TensorFlow's handler of SIGTERM uses up."""
     deadline = time.monotonic() + seconds
     while (left := pids & living()) and time.monotonic() < deadline:
         time.sleep(0.05)

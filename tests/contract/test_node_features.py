@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 import sys
 import threading
 import time
@@ -17,6 +18,9 @@ from node_cluster import Cluster, Obj, running
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded.images import ImageError
+from jupyterlab_kf.embedded.kubelet import Kubelet
+from jupyterlab_kf.embedded.kubelet.machine import processors
+from jupyterlab_kf.embedded.kubelet.processes import Attempt
 from jupyterlab_kf.errors import ApiError
 
 SERVER = """
@@ -224,30 +228,45 @@ async def test_the_node_and_its_lease(cluster: Cluster) -> None:
     assert cluster.registry.get(kinds.LEASE, "kube-node-lease", "here")["spec"]["holderIdentity"] == "here"
 
 
-async def test_the_loop_is_never_blocked_for_long(cluster: Cluster) -> None:
-    worst = 0.0
+async def test_no_step_of_a_burst_is_long_and_starts_take_turns(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worst, starting, most = 0.0, 0, 0
+    plain, start, announced = asyncio.Handle._run, Attempt.start, Attempt._announced
 
-    async def watch() -> None:
+    def timed(self: asyncio.Handle) -> None:
         nonlocal worst
-        loop = asyncio.get_running_loop()
-        while True:
-            before = loop.time()
-            await asyncio.sleep(0.001)
-            worst = max(worst, loop.time() - before)
+        before = time.thread_time()  # not the wall clock: the machine may be busy
+        plain(self)
+        worst = max(worst, time.thread_time() - before)
 
-    task = asyncio.create_task(watch())
-    for index in range(10):
+    async def counted(self: Attempt, *args: Any) -> None:
+        nonlocal starting, most
+        starting += 1
+        most = max(most, starting)
+        await start(self, *args)
+
+    def done(self: Attempt) -> None:
+        nonlocal starting
+        starting -= 1
+        announced(self)
+
+    monkeypatch.setattr(asyncio.Handle, "_run", timed)
+    monkeypatch.setattr(Attempt, "start", counted)
+    monkeypatch.setattr(Attempt, "_announced", done)
+    for index in range(30):
         cluster.run(f"p{index}", "true")
-    for index in range(10):
+    worst = 0.0
+    for index in range(30):
         await cluster.ended(f"p{index}")
-    task.cancel()
-    assert worst < 0.5  # the machine may be busy; the figure is watched by the benchmarks
+    assert worst < 0.02
+    assert most <= processors() + 1
 
 
 async def test_deleting_a_pod_does_not_wait_for_its_environment(cluster: Cluster) -> None:
     begun, release = threading.Event(), threading.Event()
 
-    def make(*_: Any) -> None:
+    def make(*_: Any, **__: Any) -> None:
         begun.set()
         release.wait(20)
         raise ImageError("given up")
@@ -262,12 +281,30 @@ async def test_deleting_a_pod_does_not_wait_for_its_environment(cluster: Cluster
 
 
 async def test_a_node_that_shuts_down_ends_its_pods(cluster: Cluster) -> None:
-    cluster.run("runs", "sleep", "60", terminationGracePeriodSeconds=1)
-    await cluster.until(lambda: cluster.phase("runs") == "Running")
+    cluster.kubelet.backoff_base = 30
+    cluster.run("crashes", "false", restartPolicy="Always")
+    for index in range(20):
+        cluster.run(f"runs{index}", "sleep", "60", terminationGracePeriodSeconds=1)
+    await cluster.until(lambda: all(cluster.phase(f"runs{index}") == "Running" for index in range(10)))
+    await cluster.until(lambda: "CrashLoopBackOff" in str(cluster.state("crashes").get("state")))
     await cluster.kubelet.drain()
-    await cluster.ended("runs")
-    assert cluster.pod("runs")["status"]["reason"] == "Terminated"
-    assert cluster.state("runs")["state"]["terminated"]["exitCode"] == 143
+    await cluster.kubelet.stop()
+    said = {"reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."}
+    ended = [pod for pod in cluster.registry.list(kinds.POD) if pod["status"]["phase"] == "Failed"]
+    assert len(ended) >= 11
+    assert "crashes" in [pod["metadata"]["name"] for pod in ended]
+    for pod in ended:
+        status = pod["status"]
+        assert said.items() <= status.items()
+        condition = next(c for c in status["conditions"] if c["type"] == "DisruptionTarget")
+        assert (condition["status"], condition["reason"]) == ("True", "TerminationByKubelet")
+        assert condition["message"] == said["message"]
+        state = status["containerStatuses"][0]["state"]
+        assert state["terminated"]["exitCode"] == (1 if pod["metadata"]["name"] == "crashes" else 143)
+    for pod in cluster.registry.list(kinds.POD):  # what had not begun yet goes on with the next daemon
+        assert pod in ended or pod["status"]["phase"] == "Pending"
+    cluster.kubelet = Kubelet(cluster.registry, cluster.settings, node="here")
+    await cluster.kubelet.start()
 
 
 async def test_adopted_pods_keep_their_status(cluster: Cluster) -> None:
@@ -295,3 +332,53 @@ async def test_names_lead_to_moved_ports_where_all_pods_share_an_address(tmp_pat
         node = cluster.registry.get(kinds.NODE, "", "here")
         assert "jupyterlab-kf.io/shared-address" in node["metadata"]["annotations"]
         assert pod["spec"]["containers"][0]["env"] == env
+
+
+LISTEN = """
+import os, socket, sys, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", int(os.environ["MASTER_PORT"]))); s.listen()
+open("first", "x").close() if not os.path.exists("first") else time.sleep(60)
+time.sleep(0.5); sys.exit(1)
+"""
+
+
+def replica(cluster: Cluster, name: str, *argv: str, policy: str = "Never") -> Obj:
+    labels = {"training.kubeflow.org/job-name": "j"}
+    env = [{"name": "MASTER_ADDR", "value": "j-master-0"}, {"name": "MASTER_PORT", "value": "23456"}]
+    container = {"name": "c", "image": "i", "command": list(argv), "env": env, "ports": [{"containerPort": 23456}]}
+    spec = {"restartPolicy": policy, "containers": [container], "terminationGracePeriodSeconds": 1}
+    return cluster.create(name, spec, labels=labels)
+
+
+async def test_a_replica_whose_told_port_is_taken_fails_visibly_and_goes_on_when_it_is_free(cluster: Cluster) -> None:
+    selector = {"training.kubeflow.org/job-name": "j"}
+    service = {"clusterIP": "None", "selector": selector, "ports": [{"port": 23456}]}
+    for name in ("j-master-0", "j-worker-0"):
+        make(cluster, kinds.SERVICE, name, spec=service)
+    replica(cluster, "j-master-0", sys.executable, "-c", LISTEN, policy="OnFailure")
+    replica(cluster, "j-worker-0", "sh", "-c", "echo $MASTER_PORT; sleep 60")
+    await cluster.until(lambda: cluster.phase("j-worker-0") == "Running")
+    await cluster.until(lambda: "running" in str(cluster.state("j-master-0").get("state")))
+    port = int(json.loads(cluster.pod("j-master-0")["metadata"]["annotations"]["jupyterlab-kf.io/ports"])["23456"])
+    assert port != 23456
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+        def squat() -> bool:
+            try:
+                squatter.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+            squatter.listen()
+            return True
+
+        await cluster.until(squat)
+        await cluster.until(lambda: "PortTaken" in str(cluster.state("j-master-0")))
+        assert any(
+            e.startswith(f"PortTaken: port 23456 of j-master-0 is port {port}") for e in cluster.events("j-master-0")
+        )
+        await cluster.restart()
+    await cluster.until(lambda: cluster.state("j-master-0").get("ready") is True)
+    assert await cluster.log("j-worker-0") == f"{port}\n"
+    assert cluster.state("j-master-0")["lastState"]["terminated"]["reason"] == "PortTaken"

@@ -37,7 +37,7 @@ job = KubeflowOrgV1PyTorchJob(
     ),
 )
 trainer.create_job(job)
-trainer.wait_for_job_conditions("sdk", job_kind="PyTorchJob", timeout=60, polling_interval=1)
+trainer.wait_for_job_conditions("sdk", job_kind="PyTorchJob", timeout=100, polling_interval=1)
 assert trainer.is_job_succeeded("sdk", job_kind="PyTorchJob")
 print(sorted(trainer.get_job_pod_names("sdk")))
 logs, _ = trainer.get_job_logs("sdk", job_kind="PyTorchJob", is_master=True)
@@ -48,8 +48,9 @@ trainer.delete_job("sdk", job_kind="PyTorchJob")
 def hello():
     print("hello from a function")
 
-trainer.create_job(name="fn", job_kind="PyTorchJob", train_func=hello, num_workers=2, base_image="plain-python")
-trainer.wait_for_job_conditions("fn", job_kind="PyTorchJob", timeout=60, polling_interval=1)
+image = "pytorch/pytorch:2.15.0"
+trainer.create_job(name="fn", job_kind="PyTorchJob", train_func=hello, num_workers=2, base_image=image)
+trainer.wait_for_job_conditions("fn", job_kind="PyTorchJob", timeout=100, polling_interval=1)
 print(trainer.get_job_logs("fn", job_kind="PyTorchJob")[0])
 trainer.delete_job("fn", job_kind="PyTorchJob")
 """
@@ -60,6 +61,7 @@ def sdk() -> Path:
     return tool(provision.training_sdk)
 
 
+@pytest.mark.framework
 def test_the_sdk_creates_waits_reads_and_deletes(cluster: Settings, sdk: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -68,7 +70,7 @@ def test_the_sdk_creates_waits_reads_and_deletes(cluster: Settings, sdk: Path, t
         check=False,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
     )
     assert done.returncode == 0, done.stderr[-3000:]

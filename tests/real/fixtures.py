@@ -46,7 +46,7 @@ def mpi_cluster() -> Iterator[RealCluster]:
 @pytest.fixture(scope="session")
 def node_cluster() -> Iterator[RealCluster]:
     """Control plane, training operator 1.8.1 and one real node, which runs what it is given."""
-    cluster = started(lambda: RealCluster.start("node", with_node=True, nodes=1))
+    cluster = started(lambda: RealCluster.start("node", with_node=True, nodes=1, frameworks=("mpi",)))
     yield cluster
     cluster.stop()
 
@@ -68,11 +68,8 @@ def namespace() -> Iterator[Callable[[RealCluster], str]]:
             return False
 
         until(there, seconds=30, what="the namespace's service account")
-        api.close()
         return name
 
     yield make
     for cluster, name in made:
-        api = cluster.api
-        api.delete("v1", "Namespace", name, "")
-        api.close()
+        cluster.api.delete("v1", "Namespace", name, "")

@@ -1,4 +1,4 @@
-"""Records what the real training operator makes of the table of cases, into tests/golden/training.
+"""Records what the real operators make of the tables of cases, into tests/golden/training.
 
 python tests/real/record.py
 """
@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bed.binaries import KUBERNETES_VERSION, TRAINING_OPERATOR_VERSION
-from bed.cases import CASES, REFUSED, RESTLESS
+from bed.binaries import KUBERNETES_VERSION, MPI_OPERATOR_VERSION, TRAINING_OPERATOR_VERSION
+from bed.cases import CASES, MPI_CASES, REFUSED, RESTLESS
 from bed.cluster import RealCluster
 from bed.recorder import Recorder
 
-TARGET = Path(__file__).parents[1] / "golden" / "training" / f"real-{TRAINING_OPERATOR_VERSION}.json"
+FOLDER = Path(__file__).parents[1] / "golden" / "training"
+TRAINING = FOLDER / f"real-{TRAINING_OPERATOR_VERSION}.json"
+MPI = FOLDER / f"real-mpi-{MPI_OPERATOR_VERSION}.json"
 
 
 def laid_out(value: Any, *, depth: int, indent: str = "") -> str:
@@ -36,24 +38,25 @@ def laid_out(value: Any, *, depth: int, indent: str = "") -> str:
 
 
 def main() -> int:
-    """Play the cases on a cluster of its own and write the record."""
+    """Play the cases on clusters of their own and write the records."""
     os.environ["KF_PROVISION"] = "1"
-    before = time.monotonic()
-    cluster = RealCluster.start("record", nodes=0)
-    try:
-        recorder = Recorder(cluster.api, CASES)
-        jobs = recorder.play()
-        record = {
-            "operator": f"training-operator {TRAINING_OPERATOR_VERSION}",
-            "kubernetes": KUBERNETES_VERSION,
-            "jobs": jobs,
-            "refused": recorder.refusals(REFUSED),
-            "restless": recorder.restless(RESTLESS),
-        }
-    finally:
-        cluster.stop()
-    TARGET.write_text(laid_out(record, depth=4) + "\n")
-    print(f"{len(jobs)} jobs in {time.monotonic() - before:.0f} s: {TARGET}")
+    for target, operator, cases in ((TRAINING, "training", CASES), (MPI, "mpi", MPI_CASES)):
+        before = time.monotonic()
+        cluster = RealCluster.start("record", operator=operator, nodes=0)
+        try:
+            recorder = Recorder(cluster.api, cases)
+            version = TRAINING_OPERATOR_VERSION if operator == "training" else MPI_OPERATOR_VERSION
+            record = {
+                "operator": f"{operator}-operator {version}",
+                "kubernetes": KUBERNETES_VERSION,
+                "jobs": recorder.play(),
+            }
+            if operator == "training":
+                record |= {"refused": recorder.refusals(REFUSED), "restless": recorder.restless(RESTLESS)}
+        finally:
+            cluster.stop()
+        target.write_text(laid_out(record, depth=4) + "\n")
+        print(f"{len(cases)} jobs in {time.monotonic() - before:.0f} s: {target}")
     return 0
 
 

@@ -6,6 +6,7 @@ from jupyterlab_kf.embedded.addresses import (
     Directory,
     Endpoint,
     give_ports,
+    outside,
     pod_ip,
     rewrite_args,
     rewrite_env,
@@ -40,6 +41,20 @@ def test_a_free_port_stays_and_a_taken_one_moves_to_the_same_place_each_time() -
     assert moved[2222] != 2222
     assert moved == give_ports([2222, 8080], lambda port: port != 2222, "u")
     assert give_ports([2222], lambda _: True, "u", move=True)[2222] != 2222
+
+
+def test_ports_are_given_where_the_system_takes_none_for_outgoing_connections() -> None:
+    assert outside(32768, 60999) == (20000, 29999)
+    assert outside(49152, 65535) == (20000, 29999)
+    assert outside(25000, 60000) == (20000, 24999)
+    assert outside(15000, 61000) == (61001, 65535)
+    assert outside(15000, 65535) == (5000, 14999)
+    assert outside(1024, 24000) == (24001, 29999)
+    assert outside(1024, 65535) == (20000, 29999)  # nothing is outside
+
+
+def test_a_given_port_is_never_a_declared_one() -> None:
+    assert set(give_ports(range(20000, 20010), lambda _: True, "u", move=True).values()).isdisjoint(range(20000, 20010))
 
 
 def test_a_host_beside_its_port_is_rewritten_with_it() -> None:

@@ -62,6 +62,18 @@ def shaped(kind: Kind, **more: Any) -> tuple[World, str, str]:
     return world, leader, peer
 
 
+MOMENT = 5.0
+
+
+def succeed(world: World, kind: Kind, leader: str) -> None:
+    """The leader succeeds, and the moment that its peers have to end passes; of an MXJob the workers end before."""
+    if kind == kinds.MX_JOB:
+        world.phase("j-worker-0", "Succeeded", settle=False)
+        world.phase("j-worker-1", "Succeeded", settle=False)
+    world.phase(leader, "Succeeded")
+    world.wait(MOMENT)
+
+
 @pytest.mark.parametrize("kind", SHAPES, ids=lambda k: k.kind)
 class TestEveryKind:
     def test_runs_when_its_leader_runs(self, kind: Kind) -> None:
@@ -74,14 +86,17 @@ class TestEveryKind:
 
     def test_succeeds_with_its_leader(self, kind: Kind) -> None:
         world, leader, _ = shaped(kind)
-        world.now += 60
-        world.phase(leader, "Succeeded")
+        world.now += 60 - MOMENT
+        began = world.now
+        succeed(world, kind, leader)
         assert world.conditions(kind) == {
             "Created": ("True", f"{kind.kind}Created"),
             "Running": ("False", f"{kind.kind}Running"),
             "Succeeded": ("True", f"{kind.kind}Succeeded"),
         }
-        assert world.job(kind)["status"]["completionTime"] == format_time(START + 60)
+        assert world.job(kind)["status"]["completionTime"] == format_time(
+            began if kind == kinds.MPI_JOB else START + 60
+        )
         assert f"{kind.kind}Succeeded" in world.reasons()
 
     @pytest.mark.parametrize(
@@ -89,7 +104,8 @@ class TestEveryKind:
     )
     def test_clean_pod_policy_after_success(self, kind: Kind, policy: str, left: set[str]) -> None:
         world, leader, peer = shaped(kind, policy={"cleanPodPolicy": policy})
-        world.phase(leader, "Succeeded")
+        peer = "j-server-0" if kind == kinds.MX_JOB else peer
+        succeed(world, kind, leader)
         pods = world.pods()
         assert {"leader" for n in [leader] if n in pods} | {"peer" for n in [peer] if n in pods} == left
 
@@ -165,10 +181,10 @@ class TestEveryKind:
     def test_time_to_live(self, kind: Kind) -> None:
         world, leader, _ = shaped(kind, policy={"ttlSecondsAfterFinished": 100})
         world.now += 5
-        world.phase(leader, "Succeeded")
-        world.wait(99)
+        succeed(world, kind, leader)
+        world.wait(94)
         assert world.get(kind, "default", "j")
-        world.wait(2)
+        world.wait(7)
         assert world.get(kind, "default", "j") is None
         assert not world.pods()
 
@@ -202,7 +218,7 @@ class TestEveryKind:
 
     def test_deletes_nothing_twice_while_pods_end_slowly(self, kind: Kind) -> None:
         world, leader, _ = shaped(kind, policy={"cleanPodPolicy": "All"}, lingering=True)
-        world.phase(leader, "Succeeded")
+        succeed(world, kind, leader)
         deleted = [e.message for e in world.events if e.reason == "SuccessfulDeletePod"]
         assert len(deleted) == len(set(deleted))
         world.finish_terminating()
@@ -231,17 +247,103 @@ def test_a_terminating_pods_place_is_free_when_it_is_gone() -> None:
     assert "status" not in world.pods()[peer]
 
 
-def test_a_leader_that_succeeds_outweighs_a_peer_that_fails_with_it() -> None:
-    world, leader, peer = shaped(PT, restart="Never")
+@pytest.mark.parametrize("kind", SHAPES, ids=lambda k: k.kind)
+def test_a_failure_that_is_known_outweighs_a_leader_that_succeeds_with_it(kind: Kind) -> None:
+    world, leader, peer = shaped(kind, restart="Never")
     world.phase(peer, "Failed", settle=False)
     world.phase(leader, "Succeeded")
-    assert "Failed" not in world.conditions(PT)
+    assert "Succeeded" not in world.conditions(kind)
+    assert world.conditions(kind)["Failed"][0] == "True"
+
+
+@pytest.mark.parametrize("kind", [kinds.TF_JOB, kinds.PYTORCH_JOB, kinds.MX_JOB], ids=lambda k: k.kind)
+@pytest.mark.parametrize("restart", ["Never", "ExitCode"])
+def test_a_failure_in_the_moment_after_the_leaders_success_fails_the_job(kind: Kind, restart: str) -> None:
+    world, leader, peer = shaped(kind, restart=restart, policy={"cleanPodPolicy": "Running"})
+    world.phase(leader, "Succeeded")
+    world.wait(MOMENT - 1)
+    assert "Succeeded" not in world.conditions(kind)
+    assert peer in world.pods(), "it is not ended while it has its moment"
+    world.phase(peer, "Failed", code=1)
+    assert world.conditions(kind)["Failed"][0] == "True"
+    world.wait(60)
+    assert "Succeeded" not in world.conditions(kind)
+
+
+def test_a_first_worker_that_succeeds_hears_the_other_workers_out() -> None:
+    world = world_of(kinds.TF_JOB, {"Worker": 3})
+    world.run_all()
+    world.phase("j-worker-0", "Succeeded")
+    world.phase("j-worker-1", "Succeeded")
+    assert "Succeeded" not in world.conditions(kinds.TF_JOB)
+    world.phase("j-worker-2", "Failed")
+    assert world.conditions(kinds.TF_JOB)["Failed"][0] == "True"
+
+
+@pytest.mark.parametrize("kind", [kinds.TF_JOB, kinds.PYTORCH_JOB, kinds.MX_JOB], ids=lambda k: k.kind)
+def test_a_job_succeeds_at_once_when_everybody_has_ended(kind: Kind) -> None:
+    world, leader, _ = shaped(kind)
+    world.phase(leader, "Succeeded", settle=False)
+    for name in world.pods():
+        if name != leader and "server" not in name:
+            world.phase(name, "Succeeded")
+    world.wait(0 if kind != kinds.MX_JOB else MOMENT)
+    assert world.conditions(kind)["Succeeded"][0] == "True"
+    assert world.now == START + (MOMENT if kind == kinds.MX_JOB else 0)
+
+
+def test_servers_that_never_end_are_not_waited_for() -> None:
+    world = world_of(kinds.TF_JOB, {"PS": 1, "Worker": 1})
+    world.run_all()
+    world.phase("j-worker-0", "Succeeded")
+    assert world.conditions(kinds.TF_JOB)["Succeeded"][0] == "True"
+
+
+def test_a_scheduler_waits_for_its_workers_as_long_as_they_take() -> None:
+    world, leader, _ = shaped(kinds.MX_JOB)
+    world.phase(leader, "Succeeded")
+    world.phase("j-worker-0", "Succeeded")
+    world.wait(600)
+    assert "Succeeded" not in world.conditions(kinds.MX_JOB)
+    world.phase("j-worker-1", "Succeeded")
+    assert world.conditions(kinds.MX_JOB)["Succeeded"][0] == "True"
+
+
+def test_a_scheduler_waits_no_longer_than_the_jobs_deadline() -> None:
+    world, leader, _ = shaped(kinds.MX_JOB, policy={"activeDeadlineSeconds": 300})
+    world.phase(leader, "Succeeded")
+    world.wait(301)
+    assert world.conditions(kinds.MX_JOB)["Failed"][0] == "True"
+
+
+@pytest.mark.parametrize(
+    ("restart", "code"), [("Never", 1), ("ExitCode", 137), ("OnFailure", 1)], ids=["never", "retryable", "in-place"]
+)
+def test_a_worker_that_fails_after_its_scheduler_has_left_fails_the_job(restart: str, code: int) -> None:
+    """Nobody is left whom a restarted worker could meet."""
+    world, leader, peer = shaped(kinds.MX_JOB, restart=restart)
+    world.now += 10
+    world.phase(leader, "Succeeded")
+    world.phase("j-worker-0", "Succeeded")
+    if restart == "OnFailure":
+        world.now += 1
+        world.phase(peer, "Running", restarts=1)
+    else:
+        world.phase(peer, "Failed", code=code)
+    assert world.conditions(kinds.MX_JOB)["Failed"][0] == "True"
+    assert "1 Worker replica(s) failed" in world.job(kinds.MX_JOB)["status"]["conditions"][-1]["message"]
+
+
+def test_a_replica_that_is_restarted_for_ever_is_not_waited_for() -> None:
+    world, leader, peer = shaped(PT, restart="Always")
+    world.phase(leader, "Succeeded")
     assert world.conditions(PT)["Succeeded"][0] == "True"
+    assert peer in world.pods()
 
 
 def test_status_says_what_still_runs_when_pods_are_kept() -> None:
     world, leader, _ = shaped(kinds.TF_JOB)
-    world.phase(leader, "Succeeded")
+    succeed(world, kinds.TF_JOB, leader)
     assert world.job(kinds.TF_JOB)["status"]["replicaStatuses"] == {"Chief": {"succeeded": 1}, "Worker": {"active": 2}}
     world.phase("j-worker-0", "Succeeded")
     assert world.job(kinds.TF_JOB)["status"]["replicaStatuses"]["Worker"] == {"active": 1, "succeeded": 1}
@@ -252,6 +354,7 @@ def test_tf_success_policy(policy: str, done: bool) -> None:  # noqa: FBT001
     world = world_of(kinds.TF_JOB, {"Worker": 2}, successPolicy=policy)
     world.run_all()
     world.phase("j-worker-0", "Succeeded")
+    world.wait(MOMENT)
     assert ("Succeeded" in world.conditions(kinds.TF_JOB)) is done
     world.phase("j-worker-1", "Succeeded")
     assert "Succeeded" in world.conditions(kinds.TF_JOB)
@@ -285,6 +388,7 @@ def test_elastic_job_succeeds_with_any_worker_and_follows_its_size() -> None:
         assert list(world.pods()) == [f"j-worker-{n}" for n in range(size)]
         assert len(world.list(kinds.SERVICE)) == size
     world.phase("j-worker-2", "Succeeded")
+    world.wait(MOMENT)
     assert "Succeeded" in world.conditions(PT)
 
 
@@ -410,3 +514,17 @@ def test_admission_of_a_name_and_of_two_faults_at_once() -> None:
     text = training.aggregate(training.validate(PT, job))
     assert text.startswith('[metadata.name: Invalid value: "1st": should match: a DNS-1035 label must consist of')
     assert text.endswith(", spec.pytorchReplicaSpecs[Master].replicas: Forbidden: must be 1]")
+
+
+@pytest.mark.parametrize("kind", [*SHAPES, kinds.MPI_JOB_V2], ids=lambda k: f"{k.kind}-{k.version}")
+@pytest.mark.parametrize("count", [-1, 2_000_000_000])
+def test_a_number_of_replicas_that_no_machine_has_is_refused(kind: Kind, count: int) -> None:
+    counts = SHAPES[kinds.MPI_JOB if kind == kinds.MPI_JOB_V2 else kind][0]
+    job = manifest(kind, {**counts, "Worker": count})
+    assert "[Worker].replicas: " in training.aggregate(training.validate(kind, job))
+
+
+def test_only_the_two_kinds_with_a_webhook_are_denied_by_one() -> None:
+    job = manifest(kinds.MX_JOB, {"Scheduler": -1})
+    assert training.denial(kinds.MX_JOB, job) == ""
+    assert training.validate(kinds.MX_JOB, job)

@@ -140,6 +140,13 @@ def test_a_deadline_is_named() -> None:
     assert "longer than its deadline of 60 s" in told(late, []).sentence
 
 
+def test_a_node_that_was_shut_down_is_the_cause() -> None:
+    status = {"reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."}
+    pod = {"spec": {"nodeName": "here"}, "status": status}
+    answer = told(job(FAILED), [replica("worker", 0, exit_code=143)], pods=[pod])
+    assert answer.sentence == "The job was ended because node here was shut down."
+
+
 def test_a_suspended_job_tells_how_it_goes_on() -> None:
     assert "kubectl patch pytorchjob digits" in told(job(("Suspended", "", "")), []).hint
 

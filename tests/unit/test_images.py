@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,16 @@ import pytest
 import yaml
 
 from jupyterlab_kf.embedded import images
-from jupyterlab_kf.embedded.images import READY, SHIPPED, Environment, ImageError, Images, Recipe, clean_environment
+from jupyterlab_kf.embedded.images import (
+    READY,
+    SHIPPED,
+    Environment,
+    ImageError,
+    Images,
+    InterruptedMakingError,
+    Recipe,
+    clean_environment,
+)
 from jupyterlab_kf.settings import Settings
 
 
@@ -162,3 +172,23 @@ def test_a_clean_environment_has_no_secrets() -> None:
     given = {"PATH": "/usr/bin:/x", "HOME": "/h", "TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "k", "PIP_CERT": "c"}
     env = clean_environment(given, [Path("/env/bin"), Path("/x")])
     assert env == {"PATH": "/env/bin:/x:/usr/bin", "HOME": "/h", "PIP_CERT": "c", "LANG": "C.UTF-8"}
+
+
+def test_a_lock_whose_file_was_taken_away_is_not_trusted(tmp_path: Path) -> None:
+    path, waited = tmp_path / "lock", []
+    held = images._lock(path, lambda: waited.append("no"))
+
+    def clean() -> None:
+        waited.append("yes")
+        path.unlink()
+        os.close(held)
+
+    other = images._lock(path, clean)
+    assert waited == ["yes"]
+    assert os.path.samestat(os.fstat(other), path.stat())
+    os.close(other)
+
+
+def test_an_installer_that_was_ended_says_nothing_about_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedMakingError, match="was ended by signal 15"):
+        table(tmp_path).make(recipe(), Runner(-15))

@@ -13,6 +13,7 @@ from jupyterlab_kf.embedded.kubelet.states import (
     backoff,
     decide,
     next_start,
+    pull_backoff,
     status,
 )
 from jupyterlab_kf.model import format_time
@@ -172,3 +173,7 @@ def test_addresses_and_what_others_wrote_are_kept() -> None:
     assert new["resourceClaimStatuses"] == [1]
     assert new["observedGeneration"] == 2
     assert new["qosClass"] == "BestEffort"
+
+
+def test_pulls_back_off_from_one_second_to_a_minute() -> None:
+    assert [pull_backoff(pulls) for pulls in (0, 1, 2, 5, 6, 50)] == [1, 2, 4, 32, 60, 60]

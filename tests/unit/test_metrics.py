@@ -28,6 +28,7 @@ from jupyterlab_kf.services.metrics import MOST_POINTS, Metrics, read
         ("see http://x/y?z=1", {"z": 1.0}, None, None),
         ("version=1.2.3 path=/tmp/1", {}, None, None),
         ("x==1", {}, None, None),
+        ("set TF_ENABLE_ONEDNN_OPTS=0 to turn it off; AUC=0.5", {"AUC": 0.5}, None, None),
         ("nothing here", {}, None, None),
     ],
 )

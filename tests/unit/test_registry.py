@@ -449,3 +449,48 @@ def test_the_view_of_controllers(registry: Registry) -> None:
     found = registry.view.owned(kinds.POD, job["metadata"]["uid"])
     assert [obj["metadata"]["name"] for obj in found] == ["t-worker-0"]
     assert registry.view.get(kinds.POD, "default", "nope") is None
+
+
+def test_lists_of_a_custom_kind_are_merged_and_owned_as_its_definition_says(registry: Registry) -> None:
+    item = {"type": "object", "properties": {"name": {"type": "string"}, "size": {"type": "integer"}}}
+    spec = {
+        "type": "object",
+        "properties": {
+            "parts": {
+                "type": "array",
+                "items": {**item, "required": ["name"]},
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
+            }
+        },
+    }
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    registry.create(kinds.CUSTOM_RESOURCE_DEFINITION, definition(schema=schema))
+    kind = next(kind for kind in registry.kinds() if kind.kind == "Widget")
+
+    def apply(manager: str, **sizes: int) -> Obj:
+        parts = [{"name": name, "size": size} for name, size in sizes.items()]
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "w"}, "spec": {"parts": parts}}
+        return registry.patch(kind, "default", "w", body, APPLY_PATCH, options=WriteOptions(manager=manager))
+
+    apply("one", a=1)
+    both = apply("two", b=2)
+    assert [part["name"] for part in both["spec"]["parts"]] == ["a", "b"]
+    refused(lambda: apply("two", a=3, b=2), 409, "Conflict", 'conflict with "one": .spec.parts[name="a"].size')
+    changed = {**both, "spec": {"parts": [{"name": "a", "size": 1}, {"name": "b", "size": 5}]}}
+    written = registry.update(kind, changed, options=WriteOptions(manager="three"))
+    owners = {entry["manager"]: entry["fieldsV1"] for entry in written["metadata"]["managedFields"]}
+    assert owners["three"] == {"f:spec": {"f:parts": {'k:{"name":"b"}': {"f:size": {}}}}}
+    assert 'k:{"name":"a"}' in owners["one"]["f:spec"]["f:parts"]
+
+
+def test_what_kubectl_applies_here_is_remembered_for_applies_on_the_clients_side(registry: Registry) -> None:
+    name = "kubectl.kubernetes.io/last-applied-configuration"
+    registry.create(kinds.CONFIG_MAP, config("c", annotations={name: "{}"}), options=WriteOptions(manager="kubectl-cs"))
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1 < 2"}}
+    options = WriteOptions(manager="kubectl", force=True)
+    applied = registry.patch(kinds.CONFIG_MAP, "default", "c", body, APPLY_PATCH, options=options)
+    assert applied["metadata"]["annotations"][name] == (
+        '{"apiVersion":"v1","data":{"a":"1 \\u003c 2"},"kind":"ConfigMap",'
+        '"metadata":{"name":"c","namespace":"default"}}\n'
+    )

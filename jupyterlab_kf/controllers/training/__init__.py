@@ -41,6 +41,7 @@ _VALIDATORS: Final[Mapping[Kind, Callable[[Obj], list[Problem]]]] = {
     kinds.MX_JOB: MXNET.validate,
     kinds.CHAINER_JOB: chainer.validate,
 }
+_WEBHOOKS: Final = frozenset({kinds.TF_JOB, kinds.PYTORCH_JOB})
 
 
 def validate(kind: Kind, obj: Obj) -> list[Problem]:
@@ -54,8 +55,11 @@ def validate(kind: Kind, obj: Obj) -> list[Problem]:
 
 
 def denial(kind: Kind, obj: Obj) -> str:
-    """What the API server answers (403 Forbidden) when the webhook refuses an object; empty when it does not."""
-    problems = validate(kind, obj)
+    """What the API server answers (403 Forbidden) when the webhook refuses an object; empty when it does not.
+
+    Only TFJob and PyTorchJob have a webhook.
+    """
+    problems = validate(kind, obj) if kind in _WEBHOOKS else []
     if not problems:
         return ""
     webhook = f"validator.{kind.singular}.training-operator.kubeflow.org"

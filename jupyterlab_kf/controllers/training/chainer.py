@@ -27,7 +27,14 @@ from jupyterlab_kf.controllers.support import (
 )
 from jupyterlab_kf.controllers.training.framework import GANG_MINIMUM, GANG_SIZE, add_env
 from jupyterlab_kf.controllers.training.mpi import mount
-from jupyterlab_kf.controllers.training.problems import Problem, containers_of, job_name, not_supported, required
+from jupyterlab_kf.controllers.training.problems import (
+    Problem,
+    containers_of,
+    job_name,
+    not_supported,
+    replicas,
+    required,
+)
 from jupyterlab_kf.model import Obj, format_time, labels
 
 NAME_LABEL = "chainerjob.kubeflow.org/name"
@@ -63,6 +70,7 @@ def validate(obj: Obj) -> list[Problem]:
     for path, part in parts.items():
         if part is None:
             continue
+        problems += replicas(path, part)
         where, found = f"{path}.template.spec.containers", containers_of(part)
         named = [c for c in found if c.get("name") == _CONTAINER or (len(found) == 1 and not c.get("name"))]
         if not named:

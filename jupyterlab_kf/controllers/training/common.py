@@ -1,7 +1,7 @@
 """The life of a training job, the same for every framework: create replicas, watch them, restart or end them, clean up.
 
-One :class:`_Reaction` looks at one job once. It decides in a fixed order (finished? invalid? suspended? succeeded?
-failed? over a limit? otherwise: bring pods and services in line) and collects actions; the status comes first, so that
+One :class:`_Reaction` looks at one job once. It decides in a fixed order (finished? invalid? suspended? failed? over a
+limit? succeeded? otherwise: bring pods and services in line) and collects actions; the status comes first, so that
 after a crash the verdict is known before anything that it was based on is deleted. Where this differs from the
 operator on purpose, docs/differences.md says why.
 """
@@ -27,6 +27,7 @@ from jupyterlab_kf.controllers.support import (
     owner_reference,
     phase,
     restarts,
+    running_since,
     terminating,
     uid,
 )
@@ -52,6 +53,8 @@ ANNOTATION_RESTARTS = f"{names.DOMAIN}/restarts"
 _RETRYABLE = 128
 _LONGEST_DELAY = 300.0
 _NAME_TAKEN_DELAY = 5.0
+_MOMENT = 5.0
+"""Seconds that replicas have to end after their leader has succeeded."""
 
 
 def controller(framework: Framework, *more: Kind) -> Controller:
@@ -230,9 +233,11 @@ class _Reaction:
         counts = {role.type: count(self._of(role)) for role in self.job.roles.values()}
         self._count(counts)
         failing = self._failing()
+        if self._fail_for_good(counts) or self._over_the_backoff_limit([pod for _, pod in failing]):
+            return
         if self.fw.succeeded(self.job, counts, self.pods):
-            self._succeed()
-        elif not self._fail_for_good(counts) and not self._over_a_limit([pod for _, pod in failing]):
+            self._conclude(counts)
+        elif not self._over_the_deadline():
             self._restart(failing)
             self.actions += self.fw.beside(self.job, self.view, self.pods)
             self._replicas()
@@ -240,6 +245,41 @@ class _Reaction:
             if not failing and leader in counts and counts[leader].active:
                 self.status.set("Running", self._reason("Running"), self.fw.running_message(self.job))
             self._watch_deadline()
+
+    def _conclude(self, counts: dict[str, Count]) -> None:
+        """The leader has succeeded: hear the others out before that is the job's success.
+
+        Whoever is about to end gets a moment, so that a failure is not overlooked and no log is cut off. Whoever was
+        started again since then waits for a leader that is gone, and is not waited for.
+        """
+        led = self.job.roles.get(self.fw.leader(self.job))
+        succeeded = [p for p in self._of(led) if phase(p) == "Succeeded"] if led else []
+        ended = max((finished_at(p) or 0.0 for p in succeeded), default=0.0)
+        waits = False
+        for role in self.job.roles.values():
+            decides, states = self.fw.decides(self.job, role), [self._after(role, p, ended) for p in self._of(role)]
+            lost = states.count("lost")
+            if decides and lost:
+                self._fail("Failed", self.fw.failed_message(self.job, role, max(lost, counts[role.type].failed)))
+                return
+            if role.restart == "Always" or not self.fw.ends(self.job, role) or "runs" not in states:
+                continue
+            waits = waits or decides or self.now < ended + _MOMENT
+        if not waits:
+            self._succeed()
+        elif self.now < ended + _MOMENT:
+            self.actions.append(Requeue(ended + _MOMENT))
+        elif not self._over_the_deadline():
+            self._watch_deadline()
+
+    def _after(self, role: Role, pod: Obj, ended: float) -> str:
+        """What a pod is when its leader has succeeded: it ``runs``, it is ``lost``, or neither."""
+        if terminating(pod):
+            return ""
+        if phase(pod) != "Running":
+            return "lost" if phase(pod) == "Failed" else ""
+        since = running_since(pod, self._container(role))
+        return "" if since is None else "lost" if restarts(pod) and since >= ended else "runs"
 
     def _count(self, counts: dict[str, Count]) -> None:
         for role in self.job.roles.values():
@@ -302,16 +342,20 @@ class _Reaction:
         value: dict[str, Any] = json.loads(text) if text else {}
         return int(value.get("count", 0)), [str(u) for u in value.get("pods", ())]
 
-    def _over_a_limit(self, failing: Sequence[Obj]) -> bool:
+    def _over_the_backoff_limit(self, failing: Sequence[Obj]) -> bool:
         limit = self.job.policy.get("backoffLimit")
-        if limit is not None:
-            past, counted = self._history()
-            in_place = sum(restarts(p) for p in self.pods if uid(p) not in counted)
-            new = any(uid(p) not in counted for p in failing)
-            if (in_place and past + in_place >= max(limit, 1)) or (new and past + in_place >= limit):
-                text = f"Job {self.job.name} has failed because it has reached the specified backoff limit"
-                self._fail("Failed", text)
-                return True
+        if limit is None:
+            return False
+        past, counted = self._history()
+        in_place = sum(restarts(p) for p in self.pods if uid(p) not in counted)
+        new = any(uid(p) not in counted for p in failing)
+        if (in_place and past + in_place >= max(limit, 1)) or (new and past + in_place >= limit):
+            text = f"Job {self.job.name} has failed because it has reached the specified backoff limit"
+            self._fail("Failed", text)
+            return True
+        return False
+
+    def _over_the_deadline(self) -> bool:
         deadline = self._deadline()
         if deadline is not None and self.now >= deadline:
             text = f"Job {self.job.name} has failed because it was active longer than specified deadline"

@@ -213,6 +213,16 @@ class Framework:
         leader = job.roles.get(self.leader(job))
         return leader is not None and counts[leader.type].succeeded >= leader.count
 
+    def ends(self, job: TrainingJob, role: Role) -> bool:
+        """Whether that role's programs end by themselves when the training is done; servers and shells do not."""
+        del job, role
+        return True
+
+    def decides(self, job: TrainingJob, role: Role) -> bool:
+        """Whether the leader's success is not yet the job's: every replica of that role must have ended well, too."""
+        del job, role
+        return False
+
     def tolerates(self, job: TrainingJob, role: Role) -> bool:
         """Whether the job goes on when a replica of that role has failed for good."""
         del job, role

@@ -15,10 +15,11 @@ from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Create, Patch, View
 from jupyterlab_kf.controllers.support import Emitter, name, owner_reference, phase, terminating, uid
 from jupyterlab_kf.controllers.training.framework import Framework, Role, TrainingJob, add_env, pods_of
-from jupyterlab_kf.controllers.training.problems import Problem, containers_of, run_policy
+from jupyterlab_kf.controllers.training.problems import Problem, containers_of, replicas, run_policy
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
 
+_SPECS = "spec.mpiReplicaSpecs"
 CONFIG_SUFFIX = "-config"
 CONFIG_VOLUME = "mpi-job-config"
 CONFIG_PATH = "/etc/mpi"
@@ -45,8 +46,10 @@ class Mpi(Framework):
     def validate(self, obj: Obj) -> list[Problem]:
         spec = obj.get("spec") or {}
         problems = run_policy(spec)
+        for type_, role in (spec.get(self.field) or {}).items():
+            problems += replicas(f"{_SPECS}[{type_}]", role)
         text = next(_faults(spec.get(self.field)), "")
-        return [*problems, ("spec.mpiReplicaSpecs", f"Invalid value: {text}")] if text else problems
+        return [*problems, (_SPECS, f"Invalid value: {text}")] if text else problems
 
     def pod_name(self, job: TrainingJob, role: Role, index: int) -> str:
         return f"{job.name}-launcher" if role.type == "Launcher" else super().pod_name(job, role, index)
@@ -121,6 +124,10 @@ class Mpi(Framework):
     def leader(self, job: TrainingJob) -> str:
         del job
         return "Launcher"
+
+    def ends(self, job: TrainingJob, role: Role) -> bool:
+        del job
+        return role.type == "Launcher"
 
 
 def config(kind: Kind, job: TrainingJob, view: View, data: Mapping[str, str]) -> list[Action]:

@@ -59,6 +59,7 @@ from jupyterlab_kf.controllers.training.problems import (
     invalid,
     label_1035,
     not_supported,
+    replicas,
     required,
     run_policy,
 )
@@ -131,11 +132,13 @@ class MpiV2(Framework):
                 problems.append(not_supported(f"{path}.restartPolicy", restart, ("Never", "OnFailure")))
             if not containers_of(role):
                 problems.append(required(f"{path}.template.spec.containers", "must define at least one container"))
-            replicas = role.get("replicas")
-            if type_ == "Launcher" and replicas not in (None, 1):
-                problems.append(invalid(f"{path}.replicas", replicas, "must be 1"))
-            if type_ == "Worker" and (replicas or 0) <= 0:
-                problems.append(invalid(f"{path}.replicas", replicas or 0, "must be greater than or equal to 1"))
+            given = role.get("replicas")
+            if type_ == "Launcher" and given not in (None, 1):
+                problems.append(invalid(f"{path}.replicas", given, "must be 1"))
+            elif type_ == "Worker" and (given or 0) <= 0:
+                problems.append(invalid(f"{path}.replicas", given or 0, "must be greater than or equal to 1"))
+            else:
+                problems += replicas(path, role)
         return problems
 
     def _policy_problems(self, spec: Mapping[str, Any]) -> list[Problem]:

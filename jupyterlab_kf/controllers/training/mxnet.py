@@ -1,7 +1,9 @@
 """MXJob, as training-operator 1.8.1 had it last: Scheduler, Server, Worker and ps-lite's environment.
 
-The Scheduler's success is the job's. A single worker needs none; the types of tuning jobs are accepted, and their
-Tuner decides, where the real operator left such a job running for ever.
+The job succeeds when the Scheduler has and no Worker has failed: ps-lite takes leave in order even in a program that
+raises, so that the Scheduler often ends well a moment before such a Worker's exit status is known. A single worker
+needs no scheduler; the types of tuning jobs are accepted, and their Tuner decides, where the real operator left such a
+job running for ever.
 """
 # ruff: noqa: D102  the methods are documented where the base class declares them
 
@@ -14,7 +16,7 @@ from typing import Any
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers.support import notes
 from jupyterlab_kf.controllers.training.framework import Framework, Role, TrainingJob, add_env
-from jupyterlab_kf.controllers.training.problems import Problem, containers, job_name, required, run_policy
+from jupyterlab_kf.controllers.training.problems import Problem, containers, job_name, replicas, required, run_policy
 from jupyterlab_kf.model import Obj
 
 _SPECS = "spec.mxReplicaSpecs"
@@ -39,6 +41,7 @@ class MXNet(Framework):
             return [*problems, required(_SPECS, "must be required")]
         for type_, role in specs.items():
             problems += containers(f"{_SPECS}[{type_}]", role, self.container)
+            problems += replicas(f"{_SPECS}[{type_}]", role)
         return problems
 
     def is_master(self, job: TrainingJob, role: Role, index: int) -> bool:
@@ -76,6 +79,13 @@ class MXNet(Framework):
 
     def leader(self, job: TrainingJob) -> str:
         return next((t for t in ("Scheduler", "Tuner", "Worker") if t in job.roles), "")
+
+    def ends(self, job: TrainingJob, role: Role) -> bool:
+        del job
+        return role.type in ("Scheduler", "Server", "Worker")
+
+    def decides(self, job: TrainingJob, role: Role) -> bool:
+        return role.type == "Worker" and self.leader(job) == "Scheduler"
 
     def failed_message(self, job: TrainingJob, role: Role, failed: int) -> str:
         return f"mxjob {job.name} is failed because {failed} {role.type} replica(s) failed."

@@ -22,6 +22,8 @@ _RULE_1035 = (
 )
 MANAGERS = ("kubeflow.org/training-operator", "kueue.x-k8s.io/multikueue")
 _MAX_LABEL = 63
+_MAX_REPLICAS = 1000
+"""More pods of one role than one machine can run; a real cluster would take them, and so would a slip of the finger."""
 
 
 def required(path: str, text: str) -> Problem:
@@ -76,6 +78,15 @@ def containers_of(role: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     """The containers of a replica spec; empty when there are none."""
     template = (role or {}).get("template") or {}
     return (template.get("spec") or {}).get("containers") or []
+
+
+def replicas(path: str, role: Mapping[str, Any] | None) -> list[Problem]:
+    """A number of replicas that pods can be made of."""
+    given = (role or {}).get("replicas")
+    if given is None or 0 <= given <= _MAX_REPLICAS:
+        return []
+    text = "must be greater than or equal to 0" if given < 0 else f"must be less than or equal to {_MAX_REPLICAS}"
+    return [invalid(f"{path}.replicas", given, text)]
 
 
 def containers(path: str, role: Mapping[str, Any] | None, container: str) -> list[Problem]:

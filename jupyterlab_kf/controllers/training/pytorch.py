@@ -17,6 +17,7 @@ from jupyterlab_kf.controllers.training.problems import (
     forbidden,
     job_name,
     not_supported,
+    replicas,
     required,
     run_policy,
 )
@@ -65,11 +66,13 @@ class PyTorch(Framework):
             if type_ not in self.types:
                 problems.append(not_supported(path, type_, self.types))
             problems += containers(path, role, self.container)
-            replicas = (role or {}).get("replicas")
-            if type_ == "Master" and replicas != 1:
+            count = (role or {}).get("replicas")
+            if type_ == "Master" and count != 1:
                 problems.append(forbidden(f"{path}.replicas", "must be 1"))
-            elif type_ != "Master" and replicas is not None and replicas < 1:
+            elif type_ != "Master" and count is not None and count < 1:
                 problems.append(forbidden(f"{path}.replicas", "must be at least 1"))
+            else:
+                problems += replicas(path, role)
         return problems
 
     def is_master(self, job: TrainingJob, role: Role, index: int) -> bool:

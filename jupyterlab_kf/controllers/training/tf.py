@@ -28,6 +28,7 @@ from jupyterlab_kf.controllers.training.problems import (
     containers,
     forbidden,
     job_name,
+    replicas,
     required,
     run_policy,
 )
@@ -58,6 +59,7 @@ class TensorFlow(Framework):
             return [*problems, required(_SPECS, "must be required")]
         for type_, role in specs.items():
             problems += containers(f"{_SPECS}[{type_}]", role, self.container)
+            problems += replicas(f"{_SPECS}[{type_}]", role)
         if len([t for t in specs if t in _CHIEFS]) > 1:
             problems.append(forbidden(_SPECS, "must not have more than 1 Chief or Master role"))
         return problems
@@ -111,6 +113,10 @@ class TensorFlow(Framework):
             return False
         first = [p for p in pods_of(job.roles["Worker"], pods) if index_of(p) == 0]
         return any(phase(p) == "Succeeded" and exit_code(p, self.container) in (0, None) for p in first)
+
+    def ends(self, job: TrainingJob, role: Role) -> bool:
+        del job
+        return role.type != "PS"
 
     def tolerates(self, job: TrainingJob, role: Role) -> bool:
         return bool(job.spec.get("enableDynamicWorker")) and role.type == "Worker" and role.restart != "ExitCode"

@@ -1,9 +1,10 @@
 """The node: pods as processes.
 
-`node` follows the registry and owns what pods share; `worker` looks after one pod; `states` decides, purely, what
-happens to it; `specs`, `environment` and `fields` say what a container gets and what it cannot have; `processes` is the
-only place that starts and signals anything; `probes`, `logs` and `machine` are what their names say. Nothing here
-decides where a pod runs.
+`node` follows the registry and owns what pods share; `worker` looks after one pod, `slots` is what it knows of each
+container; `states` decides, purely, what happens to it; `specs`, `environment` and `fields` say what a container gets
+and what it cannot have; `ports` gives out addresses; `processes` starts and signals what runs in pods, `makers` the
+installers of their environments; `probes`, `logs` and `machine` are what their names say. Nothing here decides where a
+pod runs.
 """
 
 from jupyterlab_kf.embedded.kubelet.node import Kubelet

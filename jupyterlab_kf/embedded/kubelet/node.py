@@ -11,9 +11,9 @@ import base64
 import contextlib
 import json
 import logging
-import socket
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,12 +22,15 @@ from jupyterlab_kf import kinds, names
 from jupyterlab_kf.controllers import Emit
 from jupyterlab_kf.embedded import addresses, volumes
 from jupyterlab_kf.embedded.addresses import Directory, Endpoint
+from jupyterlab_kf.embedded.apiserver.options import MERGE_PATCH
 from jupyterlab_kf.embedded.images import Environment, Images, Recipe
-from jupyterlab_kf.embedded.kubelet import logs, machine, states
+from jupyterlab_kf.embedded.kubelet import logs, machine, ports, states
 from jupyterlab_kf.embedded.kubelet.devices import Devices
 from jupyterlab_kf.embedded.kubelet.environment import Sources
 from jupyterlab_kf.embedded.kubelet.fields import unsupported
-from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor, run_installer
+from jupyterlab_kf.embedded.kubelet.makers import Makers
+from jupyterlab_kf.embedded.kubelet.ports import JOB_LABEL
+from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor
 from jupyterlab_kf.embedded.kubelet.specs import Plan, host_name
 from jupyterlab_kf.embedded.kubelet.worker import PodWorker, end_unowned, unfinished
 from jupyterlab_kf.embedded.registry import Registry
@@ -39,9 +42,9 @@ from jupyterlab_kf.settings import Settings
 
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40.0
-STARTS_AT_ONCE: Final = 8
+SWITCH_INTERVAL: Final = 0.0005
+"""How long one of the node's threads may keep the event loop from going on after a write; Python's own is 5 ms."""
 SHARED_ADDRESS: Final = f"{names.DOMAIN}/shared-address"
-JOB_LABEL: Final = "training.kubeflow.org/job-name"
 _VOLUME_KEYS: Final = {
     "ConfigMap": "configMap",
     "Secret": "secret",
@@ -65,6 +68,7 @@ class Kubelet:
         turn: held by the worker whose look it is, so that a hundred of them leave room for requests in between.
         starts: bounds how many containers are being started at once.
         devices: which container has which GPU.
+        draining: nothing is started any more.
     """
 
     def __init__(
@@ -85,20 +89,22 @@ class Kubelet:
         self.pods_dir = settings.cluster_dir / "pods"
         self.claims_dir = settings.cluster_dir / "volumes"
         self.images = Images(settings)
-        self.shared_address = settings.shared_address or not _is_free(0, "127.1.1.1")
+        self.shared_address = settings.shared_address or not ports.has_address("127.1.1.1")
+        self.book = ports.Book(
+            settings.cluster_dir, shared=self.shared_address, headless=self._behind_headless, free=ports.is_free
+        )
         self.loop: asyncio.AbstractEventLoop
         self.supervisor: Path
         self.services_changed = asyncio.Event()
         self.devices = Devices(machine.gpus())
         self.turn = asyncio.Lock()
-        self.starts = asyncio.Semaphore(STARTS_AT_ONCE)
+        self.starts = asyncio.Semaphore(machine.processors() + 1)
         self._workers: dict[str, PodWorker] = {}
-        self._given: dict[str, Endpoint] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = ThreadPoolExecutor(4, "kubelet")
-        self._installers = ThreadPoolExecutor(2, "installer")
-        self._making: dict[str, asyncio.Lock] = {}
+        self._makers = Makers(self.images)
         self._unsubscribe: Callable[[], None] = lambda: None
+        self.draining = False
         self._stopped = False
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -106,6 +112,7 @@ class Kubelet:
     async def start(self) -> None:
         """Register the node, adopt what runs, end what nobody owns, then follow the registry."""
         self.loop = asyncio.get_running_loop()
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self.services_changed = asyncio.Event()
         for folder in (self.pods_dir, self.claims_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -115,7 +122,8 @@ class Kubelet:
         pods = [pod for pod in self.registry.view.list(kinds.POD) if self._is_ours(pod)]
         await self._sweep({str(meta(pod)["uid"]) for pod in pods})
         for pod in pods:
-            self._restore_address(pod)
+            self.book.restore(pod)
+        self.book.settle()
         for pod in pods:
             await self._adopt(pod)
         for claim in self.registry.view.list(kinds.PERSISTENT_VOLUME_CLAIM):
@@ -132,17 +140,20 @@ class Kubelet:
         tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
+        self._makers.stop()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=True)
-        self._installers.shutdown(wait=False, cancel_futures=True)
 
     async def drain(self) -> None:
-        """End every pod's processes, gracefully, without deleting an object."""
-        workers = [worker for worker in self._workers.values() if worker.alive]
+        """End every pod's processes, gracefully, without deleting an object; what has not begun waits for the next."""
+        self.draining = True
+        workers = [worker for worker in self._workers.values() if worker.begun]
         for worker in workers:
             worker.end_for_good()
-        while any(worker.alive for worker in workers):  # noqa: ASYNC110  ends come from many processes
+        while any(worker.alive for worker in workers):  # noqa: ASYNC110  many processes
             await asyncio.sleep(0.02)
+        for worker in workers:
+            worker.look()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task of the node."""
@@ -238,7 +249,7 @@ class Kubelet:
             worker.wake()
             return
         if change.type == "DELETED":
-            self._given.pop(uid, None)
+            self.book.release(uid)
         if not self._is_ours(change.obj):
             return
         if change.type == "DELETED":
@@ -258,7 +269,7 @@ class Kubelet:
     def forget(self, worker: PodWorker) -> None:
         """A worker is done: its pod has ended, or is gone."""
         self._workers.pop(worker.uid, None)
-        self._given.pop(worker.uid, None)
+        self.book.release(worker.uid)
         self.devices.free(worker.uid)
 
     def event(self, pod: Obj, level: str, reason: str, message: str) -> None:
@@ -274,36 +285,30 @@ class Kubelet:
 
     def address_of(self, pod: Obj) -> Endpoint:
         """The pod's address and its ports that are elsewhere than declared; given out when first asked for."""
-        uid = str(meta(pod).get("uid"))
-        given = self._given.get(uid)
-        if given is None:
-            given = self._given[uid] = self._give(pod)
-        return given
+        return self.book.of(pod)
 
-    def _give(self, pod: Obj) -> Endpoint:
-        shared = self.shared_address
-        taken = {endpoint.ip for endpoint in self._given.values()}
-        namespace, name = str(meta(pod).get("namespace")), str(meta(pod).get("name"))
-        ip = addresses.LOOPBACK if shared else addresses.pod_ip(namespace, name, taken)
-        ports: dict[int, int] = {}
-        if shared or JOB_LABEL in labels(pod) or self._behind_headless(pod):
-            used = {port for endpoint in self._given.values() for port in endpoint.ports.values()}
-            seed = f"{namespace}/{name}"  # a pod that is made again is found where its peers knew it
-            ports = addresses.give_ports(
-                _declared_ports(pod), lambda port: port not in used and _is_free(port), seed, move=shared
-            )
-        return Endpoint(ip, ports)
+    def _tell_address(self, pod: Obj, asked_by: str) -> Endpoint:
+        """The address, for a process of another pod: what it is told is on the object before, for the next daemon."""
+        found = self.book.of(pod, asked_by=asked_by)
+        if (moved := ports.moved(found)) and not _is_final(pod):
+            self.annotate(pod, {names.ANNOTATION_PORTS: json.dumps(moved)})
+        return found
+
+    def annotate(self, pod: Obj, wanted: Mapping[str, str]) -> Obj:
+        """Say on the object what this node decided about it."""
+        have = meta(pod).get("annotations") or {}
+        missing = {key: value for key, value in wanted.items() if have.get(key) != value}
+        if missing:
+            namespace, name = str(meta(pod)["namespace"]), str(meta(pod)["name"])
+            with contextlib.suppress(ApiError):
+                return self.registry.patch(
+                    kinds.POD, namespace, name, {"metadata": {"annotations": missing}}, MERGE_PATCH
+                )
+        return pod
 
     def _behind_headless(self, pod: Obj) -> bool:
         services = self.registry.view.list(kinds.SERVICE, str(meta(pod).get("namespace")))
         return any(addresses.is_headless(s) and addresses.backends(s, [pod]) for s in services)
-
-    def _restore_address(self, pod: Obj) -> None:
-        ip = (pod.get("status") or {}).get("podIP")
-        if ip and not _is_final(pod):
-            told = json.loads((meta(pod).get("annotations") or {}).get(names.ANNOTATION_PORTS) or "{}")
-            same = {port: port for port in _declared_ports(pod)} if JOB_LABEL in labels(pod) else {}
-            self._given[str(meta(pod)["uid"])] = Endpoint(ip, same | {int(k): int(v) for k, v in told.items()})
 
     def resolver(self, pod: Obj) -> Directory:
         """What host names mean to this pod."""
@@ -315,7 +320,7 @@ class Kubelet:
             namespace=str(meta(pod)["namespace"]),
             service=lambda namespace, name: self.registry.view.get(kinds.SERVICE, namespace, name),
             pods=lambda namespace: self.registry.view.list(kinds.POD, namespace),
-            endpoint=self.address_of,
+            endpoint=lambda other: self._tell_address(other, str(meta(pod)["uid"])),
             extra=extra,
         )
 
@@ -327,15 +332,14 @@ class Kubelet:
         namespace = str(meta(pod)["namespace"])
         peers = [p for p in self.registry.view.list(kinds.POD, namespace) if labels(p).get(JOB_LABEL) == job]
         return any(
-            _declared_ports(peer) and self.registry.view.get(kinds.SERVICE, namespace, str(meta(peer)["name"])) is None
+            ports.declared(peer) and self.registry.view.get(kinds.SERVICE, namespace, str(meta(peer)["name"])) is None
             for peer in peers
         )
 
     def annotations_of(self, pod: Obj, environments: Iterable[Environment]) -> dict[str, str]:
         """What this node says on the object."""
         result = {}
-        moved = {str(k): v for k, v in self.address_of(pod).ports.items() if k != v}
-        if moved:
+        if moved := ports.moved(self.address_of(pod)):
             result[names.ANNOTATION_PORTS] = json.dumps(moved)
         prefixes = dict.fromkeys(str(e.prefix) for e in environments if not e.nothing)
         if prefixes:
@@ -411,10 +415,16 @@ class Kubelet:
         found = (self.registry.view.get(kind, namespace, name) for name in sorted(wanted))
         return [obj for obj in found if obj is not None]
 
-    async def make(self, recipe: Recipe) -> Environment:
-        """The environment of a recipe; one maker at a time."""
-        async with self._making.setdefault(recipe.name, asyncio.Lock()):
-            return await self.loop.run_in_executor(self._installers, self.images.make, recipe, run_installer)
+    async def make(self, recipe: Recipe, waiting: Callable[[], None]) -> Environment:
+        """The environment of a recipe; ``waiting`` is called if another process makes it.
+
+        Raises:
+            ImageError: it cannot be made.
+        """
+        made = await self._makers.make(recipe, waiting)
+        for worker in self._workers.values():
+            worker.retry_pulls()
+        return made
 
     # -- claims --------------------------------------------------------------------------------------------------------
 
@@ -563,26 +573,6 @@ def _why_waiting(pod: Obj, container: str) -> str:
 
 def _is_final(pod: Obj) -> bool:
     return (pod.get("status") or {}).get("phase") in states.FINAL
-
-
-def _declared_ports(pod: Obj) -> list[int]:
-    return [
-        int(port["containerPort"])
-        for container in states.containers(pod)
-        for port in container.get("ports") or ()
-        if port.get("protocol", "TCP") == "TCP"
-    ]
-
-
-def _is_free(port: int, host: str = "") -> bool:
-    """Whether a server that binds to that address, or to every one, could have the port now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def _text(value: str) -> str:

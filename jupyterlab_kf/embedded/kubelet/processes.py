@@ -1,4 +1,4 @@
-"""The only place of the node that starts and signals processes: supervisors, adopted ones, and what they lost.
+"""The only place of the node that starts and signals pods' processes: supervisors, adopted ones, and what they lost.
 
 A container's attempt is a folder. Its intent (`spec.json`) is on disk before anything is started, its supervisor holds
 the lock on `lock` for life, and only the supervisor starts the container: so whoever gets the lock knows the truth, and
@@ -42,6 +42,9 @@ class Attempt:
         folder: where it is; named by a growing number.
         changed: called in the event loop when it starts to run and when it has ended.
         loop: that event loop.
+
+    Attributes:
+        begun: set when its leader runs, or will never.
     """
 
     def __init__(self, folder: Path, changed: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
@@ -50,6 +53,7 @@ class Attempt:
         self.spec: dict[str, Any] = {}
         self.running = False
         self.exit: Exit | None = None
+        self.begun = asyncio.Event()
         self._changed = changed
         self._loop = loop
         self._pid = 0
@@ -94,7 +98,27 @@ class Attempt:
         self._loop.add_reader(self._ready, self._announced)
         self._watch(pid)
 
-    def _launch(self, program: Path) -> tuple[int, int]:
+    async def refuse(self, spec: Mapping[str, Any], reason: str, message: str) -> None:
+        """Write down an attempt that is not made, as one that has ended at once.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        now = time.time()
+        self.spec = {**spec, "intendedAt": now}
+        record = {"exitCode": 128, "signal": 0, "reason": reason, "message": message}
+        self.exit = await self._loop.run_in_executor(None, self._write_refusal, record, now)
+
+    def _write_refusal(self, record: Mapping[str, Any], now: float) -> Exit | None:
+        self._write_intent()
+        (self.folder / "log").touch()
+        supervisor.write_whole(str(self.folder / "run.json"), {"startedAt": now}, sync=False)
+        supervisor.write_whole(
+            str(self.folder / "exit.json"), {**record, "startedAt": now, "finishedAt": now}, sync=True
+        )
+        return read_exit(self.folder)
+
+    def _write_intent(self) -> None:
         self.folder.mkdir(parents=True)
         temporary = self.folder / "spec.json.tmp"
         with temporary.open("w") as file:
@@ -104,6 +128,9 @@ class Attempt:
         temporary.rename(self.folder / "spec.json")
         for place in (self.folder, self.folder.parent):
             sync_folder(place)
+
+    def _launch(self, program: Path) -> tuple[int, int]:
+        self._write_intent()
         failpoint("after_intent")
         ready, announce = os.pipe()
         errors = os.open(self.folder / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -127,6 +154,7 @@ class Attempt:
     def _announced(self) -> None:
         said = os.read(self._ready, 1)
         self._close_ready()
+        self.begun.set()
         if said and not self.exit:
             self._read_run()
             self.running = True
@@ -355,21 +383,6 @@ def compile_supervisor(folder: Path) -> Path:
     if not target.exists():
         py_compile.compile(str(source), cfile=str(target), doraise=True)
     return target
-
-
-def run_installer(command: Sequence[str], env: Mapping[str, str], lock: int) -> tuple[int, str]:
-    """Run an installer to its end; it inherits the lock, so that it holds it even after we were killed."""
-    done = subprocess.run(  # noqa: S603  the images module's own commands
-        list(command),
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=(lock,),
-        check=False,
-        start_new_session=True,
-    )
-    return done.returncode, done.stdout.decode(errors="replace")
 
 
 async def run_probe(argv: Sequence[str], env: Mapping[str, str], cwd: str, limit: float) -> tuple[int | None, str]:

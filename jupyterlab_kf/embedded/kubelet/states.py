@@ -16,6 +16,9 @@ from jupyterlab_kf.model import Obj, format_time, meta, parse_time
 
 BACKOFF_BASE: Final = 10.0
 BACKOFF_LIMIT: Final = 300.0
+PULL_BASE: Final = 1.0
+PULL_LIMIT: Final = 60.0
+SHUTDOWN: Final = ("Terminated", "Pod was terminated in response to imminent node shutdown.")
 FINAL: Final = ("Succeeded", "Failed")
 
 
@@ -122,6 +125,11 @@ def is_sidecar(container: Mapping[str, Any]) -> bool:
 def backoff(crashes: int, base: float = BACKOFF_BASE) -> float:
     """Seconds between the end of a run that had this many ended ones before it, and the next."""
     return 0.0 if crashes == 0 else min(base * 2.0 ** min(crashes - 1, 30), BACKOFF_LIMIT * base / BACKOFF_BASE)
+
+
+def pull_backoff(pulls: int, base: float = BACKOFF_BASE) -> float:
+    """Seconds until an environment that could not be made is tried again after so many tries before."""
+    return min(2.0 ** min(pulls, 30), PULL_LIMIT) * PULL_BASE * base / BACKOFF_BASE
 
 
 def next_start(name: str, run: Run) -> Start:
@@ -406,6 +414,8 @@ def _conditions(
     else:
         wanted["Ready"] = wanted["ContainersReady"] = (True, "", "")
     wanted["PodScheduled"] = (True, "", "")
+    if phase == "Failed" and new.get("reason") == SHUTDOWN[0]:
+        wanted["DisruptionTarget"] = (True, "TerminationByKubelet", SHUTDOWN[1])
     old = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or ()}
     conditions = [_condition(name, wanted[name], old.get(name), now) for name in wanted]
     return [*conditions, *(c for name, c in old.items() if name not in wanted)]

@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded import volumes
-from jupyterlab_kf.embedded.apiserver.options import MERGE_PATCH, DeleteOptions
-from jupyterlab_kf.embedded.images import Environment, ImageError
+from jupyterlab_kf.embedded.apiserver.options import DeleteOptions
+from jupyterlab_kf.embedded.images import Environment, ImageError, InterruptedMakingError
 from jupyterlab_kf.embedded.kubelet import probes, states
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError
+from jupyterlab_kf.embedded.kubelet.ports import PortTakenError
 from jupyterlab_kf.embedded.kubelet.processes import ATTEMPT_MARKER, Attempt, end_marked, failpoint, run_probe
+from jupyterlab_kf.embedded.kubelet.slots import Slot
 from jupyterlab_kf.embedded.kubelet.specs import Plan, container_spec
 from jupyterlab_kf.errors import ApiError, NotFoundError
 from jupyterlab_kf.model import Obj, meta, parse_time
@@ -33,56 +35,6 @@ PEERS_LIMIT: Final = 5.0
 """Longest wait for the Services of a job's replicas: a controller makes them right after the pods."""
 MOUNT_RETRY: Final = 60.0
 TERMINATION_MESSAGE: Final = 2048
-
-
-@dataclass(slots=True)
-class Slot:
-    """One container of the pod."""
-
-    name: str
-    spec: Mapping[str, Any]
-    attempts: list[Attempt] = field(default_factory=list)
-    busy: bool = False
-    waiting: tuple[str, str] | None = None
-    retry_at: float = 0.0
-    pulls: int = 0
-    started: bool = True
-    ready: bool = True
-    environment: Environment | None = None
-    stopping: float | None = None
-    start: asyncio.Task[None] | None = None
-    """The start under way, while it can still be given up."""
-    announced: int = -1
-    probes: list[asyncio.Task[None]] = field(default_factory=list)
-
-    @property
-    def attempt(self) -> Attempt | None:
-        """The newest attempt."""
-        return self.attempts[-1] if self.attempts else None
-
-    def record(self) -> states.Record:
-        """What the state machine is told."""
-        runs = [_run(attempt) for attempt in self.attempts[-2:]]
-        newest = self.attempt
-        busy = self.busy or (newest is not None and not newest.running and newest.exit is None)
-        shown = runs[-1] if runs else None
-        previous = runs[-2] if len(runs) > 1 else None
-        if newest is not None and not newest.running and newest.exit is None:
-            shown, previous = previous, None  # started, but its leader does not run yet
-        return states.Record(
-            run=shown,
-            previous=previous,
-            busy=busy,
-            waiting=self.waiting,
-            started=self.started,
-            ready=self.ready,
-            image=str(self.spec.get("image", "")),
-            image_id=f"environment://{self.environment.prefix}" if self.environment else "",
-        )
-
-
-def _run(attempt: Attempt) -> states.Run:
-    return states.Run(attempt.number, attempt.restart, attempt.crashes, attempt.started, attempt.exit)
 
 
 class PodWorker:
@@ -158,16 +110,33 @@ class PodWorker:
                 slot.retry_at = 0.0
         self.wake()
 
+    def retry_pulls(self) -> None:
+        """An environment was made: whoever waits to try again need not."""
+        for slot in self.slots.values():
+            if slot.waiting and slot.waiting[0] == "ImagePullBackOff":
+                slot.retry_at = 0.0
+                self.wake()
+
     @property
     def alive(self) -> bool:
         """Whether a process of the pod runs."""
-        return any(slot.attempt is not None and slot.attempt.exit is None for slot in self.slots.values())
+        return any(slot.alive for slot in self.slots.values())
+
+    @property
+    def begun(self) -> bool:
+        """Whether a container of the pod has been started, or is being started and cannot be given up any more."""
+        return any(slot.attempts or (slot.busy and slot.start is None) for slot in self.slots.values())
 
     def end_for_good(self) -> None:
         """The cluster stops: end the processes; the pod is failed, as by a node that shuts down."""
         if not self.failed:
-            self._fail("Terminated", "Pod was terminated in response to imminent node shutdown.")
+            self._fail(*states.SHUTDOWN)
         self.wake()
+
+    def look(self) -> None:
+        """The last look before the node goes: what has ended is in the status."""
+        if self.node.registry.view.get(kinds.POD, self.namespace, self.name):
+            self._sync()
 
     def stop_following(self) -> None:
         """The node stops: let go of everything; what runs goes on."""
@@ -256,6 +225,8 @@ class PodWorker:
 
     def _start(self, start: states.Start, now: float) -> None:
         slot = self.slots[start.container]
+        if self.node.draining:
+            return
         if self.plan is None:
             if not self._preparing and now >= self.mount_retry_at:
                 self._preparing = True
@@ -300,8 +271,13 @@ class PodWorker:
         try:
             slot.environment = await self._environment(slot)
             await self._peers()
-            async with self.node.starts:
-                await self._try_start(slot, start)
+            await self.node.starts.acquire()
+            try:
+                begun = await self._try_start(slot, start)
+            except BaseException:
+                self.node.starts.release()
+                raise
+            self._spawn(self._hand_on(begun))
         except ImageError as error:
             self._pull_failed(slot, error)
         except ConfigError as error:
@@ -317,11 +293,25 @@ class PodWorker:
             slot.busy, slot.start = False, None
             self.wake()
 
-    async def _try_start(self, slot: Slot, start: states.Start) -> None:
+    async def _hand_on(self, begun: asyncio.Event | None) -> None:
+        """The next container may start when this one's leader runs: a hundred supervisors at once starve the node."""
+        try:
+            if begun:
+                await begun.wait()
+        finally:
+            self.node.starts.release()
+
+    async def _try_start(self, slot: Slot, start: states.Start) -> asyncio.Event | None:
+        taken = ""
         async with self.node.turn:
             if self.plan is None or slot.environment is None or self._dying():
-                return
+                return None
             slot.start = None  # from here on it is carried through
+            try:
+                self.node.book.claim(self.pod, slot.spec)
+                self._annotate()  # before anything listens there: the next daemon must not give out another port
+            except PortTakenError as error:
+                taken = error.message
             spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
             for note in notes:
                 self.event("Normal", *note)
@@ -331,11 +321,16 @@ class PodWorker:
         attempt = Attempt(folder, self.wake, self.node.loop)
         slot.waiting, slot.retry_at, slot.stopping = None, 0.0, None
         slot.started, slot.ready = "startupProbe" not in slot.spec, "readinessProbe" not in slot.spec
-        await attempt.start(spec, self.node.supervisor)
+        if taken:
+            await attempt.refuse(spec, "PortTaken", taken)
+        else:
+            await attempt.start(spec, self.node.supervisor)
         slot.attempts.append(attempt)
         del slot.attempts[:-2]
-        self.event("Normal", "Created", "Container created")
-        await self.node.in_thread(forget_older, folder.parent, {a.number for a in slot.attempts})
+        self.event(*(("Warning", "PortTaken", taken) if taken else ("Normal", "Created", "Container created")))
+        if start.restart:
+            await self.node.in_thread(forget_older, folder.parent, {a.number for a in slot.attempts})
+        return None if taken else attempt.begun
 
     def _next_number(self, slot: Slot) -> int:
         """A number that no attempt has had: one that was given up keeps its own."""
@@ -346,7 +341,7 @@ class PodWorker:
     def _dying(self) -> bool:
         live = self.node.registry.view.get(kinds.POD, self.namespace, self.name)
         gone = live is None or meta(live).get("uid") != self.uid or bool(meta(live).get("deletionTimestamp"))
-        return gone or self.failed is not None
+        return gone or self.failed is not None or self.node.draining
 
     async def _environment(self, slot: Slot) -> Environment:
         image = str(slot.spec.get("image", ""))
@@ -360,7 +355,9 @@ class PodWorker:
             raise ImageError(f'Container image "{image}" is not present with pull policy of Never')
         self.event("Normal", "Pulling", f'Pulling image "{image}": making the Python environment {found.name!r}')
         begun = time.monotonic()
-        made = await self.node.make(found)
+        made = await self.node.make(
+            found, lambda: self.event("Normal", "Pulling", f"Waiting for another process that makes {found.name!r}")
+        )
         taken = f"{time.monotonic() - begun:.1f}s"
         self.event("Normal", "Pulled", f'Successfully pulled image "{image}" in {taken}: it is now {made.prefix}')
         slot.pulls = 0
@@ -368,9 +365,11 @@ class PodWorker:
 
     def _pull_failed(self, slot: Slot, error: ImageError) -> None:
         image = slot.spec.get("image", "")
-        delay = min(self.node.backoff_base * 2.0 ** min(slot.pulls, 5), 300.0)
+        if isinstance(error, InterruptedMakingError):
+            self.event("Normal", "Pulling", f'Pulling image "{image}" again: {error.message}')
+            return
+        slot.retry_at = time.time() + states.pull_backoff(slot.pulls, self.node.backoff_base)
         slot.pulls += 1
-        slot.retry_at = time.time() + delay
         self.event("Warning", "Failed", f'Failed to pull image "{image}": {error.message}')
         self.event("Warning", "Failed", "Error: ErrImagePull")
         slot.waiting = ("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {error.message}')
@@ -400,6 +399,8 @@ class PodWorker:
                 self._end_probes(slot)
             if attempt.exit and slot.announced != attempt.number:
                 slot.announced = attempt.number
+                if attempt.exit.reason == "PortTaken":
+                    continue
                 if attempt.exit.reason == "StartError":
                     self.event("Warning", "Failed", f"Error: {attempt.exit.message}")
                 else:
@@ -551,16 +552,11 @@ class PodWorker:
 
     def _annotate(self) -> None:
         """Say on the object what this node decided about it: moved ports, and what the image stands for."""
-        if self.plan is None or self.failed:
+        environments = [slot.environment for slot in self.slots.values() if slot.environment]
+        if self.plan is None or self.failed or not environments:
             return
-        wanted = self.node.annotations_of(self.pod, [s.environment for s in self.slots.values() if s.environment])
-        have = meta(self.pod).get("annotations") or {}
-        missing = {key: value for key, value in wanted.items() if have.get(key) != value}
-        if missing:
-            with contextlib.suppress(ApiError):
-                self.pod = self.node.registry.patch(
-                    kinds.POD, self.namespace, self.name, {"metadata": {"annotations": missing}}, MERGE_PATCH
-                )
+        wanted = self.node.annotations_of(self.pod, environments)
+        self.pod = self.node.annotate(self.pod, wanted)
 
 
 def forget_older(place: Path, kept: set[int]) -> None:

@@ -20,6 +20,8 @@ import yaml
 
 HERE = Path(__file__).parent.parent
 MODULES = HERE / "go"
+# Built again for images: without cgo, so that it runs on any root file system.
+_KUBECTL = HERE.parent / "tools" / "kubectl"
 KUBERNETES_VERSION = "v1.36.3"
 TRAINING_OPERATOR_VERSION = "1.8.1"
 MPI_OPERATOR_VERSION = "0.6.0"
@@ -43,14 +45,15 @@ def control_plane() -> Path:
 
 
 def node() -> Path:
-    """A folder with what a real node runs: kubelet, kube-proxy, cluster DNS and the pods' pause program."""
+    """A folder with what a real node runs: kubelet, kube-proxy, cluster DNS, and what goes into images."""
 
     def make(target: Path) -> None:
         packages = ["k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes/cmd/kube-proxy"]
         _go_build("kubernetes", target, packages, flags=_KUBERNETES_FLAGS)
         _go_build("node", target, ["./dns", "./pause"])
+        _go_build(_KUBECTL, target, ["."])
 
-    return provision._made("real-node", [*_sources("kubernetes"), *_sources("node")], make)
+    return provision._made("real-node", [*_sources("kubernetes"), *_sources("node"), *_sources(_KUBECTL)], make)
 
 
 def training_operator() -> Path:
@@ -112,12 +115,12 @@ def _keep(target: Path, sources: Iterable[Path]) -> None:
     target.write_text(json.dumps([item for source in sources for item in objects(source)]))
 
 
-def _sources(module: str) -> list[Path]:
+def _sources(module: str | Path) -> list[Path]:
     folder = MODULES / module
     return [folder / "go.mod", folder / "go.sum", *sorted(folder.rglob("*.go"))]
 
 
-def _go_build(module: str, target: Path, packages: list[str], *, flags: str = "") -> None:
+def _go_build(module: str | Path, target: Path, packages: list[str], *, flags: str = "") -> None:
     go = shutil.which("go")
     if go is None:
         raise provision.MissingError(f"no go on the PATH: {module} is not built, and the tests on it are skipped")

@@ -15,6 +15,7 @@ so that nothing in it depends on who plays it.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class Case:
     name: str
     spec: Spec
     script: tuple[Step, ...]
+    version: str = "kubeflow.org/v1"
 
 
 # Kind -> (field of the replica specs, name of the container that the operator looks for).
@@ -86,7 +88,7 @@ def _tensorflow() -> list[Case]:
             successPolicy="AllWorkers",
         ),
         job("TFJob", "tf-evaluator", {"Worker": 1, "Evaluator": 1}, ALL, {"exit": {"worker-0": 0}}),
-        job("TFJob", "tf-ps", {"PS": 2, "Worker": 2}, ALL, {"exit": {"worker-0": 0, "worker-1": 0}}),
+        job("TFJob", "tf-ps", {"PS": 2, "Worker": 2}, ALL, {"exit": {"worker-1": 0}}, {"exit": {"worker-0": 0}}),
         job("TFJob", "tf-dynamic", {"PS": 1, "Worker": 2}, ALL, enableDynamicWorker=True),
         job("TFJob", "tf-partly-running", {"Chief": 1, "Worker": 2}, {"run": ["worker-0"]}, {"run": ["chief-0"]}),
         job("TFJob", "tf-worker-fails", workers, ALL, {"exit": {"worker-1": 1}}, restart="Never"),
@@ -94,7 +96,6 @@ def _tensorflow() -> list[Case]:
         job("TFJob", "tf-ps-fails", {"PS": 1, "Worker": 1}, ALL, {"exit": {"ps-0": 1}}, restart="Never"),
         job("TFJob", "tf-evicted-never", workers, ALL, {"evict": ["worker-1"]}, restart="Never"),
         job("TFJob", "tf-evicted-onfailure", workers, ALL, {"evict": ["worker-1"]}, ALL, restart="OnFailure"),
-        job("TFJob", "tf-deleted", workers, ALL, {"delete": ["worker-1"]}, ALL, restart="OnFailure"),
         job("TFJob", "tf-exitcode-1", workers, ALL, {"exit": {"worker-1": 1}}, restart="ExitCode"),
         job(
             "TFJob",
@@ -124,17 +125,17 @@ def _tensorflow() -> list[Case]:
             {"Worker": 1},
             ALL,
             {"exit": {"worker-0": 0}},
-            {"wait": 4},
-            policy={"ttlSecondsAfterFinished": 2},
+            {"wait": 12},
+            policy={"ttlSecondsAfterFinished": 10},
         ),
         job(
             "TFJob",
             "tf-deadline",
             workers,
             ALL,
-            {"wait": 4},
+            {"wait": 20},
             {"restarts": {"worker-1": 1}},
-            policy={"activeDeadlineSeconds": 3},
+            policy={"activeDeadlineSeconds": 20},
             restart="OnFailure",
         ),
         job("TFJob", "tf-port", workers, container={"ports": [{"name": "tfjob-port", "containerPort": 3333}]}),
@@ -198,8 +199,8 @@ def _pytorch() -> list[Case]:
             {"Master": 1},
             ALL,
             {"exit": {"master-0": 0}},
-            {"wait": 3},
-            policy={"ttlSecondsAfterFinished": 1},
+            {"wait": 12},
+            policy={"ttlSecondsAfterFinished": 10},
         ),
         job(kind, "pt-port", both, container={"ports": [{"name": "pytorchjob-port", "containerPort": 3333}]}),
     ]
@@ -218,12 +219,41 @@ def _mpi() -> list[Case]:
         job(kind, "mpi", both, workers, ALL, {"exit": {"launcher": 0}}),
         job(kind, "mpi-slots", both, workers, slotsPerWorker=4),
         job(kind, "mpi-launcher-only", {"Launcher": 1}, ALL, {"exit": {"launcher": 0}}),
-        job(kind, "mpi-launcher-fails", both, workers, ALL, {"exit": {"launcher": 1}}, restart="Never"),
+        job(kind, "mpi-failing", both, workers, ALL, {"exit": {"launcher": 1}}, restart="Never"),
         job(kind, "mpi-worker-fails", both, workers, ALL, {"exit": {"worker-1": 1}}, restart="Never"),
         job(kind, "mpi-evicted", both, workers, ALL, {"evict": ["launcher"]}),
         job(kind, "mpi-clean-running", both, workers, ALL, {"exit": {"launcher": 0}}, cleanPodPolicy="Running"),
         job(kind, "mpi-clean-all", both, workers, ALL, {"exit": {"launcher": 0}}, policy={"cleanPodPolicy": "All"}),
         job(kind, "mpi-suspended", both, *_suspend_and_resume(), policy={"suspend": True}),
+    ]
+
+
+def _mpi_of_second_version() -> list[Case]:
+    both = {"Launcher": 1, "Worker": 2}
+    workers = {"run": ["worker-0", "worker-1"]}
+    done, fails = {"exit": {"launcher": 0}}, {"exit": {"launcher": 1}}
+
+    def case(name: str, *script: Step, roles: dict[str, int] | None = None, **more: Any) -> Case:
+        found = job("MPIJob", name, roles or both, *script, **more)
+        return dataclasses.replace(found, version="kubeflow.org/v2beta1")
+
+    return [
+        case("mpi", workers, ALL, done),
+        case("mpi-slots", workers, slotsPerWorker=4),
+        case("mpi-launcher-only", ALL, done, roles={"Launcher": 1}),
+        case("mpi-as-worker", workers, ALL, done, runLauncherAsWorker=True),
+        case("mpi-waits-for-workers", {"run": ["worker-0"]}, workers, launcherCreationPolicy="WaitForWorkersReady"),
+        *(case(f"mpi-{name.lower()}", workers, mpiImplementation=name) for name in ("Intel", "MPICH")),
+        case("mpi-failing", workers, ALL, fails, policy={"backoffLimit": 0}),
+        case("mpi-failing-once", workers, ALL, fails, {"wait": 15}, ALL, done, policy={"backoffLimit": 1}),
+        case("mpi-worker-fails", workers, ALL, {"exit": {"worker-1": 1}}),
+        case("mpi-worker-evicted", workers, ALL, {"evict": ["worker-1"]}),
+        case("mpi-evicted", workers, ALL, {"evict": ["launcher"]}, policy={"backoffLimit": 0}),
+        *(
+            case(f"mpi-clean-{clean.lower()}", workers, ALL, done, policy={"cleanPodPolicy": clean})
+            for clean in ("All", "Running", "None")
+        ),
+        case("mpi-suspended", *_suspend_and_resume(), policy={"suspend": True}),
     ]
 
 
@@ -251,10 +281,11 @@ def _others() -> list[Case]:
 
 def _suspend_and_resume() -> tuple[Step, ...]:
     resume, suspend = ({"patch": {"spec": {"runPolicy": {"suspend": value}}}} for value in (False, True))
-    return {"wait": 1}, resume, ALL, suspend
+    return {"wait": 0}, resume, ALL, suspend
 
 
 CASES = (*_tensorflow(), *_pytorch(), *_mpi(), *_others())
+MPI_CASES = tuple(_mpi_of_second_version())
 
 # A role of 0 replicas, written out: the real operator makes its pod 0, deletes it as one too many, and begins again, as
 # fast as it can. They are only seen to do so, since they never come to rest.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -43,6 +44,7 @@ class RealCluster:
         with_node: bool = False,
         nodes: int = 3,
         crds: str = "",
+        frameworks: tuple[str, ...] = (),
     ) -> RealCluster:
         """Start a cluster; one of that name that runs already is returned as it is.
 
@@ -52,7 +54,7 @@ class RealCluster:
         """
         if running := cls.find(name):
             return running
-        plan = _plan(name, operator=operator, with_node=with_node, nodes=nodes, crds=crds)
+        plan = _plan(name, operator=operator, with_node=with_node, nodes=nodes, crds=crds, frameworks=frameworks)
         try:
             plane.prepare(plan)
             _spawn(plan)
@@ -84,9 +86,9 @@ class RealCluster:
         """The administrator's kubeconfig."""
         return self.plan.kubeconfig
 
-    @property
+    @functools.cached_property
     def api(self) -> Api:
-        """The administrator's calls."""
+        """The administrator's calls, closed with the cluster."""
         return Api(self.plan.kubeconfig)
 
     def kubeconfig_for(self, user: str, groups: tuple[str, ...] = (), *, namespace: str = "default") -> Path:
@@ -124,6 +126,8 @@ class RealCluster:
 
     def stop(self) -> None:
         """End it and remove everything it has made."""
+        if "api" in self.__dict__:
+            self.api.close()
         state = self.state()
         both = [state.get("pid", 0), state.get("caretaker", 0)]
         if _alive(both[0], self.plan):
@@ -141,7 +145,7 @@ def _folder(name: str) -> Path:
     return load().data_dir / "real" / name
 
 
-def _plan(name: str, *, operator: str, with_node: bool, nodes: int, crds: str) -> Plan:
+def _plan(name: str, *, operator: str, with_node: bool, nodes: int, crds: str, frameworks: tuple[str, ...]) -> Plan:
     if with_node:
         node.check()
     sets = {"control-plane": binaries.control_plane()}
@@ -153,7 +157,7 @@ def _plan(name: str, *, operator: str, with_node: bool, nodes: int, crds: str) -
     archives: tuple[Path, ...] = ()
     if with_node:
         sets["node"] = binaries.node()
-        archives = images.standard(sets["node"])
+        archives = (*images.standard(sets["node"]), *map(images.framework, frameworks))
     folder = _folder(name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)

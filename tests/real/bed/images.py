@@ -23,10 +23,14 @@ from typing import IO
 
 import provision
 
+import jupyterlab_kf
+
 _HERE = Path(__file__)
 _LOCK = _HERE.parent.parent / "manifests" / "image.lock"
 PAUSE = "docker.io/kf/pause:1"
 PYTHON = "docker.io/library/python:3"
+# What the operator is told to use in place of an image that would have to be pulled.
+DELIVERY = "docker.io/kf/kubectl-delivery:1"
 # The init container of PyTorchJob workers wants nslookup from this one.
 _ALPINE = "docker.io/library/alpine:3.10"
 _APPLETS = (
@@ -38,22 +42,45 @@ _PATH = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 def standard(binaries: Path) -> tuple[Path, ...]:
-    """The archives every node starts with: the pause image and the Python image."""
+    """The archives every node starts with: what holds pods, a Python, and what an MPIJob's launcher begins with."""
 
     def make_pause(target: Path) -> None:
         with tempfile.TemporaryDirectory() as root:
             shutil.copy2(binaries / "pause", root)
             pack(target, Path(root), [PAUSE], entrypoint=["/pause"])
 
-    def make_python(target: Path) -> None:
+    def make_delivery(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as text:
+            root = Path(text)
+            _skeleton(root)
+            _shell(root)
+            shutil.copy2(binaries / "kubectl", root / "usr" / "bin")
+            _libraries(root)
+            command = ["cp /bin/kubectl /opt/kube/kubectl"]
+            pack(target, root, [DELIVERY], entrypoint=["/bin/sh", "-c"], default=command)
+
+    pause = provision._made(f"real-image-pause-{binaries.name}", [_HERE], make_pause)
+    delivery = provision._made(f"real-image-delivery-{binaries.name}", [_HERE], make_delivery)
+    return pause, delivery, _python("python", _LOCK, [PYTHON, _ALPINE])
+
+
+def framework(name: str) -> Path:
+    """The image that jobs of a framework ask for, with the packages that the embedded cluster gives them."""
+    lock = Path(jupyterlab_kf.__file__).parent / "embedded" / "locks" / f"{name}.txt"
+    if not lock.exists():
+        raise provision.MissingError(f"there is no lock of packages for an image {name}")
+    return _python(name, lock, [f"docker.io/jupyterlab-kf/{name}:1"])
+
+
+def _python(name: str, lock: Path, names: list[str]) -> Path:
+    def make(target: Path) -> None:
         with tempfile.TemporaryDirectory() as root:
-            python_tree(Path(root), _LOCK)
+            python_tree(Path(root), lock)
             libraries = {"LD_LIBRARY_PATH": "/usr/local/lib", "PYTHONUNBUFFERED": "1"}
-            pack(target, Path(root), [PYTHON, _ALPINE], default=["python3"], environment=libraries)
+            pack(target, Path(root), names, default=["python3"], environment=libraries)
 
     version = ".".join(map(str, sys.version_info[:3]))
-    pause = provision._made(f"real-image-pause-{binaries.name}", [_HERE], make_pause)
-    return pause, provision._made(f"real-image-python-{version}", [_HERE, _LOCK], make_python)
+    return provision._made(f"real-image-{name}-{version}", [_HERE, lock], make)
 
 
 def pack(
@@ -108,11 +135,7 @@ def pack(
 
 def python_tree(root: Path, lock: Path) -> None:
     """This Python, locked packages, a shell and the libraries they load, as a root file system."""
-    for folder in ("tmp", "proc", "sys", "dev", "etc", "root", "run", "var", "usr/bin", "usr/lib", "usr/lib64"):
-        (root / folder).mkdir(parents=True)
-    (root / "tmp").chmod(0o1777)
-    for link in ("bin", "lib", "lib64"):
-        (root / link).symlink_to(f"usr/{link}")
+    _skeleton(root)
     prefix, version = Path(sys.base_prefix), f"python{sys.version_info.major}.{sys.version_info.minor}"
     local = root / "usr" / "local"
     shutil.copytree(prefix / "lib" / version, local / "lib" / version, symlinks=True, ignore=_ignored)
@@ -122,12 +145,18 @@ def python_tree(root: Path, lock: Path) -> None:
     shutil.copy2(Path(sys.executable).resolve(), local / "bin" / version)
     for name in ("python3", "python"):
         (local / "bin" / name).symlink_to(version)
-    packages = local / "lib" / version / "site-packages"
-    packages.mkdir()
-    install = ["pip", "install", "-q", "--require-hashes", "-r", str(lock), "--target", str(packages)]
-    provision._run([sys.executable, "-m", "uv", *install])
+    install = ["pip", "install", "-q", "--require-hashes", "-r", str(lock), "--prefix", str(local)]
+    provision._run([sys.executable, "-m", "uv", *install, "-p", sys.executable])
     _shell(root)
     _libraries(root)
+
+
+def _skeleton(root: Path) -> None:
+    for folder in ("tmp", "proc", "sys", "dev", "etc", "root", "run", "var", "usr/bin", "usr/lib", "usr/lib64"):
+        (root / folder).mkdir(parents=True)
+    (root / "tmp").chmod(0o1777)
+    for link in ("bin", "lib", "lib64"):
+        (root / link).symlink_to(f"usr/{link}")
     (root / "etc" / "nsswitch.conf").write_text("hosts: files dns\n")
     (root / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/tmp:/bin/sh\n")
     (root / "etc" / "group").write_text("root:x:0:\nnogroup:x:65534:\n")

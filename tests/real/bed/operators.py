@@ -13,7 +13,7 @@ import http.client
 from collections.abc import Iterable
 from pathlib import Path
 
-from bed import binaries, credentials
+from bed import binaries, credentials, images
 from bed.api import Api, Obj, until
 from bed.plan import Plan
 
@@ -27,7 +27,6 @@ _WEBHOOK_CONFIGURATION = "validator.training-operator.kubeflow.org"
 # The certificate controller looks for a file at this fixed path (and for nothing in it) before it says that it is
 # ready; what the webhooks really serve with lies in the operator's own temporary folder.
 CERTIFICATE_MARKER = Path("/tmp/k8s-webhook-server/serving-certs/tls.crt")
-PYTORCH_INIT_IMAGE = "docker.io/library/alpine:3.10"
 
 
 def install(plan: Plan, api: Api) -> None:
@@ -72,8 +71,9 @@ def command(plan: Plan) -> tuple[str, list[str], dict[str, str]]:
         f"--health-probe-bind-address=127.0.0.1:{plan.ports['probe']}",
         "--metrics-bind-address=0",
         f"--webhook-server-port={plan.ports['webhook']}",
-        f"--pytorch-init-container-image={PYTORCH_INIT_IMAGE}",
     ]
+    if plan.node:
+        argv.append(f"--mpi-kubectl-delivery-image={images.DELIVERY}")
     return name, argv, {"TMPDIR": str(plan.folder / "tmp"), "MY_POD_NAMESPACE": _TRAINING_NAMESPACE}
 
 

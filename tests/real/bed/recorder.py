@@ -1,33 +1,37 @@
 """Plays the table of cases to a real operator and writes down what it makes of them.
 
-All cases are played at once in one namespace, step by step: after each step nothing may change for a while before the
-state is written down. Nobody schedules or runs the pods; the script says what befalls them, by patches of their status.
-What differs from run to run (uids, times, the hash in generated names) is left out.
+A wave of cases is played at once in one namespace, step by step: after each step nothing may change for a while before
+the state is written down. Nobody schedules or runs the pods; the script says what befalls them, by patches of their
+status. What differs from run to run (uids, times, the hash in generated names) is left out.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections.abc import Iterable
 from typing import Any
 
-from bed.api import Api, ApiStatusError, Obj, until
+from bed.api import Api, ApiStatusError, Obj
 from bed.cases import FIELDS, Case, Step
 
-GROUP = "kubeflow.org/v1"
-NAMESPACE = "record"
-_QUIET_SECONDS = 2.5
+NAMESPACE = "default"
+# An operator may write twenty times a second, and drops events when more than it can write are waiting.
+_WAVE = 16
+_QUIET_SECONDS = 2.0
 _PATIENCE_SECONDS = 40.0
 _RESTLESS_SECONDS = 20.0
 _RESTLESS_PODS = 5
+# Told when the operator looks again before it has heard of the pod it has just made.
+_RACE = "already exists"
 _JOB_NAME = "training.kubeflow.org/job-name"
 _NOW = "2026-01-01T00:00:00Z"
 _MADE = (
     ("v1", "Service"),
     ("v1", "ConfigMap"),
+    ("v1", "Secret"),
     ("v1", "ServiceAccount"),
+    ("batch/v1", "Job"),
     ("rbac.authorization.k8s.io/v1", "Role"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
     ("autoscaling/v2", "HorizontalPodAutoscaler"),
@@ -47,20 +51,12 @@ class Recorder:
 
     def play(self) -> dict[str, Obj]:
         """Case -> its kind, spec, script, and the state after its creation and after each step."""
-        self._api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-        self._wait_for_account()
-        for case in self._cases.values():
-            self._api.create(manifest(case))
-        self._settle()
-        self._write_down(self._cases)
-        for number in range(max(len(case.script) for case in self._cases.values())):
-            playing = {name: case for name, case in self._cases.items() if number < len(case.script)}
-            for case in playing.values():
-                self._befall(case, case.script[number])
-            self._settle()
-            self._write_down(playing)
+        names = list(self._cases)
+        for start in range(0, len(names), _WAVE):
+            self._play_wave({name: self._cases[name] for name in names[start : start + _WAVE]})
         return {
             name: {
+                "version": case.version,
                 "kind": case.kind,
                 "spec": case.spec,
                 "script": list(case.script),
@@ -69,13 +65,28 @@ class Recorder:
             for name, case in self._cases.items()
         }
 
+    def _play_wave(self, cases: dict[str, Case]) -> None:
+        for case in cases.values():
+            self._api.create(manifest(case))
+        self._settle()
+        self._write_down(cases)
+        for number in range(max(len(case.script) for case in cases.values())):
+            playing = {name: case for name, case in cases.items() if number < len(case.script)}
+            for case in playing.values():
+                self._befall(case, case.script[number])
+            time.sleep(max(case.script[number].get("wait", 0) for case in playing.values()))
+            self._settle()
+            self._write_down(playing)
+        for case in cases.values():
+            self._api.delete(case.version, case.kind, case.name, NAMESPACE)
+
     def refusals(self, cases: Iterable[Case]) -> dict[str, Obj]:
         """Case -> the code, reason and words that it is refused with; an accepted one is told as None."""
         answers: dict[str, Obj] = {}
         for case in cases:
             answer: Obj | None = None
             try:
-                place = f"{self._api.place(GROUP, case.kind, '', NAMESPACE)}?fieldValidation=Strict&dryRun=All"
+                place = f"{self._api.place(case.version, case.kind, '', NAMESPACE)}?fieldValidation=Strict&dryRun=All"
                 self._api.request("POST", place.replace("/?", "?"), manifest(case))
             except ApiStatusError as error:
                 answer = {"code": error.code, "reason": error.reason, "message": error.message}
@@ -92,17 +103,9 @@ class Recorder:
             while time.monotonic() < deadline and len(uids) <= _RESTLESS_PODS:
                 uids |= {pod["metadata"]["uid"] for pod in self._pods(case.name)}
                 time.sleep(0.05)
-            self._api.delete(GROUP, case.kind, case.name, NAMESPACE)
+            self._api.delete(case.version, case.kind, case.name, NAMESPACE)
             answers[case.name] = {"kind": case.kind, "spec": case.spec, "restless": len(uids) > _RESTLESS_PODS}
         return answers
-
-    def _wait_for_account(self) -> None:
-        def there() -> bool:
-            with contextlib.suppress(ApiStatusError):
-                return bool(self._api.get("v1", "ServiceAccount", "default", NAMESPACE))
-            return False
-
-        until(there, seconds=30, what="the namespace's service account")
 
     def _settle(self) -> None:
         """Until nothing has been written for a while."""
@@ -114,21 +117,21 @@ class Recorder:
                 before, since = now, time.monotonic()
 
     def _versions(self) -> frozenset[tuple[str, str]]:
-        kinds = [("v1", "Pod"), *_MADE, *((GROUP, kind) for kind in FIELDS)]
+        jobs = {(case.version, case.kind) for case in self._cases.values()}
+        kinds = [("v1", "Pod"), ("v1", "Event"), *_MADE, *jobs]
         found = [item["metadata"] for version, kind in kinds for item in self._api.list(version, kind, NAMESPACE)]
         return frozenset((item["uid"], item["resourceVersion"]) for item in found)
 
     def _befall(self, case: Case, step: Step) -> None:
         ((what, value),) = step.items()
-        if what == "wait":
-            time.sleep(value / 4)  # all waiting cases wait at once, and settling waits besides
-        elif what == "patch":
-            self._api.merge(GROUP, case.kind, case.name, value, NAMESPACE)
+        if what == "patch":
+            self._api.merge(case.version, case.kind, case.name, value, NAMESPACE)
         elif what == "delete":
             for role in value:
                 self._api.delete("v1", "Pod", f"{case.name}-{role}", NAMESPACE, grace=0)
-        else:
-            pods = {pod["metadata"]["name"].removeprefix(f"{case.name}-"): pod for pod in self._pods(case.name)}
+        elif what != "wait":
+            # Of a launcher that was made anew, the last one.
+            pods = {_plain(pod["metadata"]["name"]).removeprefix(f"{case.name}-"): pod for pod in self._pods(case.name)}
             for role in pods if value == ["*"] else value:
                 pod = pods.get(role)
                 if pod is not None and pod["status"]["phase"] not in ("Succeeded", "Failed"):
@@ -136,7 +139,8 @@ class Recorder:
                     self._api.merge("v1", "Pod", pod["metadata"]["name"], {"status": status}, NAMESPACE)
 
     def _pods(self, name: str) -> list[Obj]:
-        return self._api.list("v1", "Pod", NAMESPACE, labels=f"{_JOB_NAME}={name}")
+        pods = self._api.list("v1", "Pod", NAMESPACE, labels=f"{_JOB_NAME}={name}")
+        return sorted(pods, key=lambda pod: (_plain(pod["metadata"]["name"]), pod["metadata"]["creationTimestamp"]))
 
     def _write_down(self, cases: Iterable[str]) -> None:
         events = self._api.list("v1", "Event", NAMESPACE)
@@ -152,13 +156,19 @@ class Recorder:
 
     def _job_status(self, name: str) -> Obj | None:
         try:
-            found = self._api.get(GROUP, self._cases[name].kind, name, NAMESPACE)
+            case = self._cases[name]
+            found = self._api.get(case.version, case.kind, name, NAMESPACE)
         except ApiStatusError:
             return None
         status: Obj = found.get("status", {})
         times = ("startTime", "completionTime")
         state: Obj = {"has": [key for key in times if status.get(key)]}
-        state["replicaStatuses"] = status.get("replicaStatuses")
+        replicas = status.get("replicaStatuses") or {}
+        # The selector of a job that has ended comes and goes with how often the operator happened to look.
+        state["replicaStatuses"] = {
+            role: {key: value for key, value in counts.items() if key != "selector" or "completionTime" not in status}
+            for role, counts in replicas.items()
+        }
         fields = ("type", "status", "reason", "message")
         state["conditions"] = [{key: item.get(key) for key in fields} for item in status.get("conditions", ())]
         return state
@@ -167,7 +177,7 @@ class Recorder:
         """Pod -> its phase, and how many pods of that name there have been."""
         states: dict[str, Obj] = {}
         for pod in self._pods(name):
-            uid, pod_name = pod["metadata"]["uid"], pod["metadata"]["name"]
+            uid, pod_name = pod["metadata"]["uid"], _plain(pod["metadata"]["name"])
             if uid not in self._seen[name]:
                 self._seen[name].add(uid)
                 self._instances[name][pod_name] = self._instances[name].get(pod_name, 0) + 1
@@ -176,7 +186,7 @@ class Recorder:
 
     def _made(self, name: str, made: dict[str, list[Obj]]) -> dict[str, Obj]:
         """Everything the job owns, by kind and name, in the form in which it is compared."""
-        found = {f"Pod/{pod['metadata']['name']}": pod_facts(pod) for pod in self._pods(name)}
+        found = {f"Pod/{_plain(pod['metadata']['name'])}": pod_facts(pod) for pod in self._pods(name)}
         for kind, items in made.items():
             for item in items:
                 if any(owner["name"] == name for owner in item["metadata"].get("ownerReferences", ())):
@@ -187,7 +197,7 @@ class Recorder:
 def manifest(case: Case) -> Obj:
     """The job of a case."""
     metadata = {"name": case.name, "namespace": NAMESPACE}
-    return {"apiVersion": GROUP, "kind": case.kind, "metadata": metadata, "spec": case.spec}
+    return {"apiVersion": case.version, "kind": case.kind, "metadata": metadata, "spec": case.spec}
 
 
 def pod_facts(pod: Obj) -> Obj:
@@ -195,7 +205,7 @@ def pod_facts(pod: Obj) -> Obj:
     metadata, spec = pod["metadata"], pod["spec"]
     owner = metadata["ownerReferences"][0]
     facts: Obj = {
-        "labels": metadata["labels"],
+        "labels": {key: value for key, value in metadata["labels"].items() if not key.endswith("controller-uid")},
         "annotations": metadata.get("annotations", {}),
         "owner": {key: owner.get(key) for key in ("kind", "name", "controller", "blockOwnerDeletion")},
         "restartPolicy": spec["restartPolicy"],
@@ -215,12 +225,19 @@ def pod_facts(pod: Obj) -> Obj:
 
 def facts(kind: str, item: Obj) -> Obj:
     """What the operator decides about any other object."""
-    found: Obj = {"labels": item["metadata"].get("labels", {})}
+    labels = item["metadata"].get("labels", {})
+    found: Obj = {"labels": {key: value for key, value in labels.items() if not key.endswith("controller-uid")}}
     if kind == "Service":
         spec = item["spec"]
         found |= {
             key: spec[key] for key in ("clusterIP", "ports", "selector", "publishNotReadyAddresses") if key in spec
         }
+    if kind == "Secret":  # its keys are random
+        return found | {"type": item["type"], "data": sorted(item["data"])}
+    if kind == "Job":
+        left_out = ("selector", "template", "manualSelector")
+        found["spec"] = {key: value for key, value in item["spec"].items() if key not in left_out}
+        found["conditions"] = [[one["type"], one["status"]] for one in item["status"].get("conditions", ())]
     for key in ("data", "rules", "roleRef", "subjects"):
         if key in item:
             found[key] = item[key]
@@ -239,15 +256,17 @@ def _container(item: Obj) -> Obj:
 def _events(name: str, events: list[Obj]) -> list[list[str]]:
     """Kinds of events on the job so far; their number and order are the operator's mood."""
     found = {
-        (item["type"], item["reason"], _without_uids(item["message"]))
+        (item["type"], item["reason"], _plain(item["message"]))
         for item in events
-        if item["involvedObject"]["name"] == name
+        if item["involvedObject"]["name"] == name and not item["message"].endswith(_RACE)
     }
     return [list(item) for item in sorted(found)]
 
 
-def _without_uids(text: str) -> str:
-    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID", text)
+def _plain(text: str) -> str:
+    """Without what is made up anew each time: uids, and the ends of the names of a launcher Job's pods."""
+    without_uids = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID", text)
+    return re.sub(r"(?<=-launcher)-[a-z0-9]{5}\b", "", without_uids)
 
 
 def _status(pod: Obj, case: Case, what: str, value: int) -> Obj:
