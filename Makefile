@@ -12,6 +12,7 @@ UV := uv==0.13.9
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 PORT ?= 8888
 # The panels of JupyterLab, built where node is there; without it everything else works.
+TEST_PANELS := if command -v npm >/dev/null; then npm test --silent; else echo "npm is not on the PATH: TypeScript is not tested"; fi
 PANELS := jupyterlab_kf/labextension/static/style.js
 
 .PHONY: help install lab demo provision test unit lint fix bench lock schemas wire clean
@@ -54,10 +55,12 @@ provision: install
 	@$(BIN)/python tests/tools/provision.py
 
 test: provision
+	@$(TEST_PANELS)
 	$(BIN)/python -m pytest -x tests/unit
 	$(BIN)/python -m pytest tests/contract tests/browser
 
 unit: install
+	@$(TEST_PANELS)
 	$(BIN)/python -m pytest -x tests/unit
 
 lint: install

@@ -83,7 +83,7 @@ export const SIGNS: Record<string, string> = {
   Waiting: '◔',
   Running: '▶',
   Restarting: '↻',
-  Suspended: '⏸',
+  Suspended: '‖',
   Succeeded: '✔',
   Failed: '✖'
 };

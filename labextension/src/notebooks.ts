@@ -17,7 +17,7 @@ export function codeOf(cells: string[]): string {
       }
       text = source.slice(source.indexOf(first) + first.length + 1);
     }
-    const lines = text.split('\n').map(line => (/^\s*[%!?]/.test(line) ? line.replace(/^(\s*)(.*)$/, '$1pass  # $2') : line));
+    const lines = text.split('\n').map(line => (/^\s*(%%?[A-Za-z_]|[!?]\S)/.test(line) ? line.replace(/^(\s*)(.*)$/, '$1pass  # $2') : line));
     const joined = lines.join('\n').trimEnd();
     if (joined.trim()) {
       parts.push(joined);

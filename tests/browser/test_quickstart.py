@@ -8,6 +8,8 @@ from pathlib import Path
 from labs import Lab
 from playwright.sync_api import Browser, Page
 
+# Drawn by our extension where it is built, else the HTML that is beside it.
+CARD = ".kf-card, .kfx-Card"
 RUN_ALL = """async () => {
   const app = window.jupyterapp;
   await app.commands.execute('notebook:run-all-cells');
@@ -42,11 +44,11 @@ def test_the_quick_start_runs_in_the_browser(browser: Browser, lab: Lab, tmp_pat
     page.evaluate(RUN_ALL)
     page.wait_for_function(IDLE, timeout=300_000)
     pictures = Path(os.environ.get("KF_PICTURES", tmp_path))
-    card = page.locator(".kf-card").first
+    card = page.locator(CARD).first
     card.scroll_into_view_if_needed()
-    page.wait_for_function("() => document.querySelector('.kf-card').innerText.includes('Succeeded')")
+    page.wait_for_function("() => document.querySelector('.kf-card, .kfx-Card').innerText.includes('Succeeded')")
     assert card.locator("svg").count() >= 1, "the metrics are drawn"
-    failed = page.locator(".kf-card", has_text="Failed").first
+    failed = page.locator(CARD, has_text="Failed").first
     failed.scroll_into_view_if_needed()
     assert failed.is_visible()
     card.evaluate("node => node.closest('.jp-Cell').scrollIntoView({block: 'end'})")

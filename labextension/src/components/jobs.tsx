@@ -247,7 +247,7 @@ const Row = React.memo(function Row(props: RowProps): React.JSX.Element {
   const detail = [
     frameworkTitle(row.framework) || row.kind,
     ...(props.spaces ? [row.namespace] : []),
-    ...(ended || !row.replicas ? [trans._n('%1 replica', '%1 replicas', row.replicas)] : [trans.__('%1 up', running)]),
+    ...(ended || row.phase === 'Suspended' || !row.replicas ? [trans._n('%1 replica', '%1 replicas', row.replicas)] : [trans.__('%1 up', running)]),
     ...(asked ? [asked] : [])
   ].join(' · ');
   const title = [

@@ -94,7 +94,7 @@ export function Why({ why }: { why: Explanation | null }): React.JSX.Element | n
       </div>
       {why.traceback && (
         <>
-          <h4 className="kfx-H">{why.replica ? trans.__('Traceback of %1', why.replica) : trans.__('Traceback')}</h4>
+          <h2 className="kfx-H">{why.replica ? trans.__('Traceback of %1', why.replica) : trans.__('Traceback')}</h2>
           <pre className="kfx-Pre" tabIndex={0}>
             {shown.map((line, n) => (
               <span key={n} className={n === shown.length - 1 ? 'kfx-Pre-error' : undefined}>
@@ -192,7 +192,7 @@ export function Tail({ view, count }: { view: JobView; count: number }): React.J
   const width = Math.max(...lines.map(line => line.replica.length));
   return (
     <>
-      <h4 className="kfx-H">{trans.__('Last lines')}</h4>
+      <h2 className="kfx-H">{trans.__('Last lines')}</h2>
       <pre className="kfx-Pre" tabIndex={0}>
         {lines.map((line: LogLine, n) => (
           <span key={n}>

@@ -85,7 +85,7 @@ function Job(props: { jobKey: JobKey; wish: Wish; onReady: (turn: (wish: Wish) =
   };
   return (
     <div className={`kfx kfx-Job ${phaseClass(view?.status.phase ?? '')}`}>
-      <header className="kfx-Job-head">
+      <div className="kfx-Job-head">
         <div className="kfx-Head">
           {view && <FrameworkMark name={view.framework} />}
           <h1 className="kfx-Name">{jobKey.name}</h1>
@@ -125,7 +125,7 @@ function Job(props: { jobKey: JobKey; wish: Wish; onReady: (turn: (wish: Wish) =
             </button>
           ))}
         </div>
-      </header>
+      </div>
       <div
         className={`kfx-Job-page kfx-Job-${wish.tab}`}
         role="tabpanel"
@@ -220,10 +220,10 @@ function Overview({ view, onReplica, jobKey }: Common & { onReplica: (name: stri
     <>
       <Why why={view.explanation} />
       <Charts view={view} width={340} height={170} />
-      <h4 className="kfx-H">{trans.__('Replicas')}</h4>
+      <h2 className="kfx-H">{trans.__('Replicas')}</h2>
       {view.replicas.length > 24 ? <Chips replicas={view.replicas} onPick={onReplica} /> : <Replicas view={view} onReplica={onReplica} />}
       <Tail view={view} count={12} />
-      <h4 className="kfx-H">{trans.__('Facts')}</h4>
+      <h2 className="kfx-H">{trans.__('Facts')}</h2>
       <dl className="kfx-Facts">
         {facts
           .filter(([, value]) => value)
@@ -439,7 +439,7 @@ function Code({ jobKey }: Common): React.JSX.Element {
     <>
       {value.code ? (
         <>
-          <h4 className="kfx-H">{value.filename}</h4>
+          <h2 className="kfx-H">{value.filename}</h2>
           <pre className="kfx-Pre" tabIndex={0}>
             {value.code}
           </pre>
@@ -452,7 +452,7 @@ function Code({ jobKey }: Common): React.JSX.Element {
       )}
       {record.length > 0 && (
         <>
-          <h4 className="kfx-H">{trans.__('What it was made of')}</h4>
+          <h2 className="kfx-H">{trans.__('What it was made of')}</h2>
           <dl className="kfx-Facts">
             {record.map(([name, fact]) => (
               <React.Fragment key={name}>

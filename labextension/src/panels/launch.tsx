@@ -202,7 +202,7 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
         void launch();
       }}
     >
-      <header className="kfx-Launch-head">
+      <div className="kfx-Launch-head">
         <div>
           <h1 className="kfx-Name">{source.title ? trans.__('Run %1 as a job', source.title) : trans.__('New training job')}</h1>
           <span className="kfx-dim">
@@ -212,7 +212,7 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
         <button ref={go} type="submit" className="kfx-Button kfx-primary kfx-big" disabled={busy}>
           {busy ? trans.__('Launching …') : trans.__('Launch')}
         </button>
-      </header>
+      </div>
       {problem && (
         <div className="kfx-Notice" role="alert">
           <b>{problem.message}</b>
@@ -305,11 +305,11 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
                 <pre className="kfx-Pre" tabIndex={0}>
                   {plan.summary}
                 </pre>
-                <h4 className="kfx-H">{trans.__('As a cell')}</h4>
+                <h2 className="kfx-H">{trans.__('As a cell')}</h2>
                 <pre className="kfx-Pre" tabIndex={0}>
                   {plan.magic.split('\n')[0]}
                 </pre>
-                <h4 className="kfx-H">{trans.__('YAML')}</h4>
+                <h2 className="kfx-H">{trans.__('YAML')}</h2>
                 <pre className="kfx-Pre kfx-Plan-yaml" tabIndex={0}>
                   {plan.yaml.replace(/code\.tar\.gz: .*/g, 'code.tar.gz: …')}
                 </pre>
