@@ -149,9 +149,10 @@ async def test_kubectl_and_the_python_client(served: Served) -> None:
             connect = client.CoreV1Api(api).connect_get_namespaced_pod_exec
             argv = ["sh", "-c", "echo $A; exit 5"]
             said = stream.stream(connect, "runs", "default", command=argv, stdout=True, _preload_content=False)
+            wire = said.sock.sock  # the client's own close() leaves it open once the server has closed
             said.run_forever(timeout=10)
             result = f"{said.read_stdout()}{said.returncode}"
-            said.close()
+            wire.close()
             return result
 
     assert await asyncio.to_thread(python) == "b c\n5"
