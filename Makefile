@@ -79,7 +79,8 @@ bench: install
 
 lock: install
 	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-header --output-file requirements.lock
-	$(BIN)/uv pip compile --quiet tests/clients/kubeflow-training.in --python-version 3.11 --generate-hashes --no-header --output-file tests/clients/kubeflow-training.lock
+	for one in training sdk; do $(BIN)/uv pip compile --quiet tests/clients/kubeflow-$$one.in --python-version 3.11 \
+	  --generate-hashes --no-header --output-file tests/clients/kubeflow-$$one.lock; done
 
 wire: install
 	$(BIN)/python tests/tools/generate_wire.py

@@ -71,3 +71,18 @@ def kubectl(cluster: Settings, kubectl_path: Path, tmp_path_factory: pytest.Temp
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def follow(
+    cluster: Settings, kubectl_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., subprocess.Popen[str]]:
+    """Start the real kubectl for something that goes on, such as ``logs -f``, and read its lines as they come."""
+    home = tmp_path_factory.mktemp("kubectl-home")
+
+    def begin(*args: str) -> subprocess.Popen[str]:
+        command = [str(kubectl_path), "--kubeconfig", str(cluster.embedded_kubeconfig), *args]
+        environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+    return begin

@@ -314,10 +314,16 @@ def _image(case: Case) -> Explanation | None:
             return Explanation(
                 f"{replica.name} waits for its image {_image_of(case.job)}, which cannot be pulled"
                 + (f": {detail}" if detail else "."),
-                "name one that the cluster can reach with --image; is a pull secret missing?",
+                _image_hint(detail),
                 replica.name,
             )
     return None
+
+
+def _image_hint(detail: str) -> str:
+    if "environment" in detail:
+        return "its packages could not be installed: is a package index within reach? It is tried again by itself"
+    return "name one that the cluster can reach with --image; is a pull secret missing?"
 
 
 def _mount(case: Case) -> Explanation | None:

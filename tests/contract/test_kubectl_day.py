@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+Follow = Callable[..., subprocess.Popen[str]]
 
 
 def pod(name: str, *command: str, **spec: object) -> str:
@@ -77,7 +77,7 @@ def test_a_deployment_rolls_out_scales_and_updates(kubectl: Kubectl, space: str)
     ] * 2
 
 
-def test_deleting_a_pod_lets_it_end_by_itself_first(kubectl: Kubectl, space: str) -> None:
+def test_deleting_a_pod_lets_it_end_by_itself_first(kubectl: Kubectl, follow: Follow, space: str) -> None:
     script = (
         "import signal,sys,time\n"
         "signal.signal(signal.SIGTERM, lambda *a: (print('closing', flush=True), sys.exit(0)))\n"
@@ -85,28 +85,27 @@ def test_deleting_a_pod_lets_it_end_by_itself_first(kubectl: Kubectl, space: str
     )
     kubectl("-n", space, "apply", "-f", "-", stdin=pod("graceful", "python3", "-c", script))
     kubectl("-n", space, "wait", "--for=condition=Ready", "pod/graceful", "--timeout=30s")
-    lines: list[str] = []
-    follower = threading.Thread(
-        target=lambda: lines.extend(kubectl("-n", space, "logs", "-f", "graceful", check=False).stdout.splitlines())
-    )
-    follower.start()
-    kubectl("-n", space, "delete", "pod", "graceful", "--wait=true", "--timeout=30s")
-    follower.join(timeout=30)
-    assert lines == ["ready", "closing"]
+    with follow("-n", space, "logs", "-f", "graceful") as log:
+        assert log.stdout is not None
+        lines = [log.stdout.readline()]
+        kubectl("-n", space, "delete", "pod", "graceful", "--wait=true", "--timeout=30s")
+        lines += log.stdout.readlines()
+    assert lines == ["ready\n", "closing\n"]
 
 
-def test_get_watch_shows_each_step(kubectl: Kubectl, space: str) -> None:
-    seen: list[str] = []
-    watcher = threading.Thread(
-        target=lambda: seen.extend(
-            kubectl("-n", space, "get", "pods", "-w", "--request-timeout=6s", check=False).stdout.splitlines()
-        )
-    )
-    watcher.start()
-    kubectl("-n", space, "apply", "-f", "-", stdin=pod("w", "python3", "-c", "print(1)"))
-    kubectl("-n", space, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/w", "--timeout=30s")
-    watcher.join(timeout=30)
-    states = [line.split()[2] for line in seen if line.startswith("w ")]
+def test_get_watch_shows_each_step(kubectl: Kubectl, follow: Follow, space: str) -> None:
+    with follow("-n", space, "get", "pods", "-w", "--output-watch-events") as watch:
+        assert watch.stdout is not None
+        kubectl("-n", space, "apply", "-f", "-", stdin=pod("w", "python3", "-c", "print(1)"))
+        seen = []
+        for line in watch.stdout:
+            seen.append(line)
+            if "Completed" in line:
+                break
+        watch.terminate()
+    rows = [line.split() for line in seen[1:]]
+    assert rows[0][:2] == ["ADDED", "w"]
+    states = [row[3] for row in rows]
     assert states[0] == "Pending"
     assert states[-1] == "Completed"
 

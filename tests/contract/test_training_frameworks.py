@@ -53,3 +53,12 @@ def test_two_jobs_of_one_framework_run_side_by_side(cluster: Settings) -> None:
         job.wait(timeout=900)
         assert job.status().phase is Phase.SUCCEEDED
         job.delete()
+
+
+def test_an_elastic_pytorch_job_meets_by_torchrun() -> None:
+    program = PROGRAMS / "on_pytorch.py"
+    job = kf.train(program, "pytorch", workers=2, elastic=(1, 2), name="elastic", params={"fail": False})
+    job.wait(timeout=900)
+    lines = [line.text for line in job.logs()]
+    assert sorted(line.split()[0] for line in lines if "size=2" in line and "loss=" in line) == ["rank=0", "rank=1"]
+    job.delete()

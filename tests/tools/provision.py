@@ -39,6 +39,12 @@ def training_sdk() -> Path:
     return _made("kubeflow-training", [lock], lambda target: _make_environment(target, lock)) / "bin" / "python"
 
 
+def local_backend() -> Path:
+    """The Python of an environment that holds Kubeflow's newer SDK, whose local backend is a benchmark's peer."""
+    lock = HERE.parent / "clients" / "kubeflow-sdk.lock"
+    return _made("kubeflow-sdk", [lock], lambda target: _make_environment(target, lock)) / "bin" / "python"
+
+
 def chromium() -> Path:
     """The browser; ``KF_CHROMIUM`` names another one."""
     for name in (os.environ.get("KF_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"):

@@ -24,18 +24,19 @@ from jupyterlab_kf.embedded import addresses, volumes
 from jupyterlab_kf.embedded.addresses import Directory, Endpoint
 from jupyterlab_kf.embedded.apiserver.options import MERGE_PATCH
 from jupyterlab_kf.embedded.images import Environment, Images, Recipe
-from jupyterlab_kf.embedded.kubelet import logs, machine, ports, states
+from jupyterlab_kf.embedded.kubelet import asked, logs, machine, ports, states
 from jupyterlab_kf.embedded.kubelet.devices import Devices
 from jupyterlab_kf.embedded.kubelet.environment import Sources
 from jupyterlab_kf.embedded.kubelet.fields import unsupported
+from jupyterlab_kf.embedded.kubelet.folders import end_unowned, unfinished
 from jupyterlab_kf.embedded.kubelet.makers import Makers
 from jupyterlab_kf.embedded.kubelet.ports import JOB_LABEL
-from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor
+from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor, end_beside
 from jupyterlab_kf.embedded.kubelet.specs import Plan, host_name
-from jupyterlab_kf.embedded.kubelet.worker import PodWorker, end_unowned, unfinished
+from jupyterlab_kf.embedded.kubelet.worker import PodWorker
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.store import Change
-from jupyterlab_kf.errors import AlreadyExistsError, ApiError, InvalidError
+from jupyterlab_kf.errors import AlreadyExistsError, ApiError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, Ref, format_micro_time, labels, meta, parse_time
 from jupyterlab_kf.settings import Settings
@@ -488,15 +489,38 @@ class Kubelet:
             ApiError: before anything is read, with a kubelet's words: no such pod or container, or nothing to read yet.
         """
         obj = self.registry.get(kinds.POD, namespace, pod)
-        name = _container_name(obj, container)
+        name = asked.container_name(obj, container)
         since = parse_time(since_time) if since_time else None
         if since_seconds is not None:
             since = time.time() - since_seconds
         wanted = logs.Wanted(follow, tail_lines, since, timestamps, limit_bytes)
         if not (obj.get("spec") or {}).get("nodeName"):
-            return _nothing()
+            return asked.nothing()
         path, ended = self._log_of(obj, name, previous=previous)
         return logs.read(path, wanted, ended)
+
+    async def exec(
+        self, namespace: str, pod: str, container: str, argv: list[str], *, stdin: bool
+    ) -> asyncio.subprocess.Process:
+        """A command in a running container's environment and working directory; it ends with the container.
+
+        Raises:
+            ApiError: with a server's words: no such pod, container or program, or it does not run.
+        """
+        obj = self.registry.get(kinds.POD, namespace, pod)
+        name = asked.container_name(obj, container)
+        if _is_final(obj):
+            phase = obj["status"]["phase"]
+            raise asked.bad_request(f"cannot exec into a container in a completed pod; current phase is {phase}")
+        worker = self._workers.get(str(meta(obj)["uid"]))
+        process = await worker.exec(name, argv, stdin=stdin) if worker else None
+        if process is None:
+            raise ApiError(f'container not found ("{name}")', code=500, reason="InternalError")
+        return process
+
+    async def end_command(self, process: asyncio.subprocess.Process) -> None:
+        """End a command that ``exec`` began, and all that it started."""
+        await end_beside(process)
 
     def _log_of(self, pod: Obj, container: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
         worker = self._workers.get(str(meta(pod)["uid"]))
@@ -506,11 +530,11 @@ class Kubelet:
         name = meta(pod).get("name")
         if previous:
             if len(runs) < 2:  # noqa: PLR2004  the one before the newest
-                raise _bad_request(f'previous terminated container "{container}" in pod "{name}" not found')
+                raise asked.bad_request(f'previous terminated container "{container}" in pod "{name}" not found')
             return runs[-2] / "log", lambda: True
         if not runs:
-            why = _why_waiting(pod, container)
-            raise _bad_request(f'container "{container}" in pod "{name}" is waiting to start: {why}')
+            why = asked.why_waiting(pod, container)
+            raise asked.bad_request(f'container "{container}" in pod "{name}" is waiting to start: {why}')
         newest = runs[-1]
         slot = worker.slots.get(container) if worker else None
         attempt: Attempt | None = next((a for a in slot.attempts if a.folder == newest), None) if slot else None
@@ -518,57 +542,8 @@ class Kubelet:
             return newest / "log", lambda: True
         return newest / "log", lambda: attempt.exit is not None
 
-    @staticmethod
-    def last_words(path: Path, limit: int) -> str:
-        """The end of a log, for a container that asked for it as its termination message."""
-        try:
-            with path.open("rb") as file:
-                offset, _ = logs.tail_offset(file, 80)
-                file.seek(offset)
-                lines = file.read().split(b"\n")
-        except OSError:
-            return ""
-        text = b"".join(filter(None, (logs.render(line, logs.Wanted()) for line in lines)))
-        return text[-limit:].decode(errors="replace")
-
 
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    nothing: tuple[bytes, ...] = ()
-    for piece in nothing:
-        yield piece
-
-
-def _container_name(pod: Obj, container: str) -> str:
-    every = [str(c["name"]) for c in states.containers(pod)]
-    init = [str(c["name"]) for c in states.init_containers(pod)]
-    name = meta(pod).get("name")
-    if container:
-        if container not in every + init:
-            raise _bad_request(f"container {container} is not valid for pod {name}")
-        return container
-    default = (meta(pod).get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
-    if default in every:
-        return str(default)
-    if len(every) == 1:
-        return every[0]
-    more = f" or one of the init containers: [{' '.join(init)}]" if init else ""
-    raise _bad_request(f"a container name must be specified for pod {name}, choose one of: [{' '.join(every)}]{more}")
-
-
-def _bad_request(message: str) -> ApiError:
-    return InvalidError(message, code=400, reason="BadRequest")
-
-
-def _why_waiting(pod: Obj, container: str) -> str:
-    status = pod.get("status") or {}
-    for group in ("containerStatuses", "initContainerStatuses"):
-        for entry in status.get(group) or ():
-            if entry.get("name") == container:
-                return str(((entry.get("state") or {}).get("waiting") or {}).get("reason") or "ContainerCreating")
-    return "ContainerCreating"
 
 
 def _is_final(pod: Obj) -> bool:

@@ -407,3 +407,36 @@ async def run_probe(argv: Sequence[str], env: Mapping[str, str], cwd: str, limit
         await process.wait()
         return None, ""
     return process.returncode, output[-10240:].decode(errors="replace")
+
+
+_BESIDE: Final = """
+import ctypes, os, sys
+if sys.platform.startswith("linux"):
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: it does not outlive the node that reads its output
+try:
+    os.chdir(sys.argv[1])
+    os.execvp(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    print(f"exec: {sys.argv[2]}: {error.strerror.lower()}", file=sys.stderr, flush=True)
+    os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+"""
+
+
+async def run_beside(argv: Sequence[str], spec: Mapping[str, Any], *, stdin: bool) -> asyncio.subprocess.Process:
+    """A command in a container's environment and working directory, its output to be read."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", "-c", _BESIDE, spec["cwd"], *argv),
+        env=dict(spec["env"]),
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+async def end_beside(process: asyncio.subprocess.Process) -> None:
+    """End such a command and what it started."""
+    if process.returncode is None:
+        for pid in [*supervisor.tree(process.pid), process.pid]:
+            supervisor.send(pid, signal.SIGKILL)
+    await process.wait()

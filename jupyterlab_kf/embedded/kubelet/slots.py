@@ -34,6 +34,8 @@ class Slot:
     """The start under way, while it can still be given up."""
     announced: int = -1
     probes: list[asyncio.Task[None]] = field(default_factory=list)
+    commands: list[asyncio.subprocess.Process] = field(default_factory=list)
+    """Commands that run beside the container (`kubectl exec`); they end with it."""
 
     @property
     def attempt(self) -> Attempt | None:

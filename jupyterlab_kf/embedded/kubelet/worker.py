@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,10 +19,18 @@ from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded import volumes
 from jupyterlab_kf.embedded.apiserver.options import DeleteOptions
 from jupyterlab_kf.embedded.images import Environment, ImageError, InterruptedMakingError
-from jupyterlab_kf.embedded.kubelet import probes, states
+from jupyterlab_kf.embedded.kubelet import asked, probes, states
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError
+from jupyterlab_kf.embedded.kubelet.folders import forget_older
 from jupyterlab_kf.embedded.kubelet.ports import PortTakenError
-from jupyterlab_kf.embedded.kubelet.processes import ATTEMPT_MARKER, Attempt, end_marked, failpoint, run_probe
+from jupyterlab_kf.embedded.kubelet.processes import (
+    ATTEMPT_MARKER,
+    Attempt,
+    end_beside,
+    failpoint,
+    run_beside,
+    run_probe,
+)
 from jupyterlab_kf.embedded.kubelet.slots import Slot
 from jupyterlab_kf.embedded.kubelet.specs import Plan, container_spec
 from jupyterlab_kf.errors import ApiError, NotFoundError
@@ -213,6 +221,7 @@ class PodWorker:
             task.cancel()
         for slot in self.slots.values():
             self._end_probes(slot)
+            self._end_commands(slot)
             for attempt in slot.attempts:
                 attempt.forget()
 
@@ -397,6 +406,8 @@ class PodWorker:
                 self._start_probes(slot)
             if attempt.exit and slot.probes:
                 self._end_probes(slot)
+            if attempt.exit and slot.commands:
+                self._end_commands(slot)
             if attempt.exit and slot.announced != attempt.number:
                 slot.announced = attempt.number
                 if attempt.exit.reason == "PortTaken":
@@ -447,6 +458,25 @@ class PodWorker:
         slot.stopping = deadline
         self._end_probes(slot)
         attempt.stop(grace)
+
+    # -- commands ------------------------------------------------------------------------------------------------------
+
+    async def exec(self, container: str, argv: Sequence[str], *, stdin: bool) -> asyncio.subprocess.Process | None:
+        """A command beside a container; None when it does not run."""
+        slot = self.slots[container]
+        attempt = slot.attempt
+        if attempt is None or not attempt.running or attempt.exit:
+            return None
+        process = await run_beside(argv, attempt.spec, stdin=stdin)
+        slot.commands = [p for p in slot.commands if p.returncode is None] + [process]
+        if attempt.exit:
+            self._end_commands(slot)
+        return process
+
+    def _end_commands(self, slot: Slot) -> None:
+        for process in slot.commands:
+            self.node.loop.create_task(end_beside(process)).add_done_callback(self.node.report)
+        slot.commands.clear()
 
     # -- probes --------------------------------------------------------------------------------------------------------
 
@@ -547,7 +577,7 @@ class PodWorker:
             return record
         if record.exit.message or slot.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
             return record
-        words = self.node.last_words(attempt.log, TERMINATION_MESSAGE)
+        words = asked.last_words(attempt.log, TERMINATION_MESSAGE)
         return replace(record, run=replace(record.run, exit=replace(record.exit, message=words)))
 
     def _annotate(self) -> None:
@@ -557,24 +587,3 @@ class PodWorker:
             return
         wanted = self.node.annotations_of(self.pod, environments)
         self.pod = self.node.annotate(self.pod, wanted)
-
-
-def forget_older(place: Path, kept: set[int]) -> None:
-    """Blocking: delete the folders of all attempts but these; `kubectl logs --previous` asks for no older one."""
-    for folder in place.iterdir():
-        if int(folder.name) < min(kept):
-            volumes.reclaim(folder)
-
-
-def unfinished(folder: Path) -> bool:
-    """Blocking: whether something of a pod may still run."""
-    attempts = folder.glob("containers/*/*")
-    return any(not any((attempt / name).exists() for name in ("exit.json", "abandoned")) for attempt in attempts)
-
-
-def end_unowned(folder: Path) -> None:
-    """Blocking: end what runs of a pod that has no object any more, then delete its folder."""
-    for attempt in sorted(folder.glob("containers/*/*")):
-        (attempt / "abandoned").touch()
-        end_marked(f"{ATTEMPT_MARKER}={attempt}")
-    volumes.reclaim(folder)

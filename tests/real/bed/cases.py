@@ -10,7 +10,8 @@ A case is a job and a script. Each step of a script is one of
     {"patch": {...}}                     somebody merges this into the job
     {"wait": 3}                          seconds pass
 
-so that nothing in it depends on who plays it.
+so that nothing in it depends on who plays it. Cases that are played together wait together; where time matters, a case
+has nothing happen to it while others wait.
 """
 
 from __future__ import annotations
@@ -124,6 +125,7 @@ def _tensorflow() -> list[Case]:
             "tf-time-to-live",
             {"Worker": 1},
             ALL,
+            {"wait": 0},
             {"exit": {"worker-0": 0}},
             {"wait": 12},
             policy={"ttlSecondsAfterFinished": 10},

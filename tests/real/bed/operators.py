@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import copy
 import http.client
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -109,12 +110,30 @@ def _until_served(api: Api, objects: Iterable[Obj]) -> None:
     until(served, seconds=30, what="service of the new kinds")
 
 
+def _serves_webhooks(plan: Plan) -> bool:
+    """Whether every webhook is there; the operator calls itself ready before it has registered the last one."""
+    context = ssl.create_default_context(cadata=(plan.folder / "tmp" / "webhook-ca.crt").read_text())
+    (configuration,) = binaries.objects(plan.binaries["training-operator"] / "webhooks.json")
+    connection = http.client.HTTPSConnection("127.0.0.1", plan.ports["webhook"], context=context, timeout=2)
+    try:
+        for webhook in configuration["webhooks"]:
+            connection.request("POST", webhook["clientConfig"]["service"]["path"], b"{}")
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == http.HTTPStatus.NOT_FOUND:
+                return False
+    finally:
+        connection.close()
+    return True
+
+
 def _serving_certificate(plan: Plan) -> Obj:
     authority = credentials.Authority.new(_WEBHOOK_AUTHORITY, rsa_keys=True, dns=[_WEBHOOK_AUTHORITY])
     serving = authority.server(_WEBHOOK_NAME, dns=[_WEBHOOK_NAME], addresses=["127.0.0.1"])
     folder = plan.folder / "tmp" / "k8s-webhook-server" / "serving-certs"
     folder.mkdir(parents=True, exist_ok=True)
     serving.write(folder, "tls")
+    (plan.folder / "tmp" / "webhook-ca.crt").write_bytes(authority.pair.certificate)
     content = {
         "ca.crt": authority.pair.certificate,
         "ca.key": authority.pair.key,
@@ -161,7 +180,7 @@ def ready(plan: Plan, api: Api) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", plan.ports["probe"], timeout=2)
     try:
         connection.request("GET", "/readyz")
-        is_ready = connection.getresponse().status == http.HTTPStatus.OK
+        is_ready = connection.getresponse().status == http.HTTPStatus.OK and _serves_webhooks(plan)
     except OSError:
         return False
     finally:

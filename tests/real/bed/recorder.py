@@ -22,8 +22,8 @@ _QUIET_SECONDS = 2.0
 _PATIENCE_SECONDS = 40.0
 _RESTLESS_SECONDS = 20.0
 _RESTLESS_PODS = 5
-# Told when the operator looks again before it has heard of the pod it has just made.
-_RACE = "already exists"
+# Told when the operator looks again before it has heard of what it has just made or said.
+_RACES = re.compile(r"already exists$|^MPIJob \S+/\S+ is running$")
 _JOB_NAME = "training.kubeflow.org/job-name"
 _NOW = "2026-01-01T00:00:00Z"
 _MADE = (
@@ -258,7 +258,7 @@ def _events(name: str, events: list[Obj]) -> list[list[str]]:
     found = {
         (item["type"], item["reason"], _plain(item["message"]))
         for item in events
-        if item["involvedObject"]["name"] == name and not item["message"].endswith(_RACE)
+        if item["involvedObject"]["name"] == name and not _RACES.search(item["message"])
     }
     return [list(item) for item in sorted(found)]
 

@@ -98,6 +98,8 @@ class Supervisor:
         if plan.operator == "none":
             return
         name, argv, environment = operators.command(plan)
+        if plan.operator == "training":
+            operators.mark_certificates()
         await self._children.start(name, argv, environment)
         await self._when(functools.partial(operators.ready, plan, api), name)
 
