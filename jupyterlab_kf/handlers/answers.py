@@ -18,9 +18,10 @@ from jupyterlab_kf import kinds, names
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import AlreadyExistsError, BundleError, KubeflowError, UsageError
 from jupyterlab_kf.handlers import wire
+from jupyterlab_kf.handlers.asks import all_lines
 from jupyterlab_kf.manifests import frameworks, pods, training
 from jupyterlab_kf.model import Event, Obj, labels, meta
-from jupyterlab_kf.services import again, feed, logs, plans
+from jupyterlab_kf.services import again, plans
 from jupyterlab_kf.services import training as submitting
 from jupyterlab_kf.services.board import JobPage, JobQuery
 from jupyterlab_kf.services.desk import Capacity, Desk, JobKey
@@ -333,20 +334,34 @@ async def copies(desk: Desk, where: Where) -> wire.Copies:
     )
 
 
+async def form(desk: Desk, where: Where) -> wire.LaunchRequest:
+    """The form that would launch a job like this one."""
+    _, client, job = await _found(desk, where)
+    code = await again.source(client, job)
+    asked = (await asyncio.to_thread(again.as_plan, job, code)).request
+    return wire.LaunchRequest(
+        framework=asked.framework,
+        code=code.text,
+        filename=code.name or _UNNAMED,
+        namespace=asked.namespace or "",
+        workers=asked.workers,
+        replicas=dict(asked.replicas or {}),
+        cpu=str(asked.cpu or ""),
+        memory=str(asked.memory or ""),
+        gpu=asked.gpu or 0,
+        env=dict(asked.env or {}),
+        args=list(asked.args),
+        params=dict(asked.params or {}),
+        image=asked.image or "",
+    )
+
+
 async def log_text(desk: Desk, where: Where, replica: str) -> str:
     """The log as a file: time, replica, text."""
     _, client, job = await _found(desk, where)
-    lines = await _all_lines(client, job)
+    lines = await all_lines(client, job)
     wanted = [line for line in lines if not replica or line.replica == replica]
     return "".join(f"{line.replica}\t{line.text}\n" for line in wanted)
-
-
-async def _all_lines(client: Client, job: Obj) -> list[Any]:
-    picture = await feed.snapshot(client, job)
-    container = training.container_of(job)
-    space = str(meta(job)["namespace"])
-    reads = (feed.tail(client, space, one, container, count=None) for one in picture.replicas if one.pod)
-    return logs.merge(line for part in await asyncio.gather(*reads) for line in part)
 
 
 def _key_of(job: Obj) -> JobKey:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from typing import Any, Final
 
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.manifests import training
-from jupyterlab_kf.model import LogLine, Phase, meta
+from jupyterlab_kf.model import LogLine, Obj, Phase, meta
 from jupyterlab_kf.services import feed, logs
 from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk, JobKey, SharedView, training_kinds
@@ -21,7 +23,7 @@ from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.widgets.wire import job_json
 
 MOST_ASKS: Final = 256
-MOST_LINES: Final = 2000
+MOST_LINES: Final = 10_000
 
 Frame = dict[str, Any]
 
@@ -126,14 +128,7 @@ class Lines:
             client = await desk.client()
             job = await desk.job(key, client)
             if training.decode(job).phase.finished:
-                picture = await feed.snapshot(client, job)
-                container = training.container_of(job)
-                reads = (
-                    feed.tail(client, str(meta(job)["namespace"]), one, container, count=None)
-                    for one in picture.replicas
-                    if one.pod
-                )
-                self._lines += logs.merge(line for part in await asyncio.gather(*reads) for line in part)
+                self._lines += await all_lines(client, job)
             else:
                 async for line in feed.follow_lines(client, kind_of(job), job):
                     self._lines.append(line)
@@ -142,6 +137,16 @@ class Lines:
             self._error = str(error)
         self._ended = True
         self._tell()
+
+
+async def all_lines(client: Client, job: Obj) -> list[LogLine]:
+    """The whole log of a job, by time."""
+    space = str(meta(job)["namespace"])
+    found = await client.list(kinds.POD, space, selector=training.pod_selector(job))
+    places = [one for one in training.replicas(job, found) if one.pod]
+    container = training.container_of(job)
+    parts = await asyncio.gather(*(feed.tail(client, space, one, container, count=None) for one in places))
+    return logs.merge(line for part in parts for line in part)
 
 
 class Asks:

@@ -205,6 +205,16 @@ class Copies(Handler):
         await self.reply(lambda: self.answers.copies(self.desk, (kind, namespace, name)))
 
 
+class Form(Handler):
+    """A job as a launch form."""
+
+    @web.authenticated
+    @authorized("read", resource=JOBS)
+    async def get(self, kind: str, namespace: str, name: str) -> None:
+        """Filled in with what the job was made of."""
+        await self.reply(lambda: self.answers.form(self.desk, (kind, namespace, name)))
+
+
 class Logs(Handler):
     """A job's log as a file."""
 
@@ -237,6 +247,7 @@ ROUTES: Final = (
     (ONE + "/(suspend|resume|rerun)", Deeds),
     (ONE + "/events", Events),
     (ONE + "/copies", Copies),
+    (ONE + "/form", Form),
     (ONE + "/logs", Logs),
     ("stream", Stream),
 )

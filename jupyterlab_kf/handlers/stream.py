@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from jupyterlab_kf.handlers.asks import Asks
     from jupyterlab_kf.services.desk import Desk
 
-INTERVAL: Final = 0.1
+MOST_FRAMES: Final = 10
+"""In a second."""
+GAP: Final = 0.03
+"""Seconds between two."""
 MOST_BYTES: Final = 64 * 1024
 """Of a message from a browser."""
 RESOURCE: Final = "kf:jobs"
@@ -77,6 +81,7 @@ class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):
         self._dirty.set()
 
     async def _send(self, asks: Asks) -> None:
+        sent: deque[float] = deque(maxlen=MOST_FRAMES)
         while True:
             await self._dirty.wait()
             self._dirty.clear()
@@ -86,5 +91,7 @@ class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):
                     await self.write_message(json.dumps(frame, separators=(",", ":")))
             except WebSocketClosedError:
                 return
-            # The first change is told at once; what follows closely is told together.
-            await asyncio.sleep(max(INTERVAL, 4 * (time.monotonic() - began)))
+            sent.append(began)
+            # A change is told at once, and what follows closely together; never more than so many in a second.
+            rest = GAP if len(sent) < MOST_FRAMES else sent[0] + 1.0 - time.monotonic()
+            await asyncio.sleep(max(GAP, rest, 4 * (time.monotonic() - began)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
@@ -209,6 +209,7 @@ class Board:
         self._sleep = sleep
         self._listeners: list[Callable[[JobRow | None, JobRow | None], None]] = []
         self._arranged: OrderedDict[JobQuery, tuple[int, list[JobRow | JobGroup], int]] = OrderedDict()
+        self._summed: tuple[int, dict[str, int], tuple[str, ...]] = (-1, {}, ())
         self._tasks: list[asyncio.Task[None]] = []
         self._synced: set[str] = set()
         self._healthy = asyncio.Event()
@@ -241,9 +242,7 @@ class Board:
         """The rows that a query asks for, as they are now."""
         items, matched = self._arrange(query)
         offset = max(0, min(query.offset, len(items)))
-        counts: dict[str, int] = {}
-        for row in self.rows.values():
-            counts[row.phase] = counts.get(row.phase, 0) + 1
+        counts, namespaces = self._sums()
         return JobPage(
             total=len(self.rows),
             matched=matched,
@@ -251,17 +250,28 @@ class Board:
             offset=offset,
             items=tuple(items[offset : offset + max(0, min(query.limit, MOST_ITEMS))]),
             counts=counts,
-            namespaces=tuple(sorted({row.namespace for row in self.rows.values()})),
+            namespaces=namespaces,
         )
+
+    def _sums(self) -> tuple[dict[str, int], tuple[str, ...]]:
+        """How many jobs are in each phase, and the namespaces: of all, counted once a change."""
+        if self._summed[0] != self.version:
+            counts = Counter(str(row.phase) for row in self.rows.values())
+            spaces = {row.namespace for row in self.rows.values()}
+            self._summed = (self.version, dict(counts), tuple(sorted(spaces)))
+        return self._summed[1], self._summed[2]
 
     def _arrange(self, query: JobQuery) -> tuple[list[JobRow | JobGroup], int]:
         """All items of a query; kept until something changes, since many windows are cut from one order."""
         key = replace(query, offset=0, limit=0)
         kept = self._arranged.get(key)
         if kept is None or kept[0] != self.version:
-            rows = [row for row in self.rows.values() if _matches(row, query)]
-            rows.sort(key=lambda row: (row.namespace, row.name))
-            rows.sort(key=SORTS.get(query.sort, SORTS["created"]), reverse=query.descending)
+            rows = list(self.rows.values())
+            if query.text or query.phases or query.namespace:
+                rows = [row for row in rows if _matches(row, query)]
+            first = SORTS.get(query.sort, SORTS["created"])
+            # The key is total, so that the same rows are always in the same order.
+            rows.sort(key=lambda row: (first(row), row.namespace, row.name), reverse=query.descending)
             kept = (self.version, _grouped(rows, query) if query.grouped else list(rows), len(rows))
             self._arranged[key] = kept
         self._arranged.move_to_end(key)

@@ -159,6 +159,11 @@ export class Client {
     return this.request(`${place(key)}/events`);
   }
 
+  /** A launch form filled in with what a job was made of. */
+  form(key: JobKey): Promise<LaunchRequest> {
+    return this.request(`${place(key)}/form`);
+  }
+
   copies(key: JobKey): Promise<Copies> {
     return this.request(`${place(key)}/copies`);
   }

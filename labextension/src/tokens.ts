@@ -58,6 +58,7 @@ export const CommandIDs = {
   suspend: 'kf:suspend-job',
   resume: 'kf:resume-job',
   rerun: 'kf:rerun-job',
+  clone: 'kf:clone-job',
   remove: 'kf:delete-job',
   copyAs: 'kf:copy-job',
   insertCell: 'kf:insert-job-cell',

@@ -45,6 +45,7 @@ CALLS = [
     ((*ONE, "rerun"), "POST", "write", "kf:jobs"),
     ((*ONE, "events"), "GET", "read", "kf:jobs"),
     ((*ONE, "copies"), "GET", "read", "kf:jobs"),
+    ((*ONE, "form"), "GET", "read", "kf:jobs"),
     ((*ONE, "logs"), "GET", "read", "kf:jobs"),
 ]
 CODE = "import time\nfor epoch in range(3):\n    print(f'epoch={epoch} loss={1 / (epoch + 1)}', flush=True)\n"
@@ -182,6 +183,8 @@ async def test_a_launch_from_plan_to_end(jp_fetch: Fetch, desk: Desk) -> None:
     copies = said(await jp_fetch("jupyterlab-kf", *one, "copies"))
     assert copies["magic"].endswith(CODE)
     assert copies["yaml"].startswith("apiVersion: kubeflow.org/v1\nkind: PyTorchJob")
+    form = said(await jp_fetch("jupyterlab-kf", *one, "form"))
+    assert (form["code"], form["workers"], form["framework"]) == (CODE, 1, "pytorch")
     rerun = said(await call(jp_fetch, (*one, "rerun"), "POST"))
     assert rerun["name"].startswith("fast-")
     assert rerun["name"] != key["name"]

@@ -142,7 +142,7 @@ def test_groups_are_items_too() -> None:
     board = filled(job("a", namespace="x", phase="Running"), job("b", namespace="y"), job("c", namespace="y"))
     page = board.page(JobQuery(grouped=True, collapsed=("x",)))
     assert page.items[0] == JobGroup("x", 1, 1, 0, collapsed=True)
-    assert [item.name for item in page.items[2:] if isinstance(item, JobRow)] == ["b", "c"]
+    assert [item.name for item in page.items[2:] if isinstance(item, JobRow)] == ["c", "b"]
     assert page.size == 4
 
 

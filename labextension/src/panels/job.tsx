@@ -173,6 +173,14 @@ function Actions({ jobKey, view, gone }: Common & { gone: boolean }): React.JSX.
           <button type="button" className="kfx-Button" onClick={() => run(CommandIDs.rerun)} title={trans.__('The same job once more')}>
             ↻ {trans.__('Run again')}
           </button>
+          <button
+            type="button"
+            className="kfx-Button"
+            onClick={() => run(CommandIDs.clone)}
+            title={trans.__('Fill the launch form with what it was made of')}
+          >
+            {trans.__('Change …')}
+          </button>
           <select
             className="kfx-Select"
             aria-label={trans.__('Copy')}

@@ -26,6 +26,13 @@ export interface Source {
   folder: string;
   /** The name that tracebacks show. */
   filename: string;
+  /** What to fill the form with, of a job that was launched before. */
+  filled?: LaunchRequest;
+}
+
+/** A job that was launched before, to be changed. */
+export function sourceOf(name: string, filled: LaunchRequest): Source {
+  return { title: name, code: filled.code, path: '', folder: '', filename: filled.filename, filled };
 }
 
 export const NO_SOURCE: Source = { title: '', code: '', path: '', folder: '', filename: 'job.py' };
@@ -96,6 +103,13 @@ export function pairs(text: string, json: boolean): Record<string, unknown> {
   return found;
 }
 
+/** An object as `a=1` lines. */
+function lines(values: Record<string, unknown> | undefined, json: boolean): string {
+  return Object.entries(values ?? {})
+    .map(([name, value]) => `${name}=${json ? JSON.stringify(value) : String(value)}`)
+    .join('\n');
+}
+
 /** Words as a shell would split them, quotes and all. */
 export function words(text: string): string[] {
   return [...text.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(found => found[1] ?? found[2] ?? found[3] ?? '');
@@ -108,6 +122,7 @@ function requestOf(form: Form, source: Source): Partial<LaunchRequest> {
     ...(source.path ? { path: source.path } : { code: form.code, filename: source.filename }),
     folder: source.folder,
     workers: whole(form.workers),
+    ...(form.workers.trim() ? {} : { replicas: source.filled?.replicas ?? {} }),
     name: form.name.trim(),
     namespace: form.namespace.trim(),
     cpu: form.cpu.trim(),
@@ -126,19 +141,20 @@ function requestOf(form: Form, source: Source): Partial<LaunchRequest> {
 function Launch({ source, onDone }: { source: Source; onDone: () => void }): React.JSX.Element {
   const kf = useKubeflow();
   const { client, trans } = kf;
+  const { filled } = source;
   const [form, setForm] = React.useState<Form>({
-    framework: guess(source.code),
-    workers: '2',
+    framework: filled?.framework ?? guess(source.code),
+    workers: filled?.workers === null ? '' : String(filled?.workers ?? 2),
     name: '',
-    namespace: '',
-    cpu: '',
-    memory: '',
-    gpu: '',
+    namespace: filled?.namespace ?? '',
+    cpu: filled?.cpu ?? '',
+    memory: filled?.memory ?? '',
+    gpu: filled?.gpu ? String(filled.gpu) : '',
     nproc: '',
-    image: '',
-    params: '',
-    env: '',
-    args: '',
+    image: filled?.image ?? '',
+    params: lines(filled?.params, true),
+    env: lines(filled?.env, false),
+    args: (filled?.args ?? []).map(word => (/\s/.test(word) ? `"${word}"` : word)).join(' '),
     replace: false,
     code: source.code || (source.path ? '' : EXAMPLE),
     submission: UUID.uuid4().replace(/-/g, '').slice(-12)

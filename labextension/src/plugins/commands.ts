@@ -166,6 +166,12 @@ function addDeeds(app: JupyterFrontEnd, kf: IKubeflow, notebooks: INotebookTrack
     const made = await client.deed(key, 'rerun');
     await app.commands.execute(CommandIDs.openJob, { ...made });
   });
+  deed(CommandIDs.clone, trans.__('Change and Run Job …'), async key => {
+    const { LaunchPanel, sourceOf } = await import('../panels/launch');
+    const panel = new LaunchPanel(kf, sourceOf(key.name, await client.form(key)));
+    app.shell.add(panel, 'main');
+    app.shell.activateById(panel.id);
+  });
   deed(CommandIDs.remove, trans.__('Delete Job …'), async key => {
     const answer = await showDialog({
       title: trans.__('Delete %1?', key.name),
