@@ -54,8 +54,9 @@ def open_lab(browser: Browser, lab: Lab) -> Iterator[Open]:
 
 
 def settle(page: Page) -> None:
-    page.locator("#jupyterlab-splash").wait_for(state="detached")
+    page.wait_for_function("() => window.jupyterapp !== undefined")
     page.evaluate(READY)
+    page.locator("#jupyterlab-splash").wait_for(state="detached")
 
 
 def execute(page: Page, command: str, **args: Any) -> None:

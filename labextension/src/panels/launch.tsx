@@ -142,10 +142,11 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
   const kf = useKubeflow();
   const { client, trans } = kf;
   const { filled } = source;
+  const [submission] = React.useState(() => UUID.uuid4().replace(/-/g, '').slice(-12));
   const [form, setForm] = React.useState<Form>({
     framework: filled?.framework ?? guess(source.code),
     workers: filled?.workers === null ? '' : String(filled?.workers ?? 2),
-    name: '',
+    name: filled ? `${source.title.slice(0, 46)}-${submission.slice(0, 5)}` : '',
     namespace: filled?.namespace ?? '',
     cpu: filled?.cpu ?? '',
     memory: filled?.memory ?? '',
@@ -157,7 +158,7 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
     args: (filled?.args ?? []).map(word => (/\s/.test(word) ? `"${word}"` : word)).join(' '),
     replace: false,
     code: source.code || (source.path ? '' : EXAMPLE),
-    submission: UUID.uuid4().replace(/-/g, '').slice(-12)
+    submission
   });
   const [info, setInfo] = React.useState<ClusterInfo | null>(null);
   const [plan, setPlan] = React.useState<PlanAnswer | null>(null);
