@@ -297,11 +297,16 @@ class Registry:
         if "scale" not in kind.subresources:
             raise failures.not_found(kind, name)
         old = self.get(kind, namespace, name)
+        patches.check_shape(scale, "Scale")
         version = meta(scale).get("resourceVersion")
         if version and version != old["metadata"]["resourceVersion"]:
             raise failures.conflict(kind, name)
         replicas = (scale.get("spec") or {}).get("replicas") or 0
-        if not isinstance(replicas, int) or replicas < 0:
+        if not isinstance(replicas, int) or isinstance(replicas, bool) or not -(2**31) <= replicas < 2**31:
+            raise failures.bad_request(
+                "json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32"
+            )
+        if replicas < 0:
             message = f"Invalid value: {replicas}: must be greater than or equal to 0"
             raise failures.invalid_resource(kind, name, [rules.Cause("spec.replicas", "FieldValueInvalid", message)])
         paths = self.resources.scale_paths(kind)

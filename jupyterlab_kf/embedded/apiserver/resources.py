@@ -186,6 +186,7 @@ def complete_definition(definition: Obj) -> Obj:
 def established(definition: Obj, now: float) -> dict[str, Any]:
     """The status of a definition whose kinds are served."""
     spec = definition["spec"]
+    stored = [version for version in spec.get("versions") or () if version.get("storage")]
     when = format_time(now)
 
     def condition(kind: str, reason: str, message: str) -> dict[str, str]:
@@ -197,7 +198,7 @@ def established(definition: Obj, now: float) -> dict[str, Any]:
             condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
         ],
         "acceptedNames": spec["names"],
-        "storedVersions": [version["name"] for version in spec.get("versions") or () if version.get("storage")],
+        "storedVersions": [str(version.get("name")) for version in stored],
     }
 
 

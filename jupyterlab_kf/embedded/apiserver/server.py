@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote
 
 from tornado import httpserver, httputil, iostream, netutil, web
 
-from jupyterlab_kf.embedded.apiserver import certificates, discovery, failures, openapi, requests, reviews
+from jupyterlab_kf.embedded.apiserver import certificates, discovery, failures, openapi, patches, requests, reviews
 from jupyterlab_kf.embedded.apiserver.exchange import Exchange
 from jupyterlab_kf.embedded.apiserver.nodes import Node
 from jupyterlab_kf.embedded.apiserver.objects import serve_object
@@ -216,7 +216,8 @@ class _Handler(Exchange):
     async def _review(self, group: str, plural: str, user: str) -> None:
         if self.request.method != "POST":
             raise failures.method_not_allowed()
-        body, _ = self.read_body(discovery.REVIEWS[group][plural])
+        kind = discovery.REVIEWS[group][plural]
+        body = patches.check_shape(self.read_body(kind)[0], kind)
         await self.send(201, reviews.answer(group, plural, body, user=user, now=time.time()))
 
     async def _meta(self, path: str) -> None:

@@ -161,10 +161,14 @@ def _fits_type(value: Any, kind: str) -> bool:
 
 def _not_a_quantity(value: Any) -> str | None:
     try:
-        quantities.parse(value)
+        too_large = abs(quantities.parse(value)) >= _INTEGER_LIMITS["int64"]
+        if not too_large:
+            quantities.canonical(value)
     except UsageError as error:
         return error.message
-    return None
+    except ArithmeticError:
+        too_large = True
+    return quantities.SENTENCE if too_large else None
 
 
 def _malformed_text(text: str, form: str | None) -> str | None:
