@@ -12,7 +12,7 @@ UV := uv==0.13.9
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 PORT ?= 8888
 
-.PHONY: help install lab demo provision test unit lint fix bench lock schemas clean
+.PHONY: help install lab demo provision test unit lint fix real-cluster real-cluster-stop test-real bench lock schemas clean
 .DEFAULT_GOAL := help
 
 help:
@@ -57,6 +57,17 @@ lint: install
 fix: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A real Kubernetes with Kubeflow's real operators on this machine, built once (Go; the real node needs root and Linux).
+real-cluster: install
+	@$(BIN)/python tests/real/cluster.py start --node=auto --frameworks mpi
+
+real-cluster-stop: install
+	@$(BIN)/python tests/real/cluster.py stop --all
+
+test-real: install
+	@$(BIN)/python tests/real/cluster.py build
+	$(BIN)/python -m pytest tests/real
 
 bench: install
 	$(BIN)/python tests/bench/run.py
