@@ -285,7 +285,8 @@ class Registry:
 
     def _own_kind(self, kind: Kind, obj: Obj) -> Kind:
         stored = self.store.get(kind, obj["metadata"].get("namespace") or "", obj["metadata"]["name"]) or obj
-        return self.resources.of(stored.get("apiVersion") or "", stored.get("kind") or "") or kind
+        identity = stored.get("apiVersion") or "", stored.get("kind") or ""
+        return self.resources.of(*identity) or resources.known(*identity) or kind
 
     def _let_go(self, kind: Kind, old: Obj, new: Obj) -> Obj:
         """The last finalizer is gone: the answer is the object as it would have been stored."""

@@ -101,6 +101,11 @@ class Resources:
         return next((version for version in versions if version["name"] == kind.version), {})
 
 
+def known(api_version: str, kind: str) -> Kind | None:
+    """The training kind of an object, also of one whose version is not served any more."""
+    return next((row for row in kinds.TRAINING if (row.api_version, row.kind) == (api_version, kind)), None)
+
+
 def kinds_of(definition: Obj) -> list[Kind]:
     """The kinds that a definition serves, one a version."""
     spec = definition["spec"]
