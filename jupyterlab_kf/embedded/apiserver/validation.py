@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds, quantities
 from jupyterlab_kf.embedded.apiserver import corerules, typed
-from jupyterlab_kf.embedded.apiserver.corerules import Cause
+from jupyterlab_kf.embedded.apiserver.causes import Cause
 from jupyterlab_kf.embedded.apiserver.patches import bad_request, go_type
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.kinds import Kind
