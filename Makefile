@@ -33,7 +33,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@rm -f $(VENV)/.installed-* && touch $@
 
 lab: install
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=docs/notebooks --port=$(PORT) quickstart.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --port=$(PORT) docs/notebooks/quickstart.ipynb
 
 demo: install
 	$(BIN)/python tests/tools/demo.py docs/notebooks/quickstart.ipynb
