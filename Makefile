@@ -15,7 +15,7 @@ PORT ?= 8888
 TEST_PANELS := if command -v npm >/dev/null; then npm test --silent; else echo "npm is not on the PATH: TypeScript is not tested"; fi
 PANELS := jupyterlab_kf/labextension/static/style.js
 
-.PHONY: help install lab demo provision test unit lint fix bench lock schemas wire clean
+.PHONY: help install lab demo provision test unit lint fix real-cluster real-cluster-stop test-real bench lock schemas wire clean
 .DEFAULT_GOAL := help
 
 help:
@@ -46,7 +46,7 @@ $(PANELS): package.json package-lock.json $(shell find labextension -path labext
 	else echo "npm is not on the PATH: the panels of JupyterLab are not built (everything else works)"; fi
 
 lab: install
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=docs/notebooks --port=$(PORT) quickstart.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --port=$(PORT) docs/notebooks/quickstart.ipynb
 
 demo: install
 	$(BIN)/python tests/tools/demo.py docs/notebooks/quickstart.ipynb
@@ -73,6 +73,17 @@ lint: install
 fix: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A real Kubernetes with Kubeflow's real operators on this machine, built once (Go; the real node needs root and Linux).
+real-cluster: install
+	@$(BIN)/python tests/real/cluster.py start --node=auto --frameworks mpi
+
+real-cluster-stop: install
+	@$(BIN)/python tests/real/cluster.py stop --all
+
+test-real: install
+	@$(BIN)/python tests/real/cluster.py build
+	$(BIN)/python -m pytest tests/real
 
 bench: install
 	$(BIN)/python tests/bench/run.py

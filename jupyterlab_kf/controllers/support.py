@@ -158,6 +158,9 @@ def matches(selector: Mapping[str, str], have: Mapping[str, str]) -> bool:
     return bool(selector) and selector.items() <= have.items()
 
 
+BURST = 500
+"""How many pods a ReplicaSet or a Job makes at one look, as in Kubernetes: a slip of the finger leaves time to undo."""
+
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """The characters that Kubernetes generates names from: no vowels, so no words."""
 

@@ -29,6 +29,8 @@ EVENT_SECONDS: Final = 3600.0
 """How long an event is kept after it was last seen."""
 _SWEEP_SECONDS: Final = 300.0
 _BATCH: Final = 50
+_REMEMBERED: Final = 10_000
+"""Deleted owners of custom kinds that are remembered, for dependents that come to their turn later."""
 _log = logging.getLogger(__name__)
 
 
@@ -42,6 +44,7 @@ class Collector:
         self._registry = registry
         self._store = registry.store
         self._queue: OrderedDict[Key, None] = OrderedDict()
+        self._gone: OrderedDict[str, None] = OrderedDict()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
@@ -119,6 +122,10 @@ class Collector:
 
     def _after_deletion(self, change: Change) -> None:
         meta = change.obj["metadata"]
+        if change.kind.custom:
+            self._gone[meta.get("uid") or ""] = None
+            if len(self._gone) > _REMEMBERED:
+                self._gone.popitem(last=False)
         for key in self._store.dependents(meta.get("uid") or ""):
             self._enqueue(key)
         for owner in meta.get("ownerReferences") or ():
@@ -162,7 +169,13 @@ class Collector:
         self._registry.delete(kind, meta.get("namespace") or "", meta["name"], options=options)
 
     def _exists(self, owner: Obj, dependent: Obj) -> bool:
-        """Owners of kinds that are not served are taken to exist: nothing is deleted for lack of knowledge."""
+        """Owners of kinds that are not served are taken to exist: nothing is deleted for lack of knowledge.
+
+        But for those whose deletion was seen: a definition that is deleted takes its objects along, and is gone before
+        their dependents have been looked at.
+        """
+        if owner.get("uid") in self._gone:
+            return False
         owner_kind = self._registry.resources.of(owner.get("apiVersion") or "", owner.get("kind") or "")
         if owner_kind is None:
             return True

@@ -285,7 +285,8 @@ class Registry:
 
     def _own_kind(self, kind: Kind, obj: Obj) -> Kind:
         stored = self.store.get(kind, obj["metadata"].get("namespace") or "", obj["metadata"]["name"]) or obj
-        return self.resources.of(stored.get("apiVersion") or "", stored.get("kind") or "") or kind
+        identity = stored.get("apiVersion") or "", stored.get("kind") or ""
+        return self.resources.of(*identity) or resources.known(*identity) or kind
 
     def _let_go(self, kind: Kind, old: Obj, new: Obj) -> Obj:
         """The last finalizer is gone: the answer is the object as it would have been stored."""
@@ -297,11 +298,16 @@ class Registry:
         if "scale" not in kind.subresources:
             raise failures.not_found(kind, name)
         old = self.get(kind, namespace, name)
+        patches.check_shape(scale, "Scale")
         version = meta(scale).get("resourceVersion")
         if version and version != old["metadata"]["resourceVersion"]:
             raise failures.conflict(kind, name)
         replicas = (scale.get("spec") or {}).get("replicas") or 0
-        if not isinstance(replicas, int) or replicas < 0:
+        if not isinstance(replicas, int) or isinstance(replicas, bool) or not -(2**31) <= replicas < 2**31:
+            raise failures.bad_request(
+                "json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32"
+            )
+        if replicas < 0:
             message = f"Invalid value: {replicas}: must be greater than or equal to 0"
             raise failures.invalid_resource(kind, name, [rules.Cause("spec.replicas", "FieldValueInvalid", message)])
         paths = self.resources.scale_paths(kind)

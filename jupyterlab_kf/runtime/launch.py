@@ -154,8 +154,11 @@ def mpirun(job: Job) -> int:
         # Open MPI 5 no longer reads the variable that every operator sets.
         env["PRTE_MCA_prte_default_hostfile"] = hostfile
         argv += ["--hostfile", hostfile]
+    if agent := env.get("OMPI_MCA_plm_rsh_agent"):
+        # The same: without the new name Open MPI 5 finds no way to reach the workers.
+        env.setdefault("PRTE_MCA_plm_ssh_agent", agent)
     # More ranks than cores is the user's choice; binding would then refuse to start or stack them on one core.
-    env.setdefault("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe")
+    env.setdefault("PRTE_MCA_rmaps_default_mapping_policy", "slot:oversubscribe")
     env.setdefault("PRTE_MCA_hwloc_default_binding_policy", "none")
     env.setdefault("OMPI_MCA_rmaps_base_oversubscribe", "1")
     env.setdefault("OMPI_MCA_hwloc_base_binding_policy", "none")

@@ -13,11 +13,10 @@ import provision
 import pytest
 from needs import tool
 from node_cluster import Cluster, running
-from tornado import web
 
 from jupyterlab_kf.embedded.apiserver import certificates, server
 from jupyterlab_kf.embedded.apiserver import exec as execution
-from jupyterlab_kf.embedded.apiserver.exec import PATH, PROTOCOLS, ExecSocket
+from jupyterlab_kf.embedded.apiserver.exec import PROTOCOLS
 from jupyterlab_kf.embedded.kubelet.processes import ATTEMPT_MARKER, marked
 
 SCRIPT = "cat; echo e >&2; exit 4"
@@ -48,16 +47,8 @@ class Served:
         return said[1], said[2], json.loads(said[3])
 
 
-class Routed(web.Application):
-    """With the one rule more that a server needs for this."""
-
-    def __init__(self, rules: list[Any], **options: Any) -> None:
-        super().__init__([(PATH, ExecSocket, rules[-1][2]), *rules], **options)
-
-
 @pytest.fixture
-async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
-    monkeypatch.setattr(server.web, "Application", Routed)
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with running(tmp_path) as cluster:
         folder = cluster.settings.cluster_dir
         api = server.ApiServer(cluster.registry, cluster.kubelet, directory=folder, token="t", port=0)

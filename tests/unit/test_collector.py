@@ -135,6 +135,61 @@ def test_a_definition_takes_its_objects_along(registry: Registry, collector: Col
     assert kinds.TF_JOB not in registry.kinds()
 
 
+def owned_pod(registry: Registry, owner: Obj, name: str) -> None:
+    keys = ("apiVersion", "kind")
+    reference = {
+        **{key: owner[key] for key in keys},
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+    }
+    metadata = {"name": name, "namespace": "default", "ownerReferences": [reference]}
+    registry.create(kinds.POD, {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "x"}]}})
+
+
+def mpi_job(name: str) -> Obj:
+    replica = {"replicas": 1, "template": {"spec": {"containers": [{"name": "mpi", "image": "x"}]}}}
+    spec = {"mpiReplicaSpecs": {"Launcher": replica, "Worker": replica}}
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+
+def test_a_definition_takes_what_its_objects_own_along(registry: Registry, collector: Collector) -> None:
+    """The kind is gone before the pods have been looked at; they must not run on for ever."""
+    for kind, name in ((kinds.MPI_JOB, "one"), (kinds.MPI_JOB_V2, "two")):
+        owned_pod(registry, registry.create(kind, mpi_job(name)), f"{name}-worker-0")
+    registry.delete(kinds.CUSTOM_RESOURCE_DEFINITION, "", "mpijobs.kubeflow.org")
+    collector.run()
+    assert registry.list(kinds.POD) == []
+
+
+def test_a_definition_without_a_version_still_takes_its_objects_along(registry: Registry, collector: Collector) -> None:
+    """As the upstream definition of MPIJob v1 does when it is applied over ours."""
+    stored = registry.create(kinds.MPI_JOB_V2, mpi_job("two"))
+    owned_pod(registry, stored, "two-worker-0")
+    name = "mpijobs.kubeflow.org"
+    definition = registry.get(kinds.CUSTOM_RESOURCE_DEFINITION, "", name)
+    versions = [version for version in definition["spec"]["versions"] if version["name"] == "v1"]
+    registry.update(
+        kinds.CUSTOM_RESOURCE_DEFINITION, {**definition, "spec": {**definition["spec"], "versions": versions}}
+    )
+    assert kinds.MPI_JOB_V2 not in registry.kinds()
+    collector.run()
+    assert len(registry.list(kinds.POD)) == 1, "its owner is still there"
+    labelled = {"metadata": {"labels": {"a": "b"}}}
+    assert registry.patch(kinds.MPI_JOB, "default", "two", labelled, MERGE_PATCH)["apiVersion"] == "kubeflow.org/v1"
+    assert registry.store.list(kinds.MPI_JOB)[0]["apiVersion"] == "kubeflow.org/v2beta1", "its operator keeps it"
+    registry.delete(kinds.MPI_JOB, "default", "two")
+    collector.run()
+    assert registry.list(kinds.POD) == []
+
+
+def test_a_training_definition_comes_back_with_the_next_start(registry: Registry, collector: Collector) -> None:
+    registry.delete(kinds.CUSTOM_RESOURCE_DEFINITION, "", "tfjobs.kubeflow.org")
+    collector.run()
+    assert kinds.TF_JOB not in registry.kinds()
+    again = Registry(registry.store)
+    assert kinds.TF_JOB in again.kinds()
+
+
 def test_what_was_left_half_done_is_finished_at_the_next_start(registry: Registry) -> None:
     owner = config(registry, "owner")
     config(registry, "child", owner)

@@ -9,7 +9,7 @@ import pytest
 from controllers_world import START, World
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.controllers import workloads
+from jupyterlab_kf.controllers import Create, workloads
 from jupyterlab_kf.model import Obj
 
 DEPLOYMENT = ("apps", "deployments", "default", "d")
@@ -236,3 +236,28 @@ def test_a_service_without_selector_is_its_owners_business() -> None:
     backend(world, "p1", "127.1.0.1")
     assert world.list(kinds.ENDPOINT_SLICE) == []
     assert world.now == START
+
+
+def test_a_replica_set_of_a_slip_of_the_finger_makes_its_pods_in_bursts() -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    spec = {"replicas": 2_000_000_000, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    world = World(*workloads.CONTROLLERS)
+    world.add(
+        kinds.REPLICA_SET, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "r"}, "spec": spec}
+    )
+    assert sum(isinstance(action, Create) for action in world.decide()) == 500
+
+
+def test_a_job_of_a_slip_of_the_finger_makes_its_pods_in_bursts() -> None:
+    template = {"metadata": {}, "spec": {"containers": [{"name": "c", "image": "x"}], "restartPolicy": "Never"}}
+    for mode in ("Indexed", "NonIndexed"):
+        many = {"completions": 2_000_000_000, "parallelism": 2_000_000_000, "completionMode": mode}
+        world = World(*workloads.CONTROLLERS)
+        job = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "j"},
+            "spec": {**many, "template": template},
+        }
+        world.add(kinds.JOB, job)
+        assert sum(isinstance(action, Create) for action in world.decide()) == 500

@@ -12,6 +12,7 @@ import pytest
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Emit, Patch, Requeue, SetStatus
+from jupyterlab_kf.embedded.collector import Collector
 from jupyterlab_kf.embedded.operators import RegistryApi, controllers
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.store import Store
@@ -424,6 +425,34 @@ def test_each_mpi_job_belongs_to_the_operator_of_its_version(registry: Registry)
         await manager.stop()
 
     run(test())
+
+
+def test_controllers_outlive_the_definition_of_their_kind(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        collector = Collector(registry)
+        collector.attach()
+        manager = Manager(RegistryApi(registry), controllers(), clock=lambda: 1_800_000_000.0)
+        await manager.start()
+        definition = registry.get(kinds.CUSTOM_RESOURCE_DEFINITION, "", "tfjobs.kubeflow.org")
+        for _ in range(2):
+            registry.create(kinds.TF_JOB, training_job("j", "tfReplicaSpecs", "tensorflow", "Worker"))
+            await rest()
+            assert [pod["metadata"]["name"] for pod in registry.list(kinds.POD)] == ["j-worker-0"]
+            registry.delete(kinds.CUSTOM_RESOURCE_DEFINITION, "", "tfjobs.kubeflow.org")
+            collector.run()
+            await rest()
+            collector.run()
+            assert registry.list(kinds.POD) == []
+            assert registry.list(kinds.SERVICE) == []
+            registry.create(
+                kinds.CUSTOM_RESOURCE_DEFINITION,
+                {"metadata": {"name": "tfjobs.kubeflow.org"}, "spec": definition["spec"]},
+            )
+        await manager.stop()
+
+    with caplog.at_level("WARNING"):
+        run(test())
+    assert not caplog.records
 
 
 def test_an_action_on_a_successor_of_the_same_name_is_dropped(registry: Registry) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Requeue, SetStatus, View
 from jupyterlab_kf.controllers.support import (
+    BURST,
     active,
     condition,
     emitter,
@@ -258,9 +260,9 @@ class _Reaction:
         if when > self.now:
             self.actions.append(Requeue(when))
         elif self.indexed:
-            self._create_indexed(missing)
+            self._create_indexed(min(missing, BURST))
         else:
-            self._create_plain(missing)
+            self._create_plain(min(missing, BURST))
 
     def _wanted(self) -> int:
         succeeded = int(self.status.get("succeeded") or 0)
@@ -289,7 +291,7 @@ class _Reaction:
     def _create_indexed(self, count: int) -> None:
         done = parse_indexes(self.status.get("completedIndexes", ""))
         busy = done | {_index(p) for p in self.alive}
-        free = [i for i in range(self.completions or 0) if i not in busy][:count]
+        free = list(islice((i for i in range(self.completions or 0) if i not in busy), count))
         taken = [name(p) for p in self.pods]
         for index in free:
             tries = sum(1 for p in self.pods if _index(p) == index)

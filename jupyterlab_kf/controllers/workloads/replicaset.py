@@ -10,6 +10,7 @@ import copy
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Requeue, SetStatus, View
 from jupyterlab_kf.controllers.support import (
+    BURST,
     active,
     emitter,
     generated_names,
@@ -42,7 +43,8 @@ def react(obj: Obj, view: View, now: float) -> list[Action]:
         actions.append(SetStatus(kinds.REPLICA_SET, namespace(obj), name(obj), uid(obj), status))
     emit = emitter(kinds.REPLICA_SET, obj, _SOURCE)
     if len(alive) < wanted:
-        for new in generated_names(name(obj), uid(obj), map(name, pods), 0, wanted - len(alive)):
+        missing = min(wanted - len(alive), BURST)
+        for new in generated_names(name(obj), uid(obj), map(name, pods), 0, missing):
             actions.append(Create(kinds.POD, _new_pod(obj, new)))
             actions.append(emit.normal("SuccessfulCreate", f"Created pod: {new}"))
     for pod in sorted(alive, key=_worth)[: max(0, len(alive) - wanted)]:

@@ -96,7 +96,7 @@ def parse(query: Query) -> ListQuery:
         cause = Cause("resourceVersionMatch", "FieldValueNotSupported", message)
         raise failures.invalid_options("ListOptions", [cause])
     version = parse_version(query.text("resourceVersion"))
-    return ListQuery(query.number("limit") or 0, query.text("continue"), version, match == "Exact")
+    return ListQuery(max(0, query.number("limit") or 0), query.text("continue"), version, match == "Exact")
 
 
 def page(store: Store, kind: Kind, namespace: str | None, selector: Selector, query: ListQuery) -> Page:

@@ -12,7 +12,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.embedded.apiserver import answers, failures, listing, nodes, requests, rules, selectors, watching
+from jupyterlab_kf.embedded.apiserver import (
+    answers,
+    failures,
+    listing,
+    nodes,
+    patches,
+    requests,
+    rules,
+    selectors,
+    watching,
+)
 from jupyterlab_kf.embedded.apiserver.deletion import ended
 from jupyterlab_kf.embedded.apiserver.exchange import Exchange
 from jupyterlab_kf.embedded.apiserver.options import (
@@ -172,7 +182,7 @@ async def _update(exchange: Exchange, target: Target) -> None:
     options = requests.write_options(exchange.query, "UpdateOptions", user_agent=exchange.user_agent)
     body, decoding = exchange.read_body(kind.kind)
     if target.subresource == "scale":
-        obj = _located(body if isinstance(body, dict) else {}, target)
+        obj = _located(patches.check_shape(body, "Scale"), target)
     else:
         obj = _located(_typed(requests.check_type(body, kind)), target)
     options = _with_decoding(options, decoding)
@@ -241,7 +251,7 @@ def _delete_options(exchange: Exchange) -> DeleteOptions:
     body: Any = {}
     if exchange.request.body:
         body, _ = exchange.read_body("DeleteOptions")
-    return requests.delete_options(exchange.query, body if isinstance(body, dict) else {})
+    return requests.delete_options(exchange.query, patches.check_shape(body, "DeleteOptions"))
 
 
 async def _delete(exchange: Exchange, target: Target) -> None:
@@ -294,8 +304,9 @@ async def _log(exchange: Exchange, target: Target) -> None:
 
 async def _binding(exchange: Exchange, target: Target) -> None:
     body, _ = exchange.read_body("Binding")
-    node = (body.get("target") or {}).get("name") if isinstance(body, dict) else ""
-    if not node:
+    chosen = patches.check_shape(body, "Binding").get("target")
+    node = chosen.get("name") if isinstance(chosen, dict) else None
+    if not node or not isinstance(node, str):
         cause = rules.Cause("target.name", "FieldValueRequired", "Required value")
         binding = Kind("", "v1", "Binding", "bindings")
         raise failures.invalid(binding, target.name, [cause])
@@ -305,8 +316,8 @@ async def _binding(exchange: Exchange, target: Target) -> None:
 
 async def _eviction(exchange: Exchange, target: Target) -> None:
     body, _ = exchange.read_body("Eviction")
-    asked = body.get("deleteOptions") if isinstance(body, dict) else None
-    options = requests.delete_options(Query({}), asked or {})
+    asked = patches.check_shape(body, "Eviction").get("deleteOptions") or {}
+    options = requests.delete_options(Query({}), patches.check_shape(asked, "DeleteOptions"))
     exchange.server.registry.delete(kinds.POD, target.place, target.name, options=options)
     await exchange.send(201, dict(_FINE))
 

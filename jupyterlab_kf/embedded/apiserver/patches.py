@@ -47,6 +47,21 @@ def go_type(value: object) -> str:
 # --- JSON patch ---------------------------------------------------------------------------------------------------
 
 
+def check_shape(obj: Any, subject: str) -> Obj:
+    """A small object as it was sent: a map, with metadata and spec that are maps, if any.
+
+    Raises:
+        InvalidError: 400.
+    """
+    if not isinstance(obj, dict):
+        raise bad_request(f"json: cannot unmarshal {go_type(obj)} into Go value of type v1.{subject}")
+    for part in ("metadata", "spec"):
+        if not isinstance(obj.get(part), dict | None):
+            found = go_type(obj[part])
+            raise bad_request(f"json: cannot unmarshal {found} into Go struct field {subject}.{part}")
+    return obj
+
+
 def json_patch(obj: Obj, ops: Any) -> Obj:
     """The object after the operations of an RFC 6902 patch.
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import yaml
 
-from jupyterlab_kf.embedded.apiserver import failures, protobuf
+from jupyterlab_kf.embedded.apiserver import failures, protobuf, sound
 from jupyterlab_kf.embedded.apiserver.options import APPLY_PATCH, DeleteOptions, WriteOptions
 from jupyterlab_kf.embedded.apiserver.resources import Resources
 from jupyterlab_kf.embedded.apiserver.rules import Cause
@@ -184,6 +184,9 @@ def _apply_causes(query: Query, patch_type: str) -> list[Cause]:
 
 def delete_options(query: Query, body: Mapping[str, Any]) -> DeleteOptions:
     """The options of a deletion, from its body and its query."""
+    wrong = _mistyped_options(body)
+    if wrong:
+        raise failures.bad_request(f"json: cannot unmarshal into Go struct field DeleteOptions.{wrong}")
     propagation = str(body.get("propagationPolicy") or query.text("propagationPolicy"))
     orphan = body.get("orphanDependents")
     if orphan is None and query.has("orphanDependents"):
@@ -208,6 +211,26 @@ def delete_options(query: Query, body: Mapping[str, Any]) -> DeleteOptions:
         resource_version=str(conditions.get("resourceVersion") or ""),
         dry_run=bool(dry),
     )
+
+
+def _mistyped_options(body: Mapping[str, Any]) -> str:
+    """The first field of a body of DeleteOptions that has a wrong type; empty when there is none."""
+    types: Mapping[str, tuple[type, ...]] = {
+        "gracePeriodSeconds": (int,),
+        "propagationPolicy": (str,),
+        "orphanDependents": (bool,),
+        "preconditions": (dict,),
+        "dryRun": (list,),
+    }
+    for name, allowed in types.items():
+        value = body.get(name)
+        if value is not None and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed)):
+            return name
+    if not all(isinstance(item, str) for item in body.get("dryRun") or ()):
+        return "dryRun"
+    conditions = body.get("preconditions") or {}
+    names = ("uid", "resourceVersion")
+    return next((f"preconditions.{n}" for n in names if not isinstance(conditions.get(n), str | None)), "")
 
 
 # --- Accept ----------------------------------------------------------------------------------------------------------
@@ -290,10 +313,9 @@ def read(body: bytes, content_type: str, subject: str) -> tuple[Any, tuple[str, 
 
 def _read_json(body: bytes, subject: str) -> tuple[Any, tuple[str, ...]]:
     try:
-        value = json.loads(body, object_pairs_hook=_pairs) if body.strip() else None
-    except (ValueError, RecursionError) as error:
-        why = _go_message(error, body)
-        raise failures.bad_request(_unrecognised(subject, why, body)) from error
+        value = sound.loads(body, object_pairs_hook=_pairs) if body.strip() else None
+    except ValueError as error:
+        raise failures.bad_request(_unrecognised(subject, _go_message(error, body), body)) from error
     if value is None:
         raise failures.bad_request(_unrecognised(subject, "unexpected end of JSON input", body))
     return value, tuple(f'duplicate field "{path}"' for path in _duplicates(value, ""))
@@ -308,7 +330,9 @@ def _unrecognised(subject: str, why: str, body: bytes) -> str:
 
 
 def _go_message(error: Exception, body: bytes) -> str:
-    if not isinstance(error, json.JSONDecodeError) or error.pos >= len(body.rstrip()):
+    if isinstance(error, sound.UnsoundError):
+        return str(error)
+    if not isinstance(error, json.JSONDecodeError) or error.pos >= len(error.doc.rstrip()) or not body.strip():
         return "unexpected end of JSON input"
     return f"invalid character {error.doc[error.pos]!r} looking for beginning of value"
 
@@ -353,11 +377,14 @@ def read_yaml(body: bytes) -> Any:
         InvalidError: 400.
     """
     try:
-        value = json.loads(body)
+        value = sound.loads(body)
+    except sound.UnsoundError as error:
+        raise failures.bad_request(f"error decoding JSON: {error}") from error
     except ValueError:
         try:
-            value = yaml.load(body, Loader=_Loader)  # noqa: S506  a safe loader without the type of times
-        except yaml.YAMLError as error:
+            loaded = yaml.load(body, Loader=_Loader)  # noqa: S506  a safe loader without the type of times
+            value = sound.as_json(loaded)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise failures.bad_request(f"error decoding YAML: {error}") from error
     if value is None:
         raise failures.bad_request("error converting YAML to JSON: the body is empty")
@@ -373,7 +400,7 @@ def read_patch(body: bytes, content_type: str) -> Any:
     if content_type == APPLY_PATCH:
         return read_yaml(body)
     try:
-        return json.loads(body)
+        return sound.loads(body)
     except ValueError as error:
         raise failures.bad_request(f"error decoding patch: {_go_message(error, body)}") from error
 

@@ -101,6 +101,11 @@ class Resources:
         return next((version for version in versions if version["name"] == kind.version), {})
 
 
+def known(api_version: str, kind: str) -> Kind | None:
+    """The training kind of an object, also of one whose version is not served any more."""
+    return next((row for row in kinds.TRAINING if (row.api_version, row.kind) == (api_version, kind)), None)
+
+
 def kinds_of(definition: Obj) -> list[Kind]:
     """The kinds that a definition serves, one a version."""
     spec = definition["spec"]
@@ -186,6 +191,7 @@ def complete_definition(definition: Obj) -> Obj:
 def established(definition: Obj, now: float) -> dict[str, Any]:
     """The status of a definition whose kinds are served."""
     spec = definition["spec"]
+    stored = [version for version in spec.get("versions") or () if version.get("storage")]
     when = format_time(now)
 
     def condition(kind: str, reason: str, message: str) -> dict[str, str]:
@@ -197,7 +203,7 @@ def established(definition: Obj, now: float) -> dict[str, Any]:
             condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
         ],
         "acceptedNames": spec["names"],
-        "storedVersions": [version["name"] for version in spec.get("versions") or () if version.get("storage")],
+        "storedVersions": [str(version.get("name")) for version in stored],
     }
 
 

@@ -17,7 +17,8 @@ from urllib.parse import parse_qs, unquote
 
 from tornado import httpserver, httputil, iostream, netutil, web
 
-from jupyterlab_kf.embedded.apiserver import certificates, discovery, failures, openapi, requests, reviews
+from jupyterlab_kf.embedded.apiserver import certificates, discovery, failures, openapi, patches, requests, reviews
+from jupyterlab_kf.embedded.apiserver import exec as execution
 from jupyterlab_kf.embedded.apiserver.exchange import Exchange
 from jupyterlab_kf.embedded.apiserver.nodes import Node
 from jupyterlab_kf.embedded.apiserver.objects import serve_object
@@ -78,7 +79,9 @@ class ApiServer:
         """Begin to answer; returns the port."""
         context = certificates.ensure(self._directory).context()
         application = web.Application(
-            [(r".*", _Handler, {"server": self})], log_function=_log_request, compress_response=False
+            [(execution.PATH, execution.ExecSocket, {"server": self}), (r".*", _Handler, {"server": self})],
+            log_function=_log_request,
+            compress_response=False,
         )
         self._server = httpserver.HTTPServer(application, ssl_options=context, max_body_size=_BUFFER)
         try:
@@ -216,7 +219,8 @@ class _Handler(Exchange):
     async def _review(self, group: str, plural: str, user: str) -> None:
         if self.request.method != "POST":
             raise failures.method_not_allowed()
-        body, _ = self.read_body(discovery.REVIEWS[group][plural])
+        kind = discovery.REVIEWS[group][plural]
+        body = patches.check_shape(self.read_body(kind)[0], kind)
         await self.send(201, reviews.answer(group, plural, body, user=user, now=time.time()))
 
     async def _meta(self, path: str) -> None:

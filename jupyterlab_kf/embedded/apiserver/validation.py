@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds, quantities
 from jupyterlab_kf.embedded.apiserver import corerules, typed
-from jupyterlab_kf.embedded.apiserver.corerules import Cause
+from jupyterlab_kf.embedded.apiserver.causes import Cause
 from jupyterlab_kf.embedded.apiserver.patches import bad_request, go_type
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.kinds import Kind
@@ -161,10 +161,14 @@ def _fits_type(value: Any, kind: str) -> bool:
 
 def _not_a_quantity(value: Any) -> str | None:
     try:
-        quantities.parse(value)
+        too_large = abs(quantities.parse(value)) >= _INTEGER_LIMITS["int64"]
+        if not too_large:
+            quantities.canonical(value)
     except UsageError as error:
         return error.message
-    return None
+    except ArithmeticError:
+        too_large = True
+    return quantities.SENTENCE if too_large else None
 
 
 def _malformed_text(text: str, form: str | None) -> str | None:

@@ -159,7 +159,7 @@ class Api:
                 connection.request(method, path, data, headers)
                 response = connection.getresponse()
                 return response, response.read()
-            except (http.client.RemoteDisconnected, ConnectionError):
+            except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError):
                 connection.close()
                 self._local.connection = None
                 if last:
