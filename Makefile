@@ -57,7 +57,8 @@ provision: install
 test: provision
 	@$(TEST_PANELS)
 	$(BIN)/python -m pytest -x tests/unit
-	$(BIN)/python -m pytest tests/contract tests/browser
+	$(BIN)/python -m pytest tests/contract
+	$(BIN)/python -m pytest tests/browser
 
 unit: install
 	@$(TEST_PANELS)
