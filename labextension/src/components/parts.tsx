@@ -172,7 +172,8 @@ function more(replica: Replica): string {
   if (replica.restarts) {
     parts.push(replica.restarts === 1 ? '1 restart' : `${replica.restarts} restarts`);
   }
-  if (replica.exit_code) {
+  // A replica that counts as done may have been ended with the job; its code would only puzzle.
+  if (replica.exit_code && replica.phase !== 'Succeeded') {
     parts.push(`exit ${replica.exit_code}`);
   }
   if (replica.reason && replica.phase !== 'Succeeded') {
