@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 from jupyter_server.serverapp import ServerApp
+
+# Its fixtures, for this module alone: as a plugin it would bring its loop to every test of a session.
+from pytest_jupyter.jupyter_server import *  # noqa: F403
 from tornado.httpclient import HTTPClientError, HTTPResponse
 
 from jupyterlab_kf.handlers import routes
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.settings import Settings
 
-pytest_plugins = ["pytest_jupyter.jupyter_server"]
 pytestmark = [
     # The terminals extension, which the fixture brings, has a route that is guarded in a way of its own.
     pytest.mark.filterwarnings("ignore:Extension endpoints"),
