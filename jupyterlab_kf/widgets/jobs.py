@@ -21,7 +21,7 @@ SIGNS: Final = {
     "Waiting": "◔",
     "Running": "▶",
     "Restarting": "↻",
-    "Suspended": "⏸",
+    "Suspended": "‖",
     "Succeeded": "✔",
     "Failed": "✖",
     "Ended": "■",
