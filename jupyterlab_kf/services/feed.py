@@ -276,7 +276,8 @@ class _Feed:
 
     async def _changed(self, together: float = _TOGETHER) -> None:
         try:
-            await asyncio.wait_for(self._dirty.wait(), _QUIET)
+            async with asyncio.timeout(_QUIET):
+                await self._dirty.wait()
         except TimeoutError:
             return
         await asyncio.sleep(together)
@@ -389,7 +390,8 @@ class _Feed:
     async def _drain(self) -> None:
         """Let the logs be read to their ends; the last lines matter most when a job fails."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._synced.wait(), _DRAIN)
+            async with asyncio.timeout(_DRAIN):
+                await self._synced.wait()
         if self._readers:
             await asyncio.wait(self._readers.values(), timeout=_DRAIN)
 

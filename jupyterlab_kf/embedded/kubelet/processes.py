@@ -400,7 +400,8 @@ async def run_probe(argv: Sequence[str], env: Mapping[str, str], cwd: str, limit
     except OSError as error:
         return 126, str(error)
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), limit)
+        async with asyncio.timeout(limit):
+            output, _ = await process.communicate()
     except TimeoutError:
         for pid in [*supervisor.tree(process.pid), process.pid]:
             supervisor.send(pid, signal.SIGKILL)

@@ -107,7 +107,9 @@ class PodWorker:
             if self._marked_for_removal:
                 break
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait)
+                # Not wait_for: until Python 3.12 it loses a cancellation that comes together with the wake-up.
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
         await self._remove()
 
     def retry_now(self) -> None:
@@ -389,7 +391,8 @@ class PodWorker:
         deadline = time.monotonic() + PEERS_LIMIT
         while self.node.missing_services(self.pod) and time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.node.services_changed.wait(), 0.25)
+                async with asyncio.timeout(0.25):
+                    await self.node.services_changed.wait()
 
     # -- following -----------------------------------------------------------------------------------------------------
 
