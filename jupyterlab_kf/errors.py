@@ -11,21 +11,27 @@
     │   ├── InvalidError        422, and 400 for a body that cannot be read
     │   ├── ForbiddenError      403
     │   ├── UnauthorizedError   401
+    │   ├── OperatorAwayError   what checks such objects for the server does not answer
     │   └── ExpiredError        410, a resource version that is no longer kept
     ├── UnreachableError        no API server answered
+    │   └── CredentialsError    nobody was asked: there are no valid credentials, and none could be had
     ├── ClusterError            the embedded cluster could not be started, found or stopped
     ├── WaitTimeoutError        (also TimeoutError) what was waited for did not happen in time
-    └── JobFailedError          a job ended in failure; carries the root cause
+    ├── JobFailedError          a job ended in failure; carries the root cause
+    └── EndpointError           an endpoint did not do what it was asked
+        ├── EndpointNotReadyError   (also TimeoutError) a version does not come up; the others serve on
+        └── PredictionError         a prediction failed; carries the unit, its status and its traceback
 
 Errors of other libraries never leave the module that calls them: they are translated here, with the cause chained.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from jupyterlab_kf.model import Ref
+from jupyterlab_kf.model import Cause, Ref
 
 
 class KubeflowError(Exception):
@@ -129,8 +135,22 @@ class ExpiredError(ApiError):
     code, reason = 410, "Expired"
 
 
+class OperatorAwayError(ApiError):
+    """An admission webhook, by which an operator checks its jobs, did not answer: nothing was created.
+
+    Attributes:
+        cause: as of a job that no operator looks after.
+    """
+
+    cause = Cause.OPERATOR_ABSENT
+
+
 class UnreachableError(KubeflowError):
     """No API server answered at the address of the current connection."""
+
+
+class CredentialsError(UnreachableError):
+    """No valid credentials, and none could be had just now: a program that gives them failed, a login has ended."""
 
 
 class ClusterError(KubeflowError):
@@ -166,6 +186,51 @@ class JobFailedError(KubeflowError):
         self.traceback = traceback
 
 
+class EndpointError(KubeflowError):
+    """An endpoint did not do what it was asked; carries the endpoint."""
+
+
+class EndpointNotReadyError(EndpointError, TimeoutError):
+    """A version of an endpoint does not come up. What served before serves on.
+
+    Attributes:
+        version: which one.
+        traceback: the Python traceback found in its log; empty when there is none.
+    """
+
+    def __init__(
+        self, message: str, *, version: str = "", traceback: str = "", hint: str = "", ref: Ref | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, ref=ref)
+        self.version = version
+        self.traceback = traceback
+
+
+class PredictionError(EndpointError):
+    """A prediction failed.
+
+    Attributes:
+        status: the HTTP status code that came back.
+        unit: the part of the graph that failed; empty where it is not known.
+        traceback: the unit's own traceback; empty where it was not told.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 500,
+        unit: str = "",
+        traceback: str = "",
+        hint: str = "",
+        ref: Ref | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, ref=ref)
+        self.status = status
+        self.unit = unit
+        self.traceback = traceback
+
+
 _BY_REASON: Mapping[str, type[ApiError]] = {
     cls.reason: cls
     for cls in (
@@ -189,12 +254,33 @@ _BY_CODE: Mapping[int, type[ApiError]] = {
 }
 
 
+_HOOK_AWAY: Final = re.compile(
+    r'failed calling webhook "(?P<name>[^"]+)": (?:failed to call webhook: )?(?:\w+ "[^"]*": )?(?P<why>.+)$', re.DOTALL
+)
+_HOOK_REFUSED: Final = re.compile(r'^admission webhook "(?P<name>[^"]+)" denied the request: (?P<why>.+)$', re.DOTALL)
+
+
 def from_status(status: Mapping[str, Any], *, code: int, hint: str = "", ref: Ref | None = None) -> ApiError:
-    """The error for a failure ``Status`` object (core/v1), chosen by its reason first and by its code second."""
+    """The error for a failure ``Status`` object (core/v1), chosen by its reason first and by its code second.
+
+    Refusals of admission webhooks come with any code: they are told by their words.
+    """
     reason = str(status.get("reason") or "")
     actual = int(status.get("code") or code)
     cls = _BY_REASON.get(reason) or _BY_CODE.get(actual, ApiError)
     message = str(status.get("message") or f"the server answered {actual}")
+    what = str(ref) if ref is not None else "the object"
+    if away := _HOOK_AWAY.search(message):
+        cls = OperatorAwayError
+        message = f"{what} was not taken: the cluster's rule {away['name']!r} does not answer ({away['why']})"
+        hint = (
+            "the operator that checks such jobs does not run, or cannot be reached: submit again when it is back "
+            "(jupyter kf doctor tells), or ask the cluster's administrator"
+        )
+    elif refused := _HOOK_REFUSED.search(message):
+        cls = InvalidError
+        message = f"the cluster's rule {refused['name']!r} refuses {what}: {refused['why']}"
+        hint = "change what it names and submit again; the cluster's administrator knows what the rule asks for"
     details = status.get("details")
     return cls(
         message,

@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from jupyterlab_kf.controllers import (
     Action,
+    Consult,
     Controller,
     Create,
     Delete,
@@ -59,6 +60,13 @@ class Api(Protocol):
             KubeflowError: it could not be carried out.
         """
 
+    async def consult(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The answer to a question, from a service outside the cluster.
+
+        Raises:
+            KubeflowError: nobody answers now.
+        """
+
 
 class Manager:
     """Runs controllers over an API.
@@ -67,7 +75,7 @@ class Manager:
         api: where the objects are.
         controllers: what runs.
         clock: epoch seconds; timers are the event loop's, so that tests can run both in virtual time.
-        workers: how many keys of one controller are worked on at the same time.
+        workers: how many keys of one controller are worked on at the same time, unless it asks for more.
     """
 
     def __init__(
@@ -92,7 +100,8 @@ class Manager:
             for obj in self._api.view.list(queue.controller.kind):
                 queue.add(_key(obj))
             self._tasks += [
-                asyncio.create_task(queue.work(), name=f"{queue.controller.name}-{n}") for n in range(self._workers)
+                asyncio.create_task(queue.work(), name=f"{queue.controller.name}-{n}")
+                for n in range(max(self._workers, queue.controller.workers))
             ]
 
     async def stop(self) -> None:
@@ -113,8 +122,9 @@ class Manager:
 class _Routes:
     """Who is woken by a change of which kind."""
 
-    def __init__(self, queues: Iterable[_Queue], view: View) -> None:
+    def __init__(self, queues: Sequence[_Queue], view: View) -> None:
         self._view = view
+        self._any = [queue for queue in queues if queue.controller.owns_any]
         self._own: dict[tuple[str, str], list[_Queue]] = {}
         self._owners: dict[tuple[str, str], list[_Queue]] = {}
         self._mappers: dict[tuple[str, str], list[tuple[_Queue, Mapper]]] = {}
@@ -135,7 +145,7 @@ class _Routes:
             else:
                 queue.add(_key(obj))
         states = [obj] if old is None or old is obj else [obj, old]
-        for queue in self._owners.get(identity, ()):
+        for queue in (*self._owners.get(identity, ()), *self._any):
             for state in states:
                 owner = controller_of(state)
                 if owner and (owner.get("apiVersion"), owner.get("kind")) == _identity(queue.controller.kind):
@@ -229,6 +239,9 @@ class _Queue:
     async def _carry_out(self, obj: Obj, actions: Iterable[Action]) -> None:
         for action in actions:
             if isinstance(action, Requeue) or (isinstance(action, SetStatus) and self._is_so(action)):
+                continue
+            if isinstance(action, Consult):
+                await self._carry_out(obj, action.then(await self._api.consult(action.question)))
                 continue
             try:
                 await self._api.execute(action)

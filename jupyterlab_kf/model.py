@@ -145,14 +145,53 @@ class Point:
     time: float | None = None
 
 
+class Cause(StrEnum):
+    """Why a job waits or failed, as one of a fixed list that programs may rely on."""
+
+    # It waits, before there are pods.
+    SUSPENDED = "Suspended"
+    OPERATOR_ABSENT = "OperatorAbsent"
+    QUOTA = "QuotaExceeded"
+    ADMISSION = "AdmissionRefused"
+    INVALID = "InvalidJob"
+    # Its pods wait for a machine.
+    TOO_LARGE = "LargerThanAnyMachine"
+    BUSY = "MachinesBusy"
+    INSUFFICIENT = "InsufficientResources"
+    """Too large or busy: which of the two cannot be told without the right to see the machines."""
+    NO_MACHINE_ACCEPTS = "NoMachineAccepts"
+    GANG_WAITING = "GangWaiting"
+    UNSCHEDULABLE = "Unschedulable"
+    # Its pods have a machine and wait there.
+    VOLUME_MISSING = "VolumeMissing"
+    VOLUME_PROVISIONING = "VolumeProvisioning"
+    VOLUME_MOUNT = "VolumeMount"
+    CONFIG_MISSING = "ConfigMissing"
+    IMAGE_PULL = "ImagePull"
+    CANNOT_START = "CannotStart"
+    # It ran.
+    CRASH_LOOP = "CrashLoop"
+    OUT_OF_MEMORY = "OutOfMemory"
+    PYTHON_ERROR = "PythonError"
+    NOT_INSTALLED = "PackagesNotInstalled"
+    EXIT_CODE = "ExitCode"
+    DEADLINE = "DeadlineExceeded"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
+    NODE_LOST = "NodeLost"
+    NODE_SHUTDOWN = "NodeShutdown"
+    OTHER = "Other"
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a job waits or failed, in one sentence for people, and what to do about it."""
+    """Why a job waits or failed: one sentence for people, what to do about it, and the cause for programs."""
 
     sentence: str
     hint: str = ""
     replica: str = ""
     traceback: str = ""
+    cause: Cause = Cause.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +235,7 @@ def format_micro_time(seconds: float) -> str:
 def meta(obj: Mapping[str, Any]) -> Mapping[str, Any]:
     """``metadata`` of an object, or an empty mapping."""
     value = obj.get("metadata")
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, (dict, Mapping)) else {}  # the plain type first: the abstract one is slow to ask
 
 
 def labels(obj: Mapping[str, Any]) -> Mapping[str, str]:

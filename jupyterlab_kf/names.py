@@ -24,12 +24,22 @@ ANNOTATION_PROVENANCE: Final = f"{DOMAIN}/provenance"
 """JSON: what a job ran (code hash, git commit, packages, image, parameters)."""
 ANNOTATION_PORTS: Final = f"{DOMAIN}/ports"
 """JSON, written by the embedded node: declared container port -> port given out on this machine."""
+ANNOTATION_MOVABLE: Final = f"{DOMAIN}/ports-may-move"
+"""On a pod whose program is told where to listen: on one machine its ports are others than the declared ones.
+
+Whoever wants a port at all addresses of the machine, as many servers do, is refused while any one address has it.
+"""
+ANNOTATION_ADDRESS: Final = f"{DOMAIN}/address"
+"""On the gateway's Service on one machine: the URL at which its clients find it."""
 ANNOTATION_ENVIRONMENT: Final = f"{DOMAIN}/environment"
 """Written by the embedded node on a pod: which Python environment its image name stands for."""
+ANNOTATION_TELLS_PACKAGES: Final = f"{DOMAIN}/tells-packages"
+"""On a node that answers ``GET .../nodes/NAME/proxy/packages?image=IMAGE``."""
 
 MAX_JOB_NAME: Final = 52
 """Leaves room in 63 characters for ``-<role>-<index>``, which becomes a pod's name and host name."""
 
+_MAX_LABEL: Final = 63
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -52,6 +62,19 @@ def check_job_name(name: str) -> str:
             f"the name {name!r} is not one that Kubernetes accepts: lower-case letters, digits and '-', "
             "beginning with a letter and ending with a letter or digit",
             hint=f"for example {slug(name)!r}",
+        )
+    return name
+
+
+def check_namespace(name: str) -> str:
+    """The name, if it can be a namespace's: RFC 1123 label of at most 63 characters.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if len(name) > _MAX_LABEL or not _LABEL.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be a namespace: lower-case letters, digits and '-', at most {_MAX_LABEL} characters"
         )
     return name
 

@@ -24,6 +24,7 @@ _BINARY: Final = {
     suffix: Decimal(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)
 }
 _NANO: Final = Decimal("1e-9")
+_TIME: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
 @lru_cache(maxsize=4096)
@@ -107,3 +108,24 @@ def format_cpu(cores: float | Decimal) -> str:
     """An amount of CPU as people write it: ``2``, or ``500m`` below a whole core; rounded up to a thousandth."""
     milli = int((Decimal(str(cores)) * 1000).to_integral_value(ROUND_CEILING))
     return f"{milli // 1000}" if milli % 1000 == 0 else f"{milli}m"
+
+
+def in_words(resource: str, value: Decimal) -> str:
+    """A resource's amount as people say it: ``2 CPUs``, ``1 GPU``, ``1.5 GiB of memory``, ``2 amd.com/gpu``."""
+    if resource == "memory":
+        unit, size = ("TiB", 2**40) if value >= 2**40 else ("GiB", 2**30)
+        return f"{value / size:.4g} {unit} of memory"
+    what = {"cpu": "CPU", "nvidia.com/gpu": "GPU"}.get(resource, resource)
+    return f"{value.normalize():f} {what}{'' if value == 1 or what == resource else 's'}"
+
+
+def seconds(text: str) -> float:
+    """A length of time: a number of seconds, or with a unit (``90``, ``90s``, ``5m``, ``2h``, ``1d``, ``1.5h``).
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a time such as 90, 90s, 5m or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

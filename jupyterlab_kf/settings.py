@@ -15,6 +15,19 @@ from platformdirs import user_cache_path, user_data_path
 
 
 @dataclass(frozen=True, slots=True)
+class Workspace:
+    """The notebook's own volume, where it runs in a pod that has one.
+
+    Attributes:
+        claim: its claim's name.
+        folder: where it is mounted in this process.
+    """
+
+    claim: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment decides. Each field names its variable."""
 
@@ -30,8 +43,45 @@ class Settings:
     """``KUBECONFIG``: as kubectl reads it."""
     service_account_server: str = ""
     """``KUBERNETES_SERVICE_HOST`` and ``_PORT``, which every pod is given: the API server's address from inside."""
+    https_proxy: str = ""
+    """``HTTPS_PROXY``: the proxy to an API server, where its kubeconfig names none."""
+    http_proxy: str = ""
+    """``HTTP_PROXY``: the same for a server that speaks plain http."""
+    no_proxy: str = ""
+    """``NO_PROXY``: hosts, domains and networks that are spoken to directly, with commas between them."""
     shared_address: bool = False
     """``KF_SHARED_ADDRESS=1``: give all pods 127.0.0.1, as on machines that have no other loopback address."""
+
+    workspace_claim: str = ""
+    """``KF_WORKSPACE_CLAIM``: the claim of the volume that the notebook's own files are on; the hub sets it."""
+    workspace_folder: str = ""
+    """``KF_WORKSPACE_FOLDER``: where that volume is mounted."""
+    profiles: str = ""
+    """``KF_PROFILES``: the file of hardware profiles; empty looks in :attr:`profiles_files`."""
+    user: str = ""
+    """``JUPYTERHUB_USER``: whose server this is, where a hub has made it."""
+    account: str = ""
+    """``USER``, else the account's name: who works here, where no hub says so."""
+    notebook: str = ""
+    """``JPY_SESSION_NAME``, which Jupyter gives to kernels: the notebook that this process runs for."""
+
+    @property
+    def workspace(self) -> Workspace | None:
+        """The notebook's own volume; None where there is none, or not all is said about it."""
+        if not (self.workspace_claim and self.workspace_folder):
+            return None
+        return Workspace(self.workspace_claim, Path(self.workspace_folder))
+
+    @property
+    def profiles_files(self) -> tuple[Path, ...]:
+        """Where hardware profiles are looked for, the first file that is there counts."""
+        if self.profiles:
+            return (Path(self.profiles).expanduser(),)
+        from jupyter_core.paths import jupyter_config_path, jupyter_path
+
+        # What ships is data, and last: an admin's file is configuration, wherever Jupyter finds that.
+        folders = dict.fromkeys([*jupyter_config_path(), *jupyter_path()])
+        return (self.data_dir / "profiles.yaml", *(Path(one) / "jupyterlab_kf" / "profiles.yaml" for one in folders))
 
     @property
     def cluster_dir(self) -> Path:
@@ -64,8 +114,39 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         namespace=env.get("KF_NAMESPACE", ""),
         kubeconfig=env.get("KUBECONFIG", ""),
         service_account_server=_in_pod(env),
+        https_proxy=_either(env, "HTTPS_PROXY"),
+        http_proxy=_either(env, "HTTP_PROXY"),
+        no_proxy=_either(env, "NO_PROXY"),
         shared_address=env.get("KF_SHARED_ADDRESS", "") == "1",
+        workspace_claim=env.get("KF_WORKSPACE_CLAIM", ""),
+        workspace_folder=env.get("KF_WORKSPACE_FOLDER", ""),
+        profiles=env.get("KF_PROFILES", ""),
+        user=env.get("JUPYTERHUB_USER", ""),
+        account=env.get("USER") or _account(),
+        notebook=env.get("JPY_SESSION_NAME", ""),
     )
+
+
+def inherited(added: Mapping[str, str]) -> dict[str, str]:
+    """This process' environment with additions, for a program that is started for the user."""
+    return {**os.environ, **added}
+
+
+def _either(env: Mapping[str, str], name: str) -> str:
+    """Programs agree on the names of proxies' variables, but not on their case."""
+    return env.get(name) or env.get(name.lower(), "")
+
+
+def _account() -> str:
+    """The name of the account; empty for one that the machine has no name for, as in many containers."""
+    try:
+        import pwd
+    except ImportError:  # there are no such accounts
+        return ""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
 
 
 def _in_pod(env: Mapping[str, str]) -> str:

@@ -1,8 +1,8 @@
-"""The verbs of the Kubernetes API over one pooled HTTP client: get, list, create, apply, patch, delete, logs, streams.
+"""The verbs of the Kubernetes API over one pooled HTTP client: get, list, create, apply, patch, delete, logs, proxy.
 
 Every write is idempotent or refused: creating again what the same submission already created is success. Reads and
 idempotent writes are repeated with growing, jittered pauses when the server is busy, and ``Retry-After`` is honoured.
-Failures become the errors of :mod:`jupyterlab_kf.errors`; nothing of the HTTP library leaves this module.
+Failures become the errors of :mod:`jupyterlab_kf.errors`.
 """
 
 from __future__ import annotations
@@ -10,25 +10,31 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from contextlib import asynccontextmanager, suppress
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 from jupyterlab_kf import names
+from jupyterlab_kf.cluster import shapes
 from jupyterlab_kf.cluster.connection import Connection
+from jupyterlab_kf.cluster.gate import Gate
+from jupyterlab_kf.cluster.shapes import Shape
+from jupyterlab_kf.cluster.transport import NoReplyError, Reply, Transport
 from jupyterlab_kf.errors import (
     AlreadyExistsError,
     ApiError,
     ExpiredError,
+    ForbiddenError,
+    KubeflowError,
     NotFoundError,
     UnreachableError,
     from_status,
 )
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, Ref, labels, meta
-
-if TYPE_CHECKING:
-    import aiohttp
 
 MERGE: Final = "application/merge-patch+json"
 APPLY: Final = "application/apply-patch+yaml"
@@ -37,6 +43,7 @@ STRATEGIC: Final = "application/strategic-merge-patch+json"
 _BUSY: Final = frozenset({429, 502, 503, 504})
 _PAGE: Final = 500
 _LONGEST_PAUSE: Final = 10.0
+_PROBE_SECONDS: Final = 5.0
 
 Objects: TypeAlias = list[Obj]
 Reopen: TypeAlias = Callable[[], Connection]
@@ -45,10 +52,15 @@ Reopen: TypeAlias = Callable[[], Connection]
 class Client:
     """One cluster, spoken to from one event loop.
 
+    Attributes:
+        gate: where loops wait while the server is away.
+
     Args:
         connection: where the server is.
         reopen: gives a fresh connection when nothing answers (the embedded cluster is started again by it); it runs
             in a thread of its own and only for requests that somebody waits for, never for watches.
+        reread: gives the connection as the files tell now, starting nothing; asked while the gate is closed, for a
+            cluster that was made anew has another address and other credentials.
         attempts: how often a request that may be repeated is sent at most.
         sleep: waits; tests hand in their own.
     """
@@ -58,23 +70,32 @@ class Client:
         connection: Connection,
         *,
         reopen: Reopen | None = None,
+        reread: Reopen | None = None,
         attempts: int = 5,
         timeout: float = 30.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.connection = connection
+        self._transport = Transport(connection, timeout, sleep)
+        self.gate = Gate(self._probe, sleep=sleep)
         self._reopen = reopen
+        self._reread = reread
         self._attempts = attempts
-        self._timeout = timeout
         self._sleep = sleep
-        self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
-        """Close the pooled connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Close the pooled connections; those who wait at the gate are let through."""
+        await self.gate.close()
+        await self._transport.close()
+
+    @property
+    def connection(self) -> Connection:
+        """Where the server is."""
+        return self._transport.connection
+
+    async def replace(self, connection: Connection) -> None:
+        """Speak through another connection from now on."""
+        await self._transport.replace(connection)
 
     # Objects
 
@@ -83,19 +104,34 @@ class Client:
         found = await self.request("GET", kind.path(namespace, name), ref=Ref(kind.kind, name, namespace))
         return _typed(found, kind)
 
-    async def list(self, kind: Kind, namespace: str | None = None, *, selector: str = "", fields: str = "") -> Objects:
-        """All objects of a kind in a namespace, or in all; read in pages."""
-        return (await self.snapshot(kind, namespace, selector=selector, fields=fields))[0]
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: str = "",
+        fields: str = "",
+        shape: Shape = shapes.WHOLE,
+    ) -> Objects:
+        """All objects of a kind in a namespace, or in all; read in pages, and of each what ``shape`` tells."""
+        return (await self.snapshot(kind, namespace, selector=selector, fields=fields, shape=shape))[0]
 
     async def snapshot(
-        self, kind: Kind, namespace: str | None = None, *, selector: str = "", fields: str = "", revive: bool = True
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: str = "",
+        fields: str = "",
+        shape: Shape = shapes.WHOLE,
+        revive: bool = True,
     ) -> tuple[Objects, str]:
         """As :meth:`list`, with the resource version from which a watch goes on."""
         query = _query(labelSelector=selector, fieldSelector=fields, limit=_PAGE)
         items: Objects = []
         while True:
             try:
-                page = await self.request("GET", kind.path(namespace), params=query, revive=revive)
+                page = await self.request("GET", kind.path(namespace), params=query, shape=shape, revive=revive)
             except ExpiredError:
                 if "continue" not in query:
                     raise
@@ -192,6 +228,21 @@ class Client:
         pairs = {"involvedObject.uid": uid, "involvedObject.name": name}
         return await self.list(kinds.EVENT, namespace, fields=",".join(f"{k}={v}" for k, v in pairs.items() if v))
 
+    async def clock(self) -> tuple[str, float | None]:
+        """The server's version, and by how many seconds its clock is ahead of ours; None where it does not say."""
+        began = time.time()
+        reply = await self._transport.send("GET", "/version")
+        if reply.status >= 400:  # noqa: PLR2004
+            raise self._failure(reply, None)
+        middle = (began + time.time()) / 2
+        version = str(_json(reply.content).get("gitVersion") or "")
+        try:
+            # The header has whole seconds: half of one is the best guess for what was cut off.
+            skew = parsedate_to_datetime(reply.headers["Date"]).timestamp() + 0.5 - middle
+        except (KeyError, ValueError):
+            return version, None
+        return version, skew
+
     async def version(self) -> Obj:
         """What the server says it is."""
         return dict(await self.request("GET", "/version"))
@@ -235,6 +286,43 @@ class Client:
             async for line in lines:
                 yield line.decode(errors="replace")
 
+    async def proxy(
+        self,
+        namespace: str,
+        name: str,
+        port: int | str,
+        path: str = "/",
+        *,
+        pod: bool = False,
+        method: str = "GET",
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        scheme: str = "",
+        seconds: float | None = None,
+    ) -> Reply:
+        """What a service (or a pod) answers, asked through the API server: nothing of the cluster need be reachable.
+
+        Sent once: what it does to the program is not known. The program's own failures are answers, too.
+
+        ``port`` is a number or a service port's name; ``path`` is the program's own, its query goes into ``params``;
+        ``scheme`` is ``https`` for a program that speaks TLS.
+
+        Raises:
+            ApiError: the API server could not reach it, or refuses to.
+        """
+        from jupyterlab_kf import kinds
+
+        kind = kinds.POD if pod else kinds.SERVICE
+        target = ":".join(part for part in (scheme, name, str(port)) if part)
+        address = (
+            f"{kind.path(namespace)}/{quote(target, safe=':')}/proxy/{quote(path.lstrip('/'), safe='/-._~:@!$&*+,;=')}"
+        )
+        reply = await self._transport.send(method, address, params=params, data=body, headers=headers, seconds=seconds)
+        if reply.status >= 400 and _status(reply.content) is not None:  # noqa: PLR2004
+            raise self._failure(reply, Ref(kind.kind, name, namespace))
+        return reply
+
     # Requests
 
     async def request(
@@ -247,41 +335,35 @@ class Client:
         content_type: str = "application/json",
         ref: Ref | None = None,
         repeat: bool = False,
+        shape: Shape = shapes.WHOLE,
         revive: bool = True,
     ) -> Any:
         """One JSON request; repeated when the method or ``repeat`` says that it may be."""
-        import aiohttp
-
         again = repeat or method == "GET"
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Content-Type": content_type} if data is not None else {}
         revived = False
         for attempt in range(1, self._attempts + 1):
             last = attempt == self._attempts
+            pause = None
             try:
-                session, url = await self._ready(path)
-                headers |= await self._authorization()
-                limit = aiohttp.ClientTimeout(total=self._timeout)
-                async with session.request(
-                    method, url, params=params, data=data, headers=headers, timeout=limit
-                ) as answer:
-                    content = await answer.read()
-                    if answer.status < 400:  # noqa: PLR2004  success and redirection
-                        return _json(content)
-                    busy = answer.status in _BUSY or (answer.status == 500 and method == "GET")  # noqa: PLR2004
-                    if not busy or last or not (again or answer.status == 429):  # noqa: PLR2004
-                        raise self._failure(answer.status, content, ref)
-                    pause = _retry_after(answer.headers.get("Retry-After"))
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                refused = isinstance(error, aiohttp.ClientConnectorError)
-                if refused and revive and self._reopen is not None and not revived:
+                reply = await self._transport.send(method, path, params=params, data=data, headers=headers)
+            except NoReplyError as error:
+                if error.refused and revive and self._reopen is not None and not revived:
                     revived = True
                     await self._revive()
                     continue
-                if last or refused or not again:
-                    raise self._unreachable(error) from error
-                pause = None
-            await self._sleep(_pause(attempt) if pause is None else pause)
+                if last or error.refused or not again:
+                    raise
+            else:
+                if reply.status < 400:  # noqa: PLR2004  success and redirection
+                    return _json(reply.content, shape)
+                busy = reply.status in _BUSY or (reply.status == 500 and method == "GET")  # noqa: PLR2004
+                if not busy or last or not (again or reply.status == 429):  # noqa: PLR2004
+                    raise self._failure(reply, ref)
+                pause = _retry_after(reply)
+            # A server says one pause to all: they must not all come back in one moment.
+            await self._sleep(_pause(attempt) if pause is None else pause * (1 + random.random() / 4))  # noqa: S311
         raise AssertionError("unreachable")  # the last attempt returns or raises
 
     @asynccontextmanager
@@ -293,42 +375,32 @@ class Client:
         ref: Ref | None = None,
         accept: str = "application/json",
         silence: float | None = None,
+        together: float = 0.0,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """A GET whose body is read line by line as it comes.
 
-        ``silence`` is the number of seconds without a byte after which the connection counts as dead.
+        ``silence`` is the number of seconds without a byte after which the connection counts as dead; lines that come
+        within ``together`` seconds after others are read with one another.
         """
-        import aiohttp
+        async with self._transport.stream(
+            path, params=params, accept=accept, silence=silence, together=together
+        ) as found:
+            if isinstance(found, Reply):
+                raise self._failure(found, ref)
+            yield _lines(found)
 
+    async def _probe(self) -> None:
+        """Whether the server is ready. One that does not say so to us (a proxy before it may not) is taken to be."""
         try:
-            session, url = await self._ready(path)
-            headers = {"Accept": accept, **await self._authorization()}
-            limit = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=silence)
-            async with session.get(url, params=params, headers=headers, timeout=limit) as answer:
-                if answer.status >= 400:  # noqa: PLR2004
-                    raise self._failure(answer.status, await answer.read(), ref)
-                yield _lines(answer.content.iter_any())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable(error) from error
-
-    async def _ready(self, path: str) -> tuple[aiohttp.ClientSession, str]:
-        import aiohttp
-
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                ssl=self.connection.tls if self.connection.tls is not None else True, limit=0, keepalive_timeout=60
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                headers={"Accept": "application/json", "User-Agent": names.FIELD_MANAGER},
-                proxy=self.connection.proxy or None,
-            )
-        return self._session, self.connection.server + path
-
-    async def _authorization(self) -> dict[str, str]:
-        source = self.connection.authorization
-        value = await asyncio.to_thread(source) if self.connection.slow else source()
-        return {"Authorization": value} if value else {}
+            reply = await self._transport.send("GET", "/readyz", seconds=_PROBE_SECONDS)
+        except UnreachableError:
+            if self._reread is not None:
+                with suppress(KubeflowError):  # it is away; the error above says so
+                    await self.replace(await asyncio.to_thread(self._reread))
+            raise
+        if reply.status >= 400:  # noqa: PLR2004
+            with suppress(NotFoundError, ForbiddenError):
+                raise self._failure(reply, None)
 
     async def _revive(self) -> None:
         """Open the connection anew, once for all who wait."""
@@ -336,33 +408,32 @@ class Client:
         async with self._opening:
             if self._reopen is None or self.connection is not before:
                 return
-            self.connection = await asyncio.to_thread(self._reopen)
-            await self.close()
+            await self.replace(await asyncio.to_thread(self._reopen))
 
-    def _failure(self, code: int, content: bytes, ref: Ref | None) -> ApiError:
-        try:
-            status = json.loads(content)
-        except ValueError:
-            status = None
-        if not isinstance(status, dict) or status.get("kind") != "Status":
-            text = content.decode(errors="replace").strip().splitlines()
-            status = {"message": f"the server answered {code}: {text[0][:300] if text else 'nothing'}"}
+    def _failure(self, reply: Reply, ref: Ref | None) -> ApiError:
+        status = _status(reply.content)
+        if status is None:
+            text = reply.content.decode(errors="replace").strip().splitlines()
+            status = {"message": f"the server answered {reply.status}: {text[0][:300] if text else 'nothing'}"}
         hint = ""
-        if code == 401:  # noqa: PLR2004
+        if reply.status == 401:  # noqa: PLR2004
             hint = f"the credentials of {self.connection.name!r} are missing or have expired: log in again"
-        elif code == 403:  # noqa: PLR2004
+        elif reply.status == 403:  # noqa: PLR2004
             hint = (
                 "your account has no right to do this there; an administrator can grant it, or choose another namespace"
             )
-        return from_status(status, code=code, hint=hint, ref=ref)
+        if (seconds := _retry_after(reply)) is not None:
+            status = {**status, "details": {"retryAfterSeconds": seconds, **(status.get("details") or {})}}
+        return from_status(status, code=reply.status, hint=hint, ref=ref)
 
-    def _unreachable(self, error: BaseException) -> UnreachableError:
-        cause = "it did not answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        return UnreachableError(
-            f"the API server of {self.connection.name!r} at {self.connection.server} cannot be reached: {cause}",
-            hint="is the cluster up and the network there? KF_CONTEXT chooses another cluster; "
-            "KF_CONTEXT=embedded takes the one on this machine",
-        )
+
+def _status(content: bytes) -> Obj | None:
+    """The Status object of Kubernetes, if that is what it is."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and found.get("kind") == "Status" else None
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -376,9 +447,9 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield rest
 
 
-def _json(content: bytes) -> Any:
+def _json(content: bytes, shape: Shape = shapes.WHOLE) -> Any:
     try:
-        return json.loads(content) if content else {}
+        return shape.page(content) if content else {}
     except ValueError as error:
         raise ApiError(f"the server answered something that is not JSON: {content[:100]!r}") from error
 
@@ -406,7 +477,8 @@ def _pause(attempt: int) -> float:
     return top * (0.5 + random.random() / 2)  # noqa: S311  spreads clients out; nothing secret
 
 
-def _retry_after(text: str | None) -> float | None:
+def _retry_after(reply: Reply) -> float | None:
+    text = reply.headers.get("Retry-After")
     try:
         return min(float(text), 30.0) if text else None
     except ValueError:  # an HTTP date, which API servers do not send

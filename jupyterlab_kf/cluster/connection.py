@@ -1,30 +1,29 @@
-"""Which cluster, and with whose credentials.
+"""Which cluster, and how it is spoken to.
 
 Chooses in this order: what the user named, the service account of the pod we run in, the kubeconfig's current
 context, the embedded cluster. A choice is made from files alone; only opening it may start the embedded cluster (by a
-function that is handed in: this package knows no server). Kubeconfigs that need more than a token are read by the
-``kubernetes`` package, which costs a quarter of a second to import and is therefore met only there.
+function that is handed in: this package knows no server). Who we are there is the matter of :mod:`.credentials`.
 """
 
 from __future__ import annotations
 
-import base64
-import os
+import ipaddress
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlsplit
 
-from jupyterlab_kf.errors import ClusterError, UsageError
+from jupyterlab_kf.cluster import credentials, kubeconfig
+from jupyterlab_kf.cluster.credentials import Credentials
+from jupyterlab_kf.cluster.kubeconfig import Config, Context
+from jupyterlab_kf.errors import ClusterError, CredentialsError, UsageError
 from jupyterlab_kf.settings import Settings
 
 EMBEDDED: Final = "embedded"
 IN_CLUSTER: Final = "in-cluster"
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_TOKEN_LIFE: Final = 60.0
-"""Seconds for which a token read from a file is used: kubelets rotate them under our feet."""
 
 Starter = Callable[[Settings], Path]
 """Makes sure that the embedded cluster runs and answers its kubeconfig's path."""
@@ -39,12 +38,14 @@ class Choice:
         namespace: where the user works unless told otherwise.
         why: one sentence for people.
         files: the kubeconfig files that it was found in.
+        settled: False where nobody named the namespace, so that the cluster may know a better one.
     """
 
     name: str
     namespace: str
     why: str
     files: tuple[Path, ...] = ()
+    settled: bool = True
 
     @property
     def embedded(self) -> bool:
@@ -56,8 +57,10 @@ class Choice:
 class Connection:
     """Where the API server is and how to prove who we are.
 
-    ``authorization`` answers the header's value, or an empty text; with ``slow`` it may run a program or ask a
-    server, and must be called outside the event loop.
+    ``authorization`` answers the header's value, or an empty text; ``renew`` is called when the server refused it, and
+    answers True if it has something else to offer. With ``slow`` they may run a program or ask a server, and must be
+    called outside the event loop. ``server_name`` is the name that the server's certificate must have, if it is not
+    that of its address; ``headers`` go with every request.
     """
 
     name: str
@@ -66,8 +69,11 @@ class Connection:
     why: str
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     authorization: Callable[[], str] = field(default=str, repr=False)
+    renew: Callable[[], bool] = field(default=bool, repr=False)
     slow: bool = False
     proxy: str = ""
+    server_name: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def choose(settings: Settings, context: str = "") -> Choice:
@@ -77,7 +83,7 @@ def choose(settings: Settings, context: str = "") -> Choice:
         UsageError: the named context does not exist.
         ClusterError: a kubeconfig cannot be read.
     """
-    files = kubeconfig_files(settings)
+    files = kubeconfig.files(settings)
     wanted = context or settings.context
     source = "you asked for it" if context else "KF_CONTEXT names it"
     if wanted == EMBEDDED:
@@ -85,8 +91,8 @@ def choose(settings: Settings, context: str = "") -> Choice:
     if wanted == IN_CLUSTER or (not wanted and _in_pod(settings)):
         return _in_cluster(settings, source if wanted else "this is a pod of that cluster")
     if wanted:
-        return _context(merged(files), files, wanted, source)
-    config = merged(files)
+        return _context(kubeconfig.merged(files), files, wanted, source)
+    config = kubeconfig.merged(files)
     current = str(config.get("current-context") or "")
     if current:
         listed = ", ".join(str(path) for path in files)
@@ -104,61 +110,52 @@ def open_connection(choice: Choice, settings: Settings, starter: Starter | None 
         path = starter(settings) if starter is not None else settings.embedded_kubeconfig
         if not path.is_file():
             raise ClusterError("the embedded cluster is not running", hint="start it with: jupyter kf cluster start")
-        config = merged((path,))
+        config = kubeconfig.merged((path,))
         inner = _context(config, (path,), str(config.get("current-context") or ""), choice.why)
-        opened = _from_kubeconfig(config, inner)
+        opened = _from_kubeconfig(inner, settings)
         return replace(opened, name=EMBEDDED, namespace=choice.namespace or inner.namespace, why=choice.why)
     if choice.name == IN_CLUSTER and not choice.files:
         return _from_service_account(choice, settings)
-    return _from_kubeconfig(merged(choice.files), choice)
+    return _from_kubeconfig(choice, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A cluster that could be chosen.
+
+    Attributes:
+        name: what :func:`choose` takes.
+        namespace: where one would work there; empty when only the cluster itself can tell.
+        server: its API server's address; empty for the embedded cluster, which gets one when it starts.
+    """
+
+    name: str
+    namespace: str = ""
+    server: str = ""
+
+
+def offers(settings: Settings) -> list[Offer]:
+    """What :func:`choose` accepts: the contexts of the kubeconfig, and ours. Reads files and nothing else.
+
+    Raises:
+        ClusterError: a kubeconfig cannot be read.
+    """
+    config = kubeconfig.merged(kubeconfig.files(settings))
+    found = [
+        Offer(name, context.namespace, str(context.cluster.get("server") or ""))
+        for name in kubeconfig.names(config)
+        if (context := kubeconfig.context(config, name)) is not None
+    ]
+    if _in_pod(settings):
+        found.append(Offer(IN_CLUSTER, _pod_namespace(), settings.service_account_server))
+    if all(offer.name != EMBEDDED for offer in found):
+        found.append(Offer(EMBEDDED, "default"))
+    return found
 
 
 def contexts(settings: Settings) -> list[str]:
-    """The names that :func:`choose` accepts: those of the kubeconfig, and ours."""
-    named = [str(entry.get("name")) for entry in merged(kubeconfig_files(settings)).get("contexts") or ()]
-    return [*named, EMBEDDED, *([IN_CLUSTER] if _in_pod(settings) else [])]
-
-
-def kubeconfig_files(settings: Settings) -> tuple[Path, ...]:
-    """The kubeconfig files that exist, as kubectl looks for them."""
-    if settings.kubeconfig:
-        paths = [Path(part).expanduser() for part in settings.kubeconfig.split(os.pathsep) if part]
-    else:
-        paths = [Path("~/.kube/config").expanduser()]
-    return tuple(path for path in paths if path.is_file())
-
-
-def merged(files: tuple[Path, ...]) -> Mapping[str, Any]:
-    """Kubeconfig files as one, the first to name a thing winning, as in kubectl.
-
-    Raises:
-        ClusterError: a file cannot be read or is not a kubeconfig.
-    """
-    total: dict[str, Any] = {}
-    for path in files:
-        for key, value in _load(path).items():
-            if isinstance(value, list):
-                have = {entry.get("name") for entry in total.setdefault(key, [])}
-                total[key] += [
-                    {**entry, "_folder": str(path.parent)} for entry in value if entry.get("name") not in have
-                ]
-            elif not total.get(key):
-                total[key] = value
-    return total
-
-
-def _load(path: Path) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        loaded = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  both are safe loaders
-    except (OSError, yaml.YAMLError) as error:
-        raise ClusterError(f"the kubeconfig {path} cannot be read: {error}") from error
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ClusterError(f"{path} is not a kubeconfig")
-    return loaded
+    """The names of :func:`offers`."""
+    return [offer.name for offer in offers(settings)]
 
 
 def _in_pod(settings: Settings) -> bool:
@@ -175,121 +172,123 @@ def _in_cluster(settings: Settings, why: str) -> Choice:
         raise UsageError(
             "this process does not run in a pod", hint=f"use one of: {', '.join(contexts(settings)) or EMBEDDED}"
         )
+    return Choice(
+        IN_CLUSTER, settings.namespace or _pod_namespace(), f"the cluster that this pod runs in, because {why}"
+    )
+
+
+def _pod_namespace() -> str:
+    """The pod's own: on Kubeflow, the profile that the notebook was made in."""
     space = SERVICE_ACCOUNT / "namespace"
-    namespace = settings.namespace or (space.read_text().strip() if space.is_file() else "default")
-    return Choice(IN_CLUSTER, namespace, f"the cluster that this pod runs in, because {why}")
+    return space.read_text().strip() if space.is_file() else "default"
 
 
-def _context(config: Mapping[str, Any], files: tuple[Path, ...], name: str, why: str) -> Choice:
-    entry = _named(config, "contexts", "context", name)
-    if entry is None:
-        known = [str(one.get("name")) for one in config.get("contexts") or ()]
-        raise UsageError(f"there is no context {name!r}", hint=f"the contexts are: {', '.join([*known, EMBEDDED])}")
-    return Choice(name, str(entry.get("namespace") or "default"), f"context {name!r}, because {why}", files)
-
-
-def _named(config: Mapping[str, Any], section: str, key: str, name: str) -> dict[str, Any] | None:
-    for entry in config.get(section) or ():
-        if entry.get("name") == name:
-            return {**(entry.get(key) or {}), "_folder": entry.get("_folder", "")}
-    return None
+def _context(config: Config, files: tuple[Path, ...], name: str, why: str) -> Choice:
+    found = kubeconfig.context(config, name)
+    if found is None:
+        known = kubeconfig.names(config)
+        raise kubeconfig.unknown(name, known if EMBEDDED in known else [*known, EMBEDDED])
+    sentence = f"context {name!r}, because {why}"
+    return Choice(name, found.namespace or "default", sentence, files, settled=bool(found.namespace))
 
 
 def _from_service_account(choice: Choice, settings: Settings) -> Connection:
+    mine = Credentials(credentials.from_token_file(SERVICE_ACCOUNT / "token"))
     return Connection(
         name=choice.name,
         server=settings.service_account_server,
         namespace=choice.namespace,
         why=choice.why,
         tls=ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt")),
-        authorization=token_file(SERVICE_ACCOUNT / "token"),
+        authorization=mine.header,
+        renew=mine.renew,
+        proxy=proxy_for(settings.service_account_server, settings),
     )
 
 
-def token_file(path: Path, clock: Callable[[], float] = time.monotonic) -> Callable[[], str]:
-    """A source of the header's value that reads the token anew every minute."""
-    seen: tuple[float, str] = (-_TOKEN_LIFE, "")
+def _from_kubeconfig(choice: Choice, settings: Settings) -> Connection:
+    def read() -> Context:
+        found = kubeconfig.context(kubeconfig.merged(choice.files), choice.name)
+        if found is None:
+            raise CredentialsError(f"context {choice.name!r} is no longer in {choice.files[0]}")
+        return found
 
-    def read() -> str:
-        nonlocal seen
-        now = clock()
-        if now - seen[0] >= _TOKEN_LIFE:
-            seen = (now, f"Bearer {path.read_text().strip()}")
-        return seen[1]
-
-    return read
-
-
-def _from_kubeconfig(config: Mapping[str, Any], choice: Choice) -> Connection:
-    context = _named(config, "contexts", "context", choice.name or "") or {}
-    cluster = _named(config, "clusters", "cluster", str(context.get("cluster"))) or {}
-    user = _named(config, "users", "user", str(context.get("user"))) or {}
-    if not cluster.get("server"):
+    context = read()
+    server = str(context.cluster.get("server") or "").rstrip("/")
+    if not server:
         raise ClusterError(f"context {choice.name!r} names no cluster with a server")
-    if set(user) - {"token", "tokenFile", "_folder"} or cluster.get("proxy-url"):
-        return _by_package(choice)
-    server = str(cluster["server"]).rstrip("/")
-    token = str(user.get("token") or "")
-    source = (lambda: f"Bearer {token}") if token else str
-    if user.get("tokenFile"):
-        source = token_file(Path(user["_folder"]) / str(user["tokenFile"]))
+    tls = credentials.authorities(context.cluster) if server.startswith("https") else None
+    fetch, slow = credentials.of_user(read)
+    mine = Credentials(fetch, tls)
+    if not slow:
+        # A certificate must be in place before the first connection, and a broken entry is told at once.
+        mine.header()
     return Connection(
         name=choice.name,
         server=server,
         namespace=choice.namespace,
         why=choice.why,
-        tls=_tls(cluster) if server.startswith("https") else None,
-        authorization=source,
+        tls=tls,
+        authorization=mine.header,
+        renew=mine.renew,
+        slow=slow,
+        proxy=_checked_proxy(str(context.cluster.get("proxy-url") or "")) or proxy_for(server, settings),
+        server_name=str(context.cluster.get("tls-server-name") or ""),
+        headers=_impersonation(context.user),
     )
 
 
-def _tls(cluster: Mapping[str, Any]) -> ssl.SSLContext:
-    data = cluster.get("certificate-authority-data")
-    path = cluster.get("certificate-authority")
-    context = ssl.create_default_context(
-        cadata=base64.b64decode(str(data)).decode() if data else None,
-        cafile=str(Path(str(cluster.get("_folder"))) / str(path)) if path and not data else None,
-    )
-    if cluster.get("insecure-skip-tls-verify"):
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _impersonation(user: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """The headers for acting as another, as an administrator may."""
+    pairs = [("Impersonate-User", user.get("as")), ("Impersonate-Uid", user.get("as-uid"))]
+    groups = user.get("as-groups")
+    pairs += [("Impersonate-Group", group) for group in (groups if isinstance(groups, list) else ())]
+    extra = user.get("as-user-extra")
+    for key, values in (extra if isinstance(extra, dict) else {}).items():
+        pairs += [(f"Impersonate-Extra-{key}", value) for value in values]
+    return tuple((key, str(value)) for key, value in pairs if value)
 
 
-def _by_package(choice: Choice) -> Connection:
-    """Client certificates, exec plugins, OIDC, proxies: the official package knows them all, refreshing included."""
-    from kubernetes import config as official
-    from kubernetes.client.configuration import Configuration
+# ------------------------------------------------------------------------------------------------------------ proxies
 
-    loaded = Configuration()
+
+def proxy_for(server: str, settings: Settings) -> str:
+    """The proxy that the environment names for a server, or empty; with the exceptions that kubectl makes."""
+    parts = urlsplit(server)
+    proxy = settings.https_proxy if parts.scheme == "https" else settings.http_proxy
+    host = (parts.hostname or "").lower()
+    if not proxy or _direct(host, parts.port or (443 if parts.scheme == "https" else 80), settings.no_proxy):
+        return ""
+    return _checked_proxy(proxy if "//" in proxy else f"http://{proxy}")
+
+
+def _checked_proxy(url: str) -> str:
+    if url and urlsplit(url).scheme not in ("http", "https"):
+        raise ClusterError(f"the proxy {url} is neither http nor https", hint="other kinds of proxies cannot be used")
+    return url
+
+
+def _direct(host: str, port: int, exceptions: str) -> bool:
+    """Whether a host is spoken to without a proxy: this machine, or what NO_PROXY lists."""
     try:
-        official.load_kube_config(  # type: ignore[no-untyped-call]  # the package has no annotations there
-            config_file=os.pathsep.join(str(path) for path in choice.files),
-            context=choice.name,
-            client_configuration=loaded,
-        )
-    except official.ConfigException as error:
-        raise ClusterError(f"context {choice.name!r} cannot be used: {error}") from error
-    context = ssl.create_default_context(cafile=loaded.ssl_ca_cert or None)
-    if loaded.cert_file:
-        context.load_cert_chain(loaded.cert_file, loaded.key_file)
-    if not loaded.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return True
+    return any(_excepts(entry.strip().lower(), host, port, address) for entry in exceptions.split(",") if entry.strip())
 
-    def authorization() -> str:
-        for key in ("authorization", "BearerToken"):
-            if value := loaded.get_api_key_with_prefix(key):
-                return str(value)
-        return str(loaded.get_basic_auth_token() or "") if loaded.username else ""
 
-    return Connection(
-        name=choice.name,
-        server=str(loaded.host).rstrip("/"),
-        namespace=choice.namespace,
-        why=choice.why,
-        tls=context if str(loaded.host).startswith("https") else None,
-        authorization=authorization,
-        slow=True,
-        proxy=str(loaded.proxy or ""),
-    )
+def _excepts(entry: str, host: str, port: int, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
+    if entry == "*":
+        return True
+    if address is not None:
+        try:
+            return address in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return entry in (f"{host}:{port}", f"[{host}]:{port}")
+    name, _, only = entry.partition(":")
+    if only and only != str(port):
+        return False
+    name = name.removeprefix("*")
+    return host.endswith(name) if name.startswith(".") else host == name or host.endswith(f".{name}")

@@ -2,21 +2,23 @@
 
 Resumes from the last resource version (bookmarks move it) when the server closes the stream; lists anew and answers
 the differences when the version is too old, in both forms that this is told; takes a silent connection for dead;
-pauses longer and longer, with jitter, when nothing works. What cannot get better by waiting (no right, no such kind)
-is raised. Resource versions are never compared, and objects are told apart by uid.
+pauses longer and longer, with jitter, when nothing works, and waits at the client's gate while the server is away.
+What cannot get better by waiting (no right, no such kind) is raised. Resource versions are never compared, and objects
+are told apart by uid.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from jupyterlab_kf.cluster import shapes
 from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.cluster.shapes import Shape
 from jupyterlab_kf.errors import ApiError, ExpiredError, UnreachableError, from_status
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, meta
@@ -39,12 +41,15 @@ class Pace:
     Attributes:
         first: seconds of the first pause after a failure; each further one doubles up to ``longest``.
         healthy: a stream that lived that long ends the series of failures.
+        together: seconds within which events that follow on others are read in one go. A single event is never held
+            up; of a flood, each costs a third.
     """
 
     silence: float = SILENCE
     first: float = 0.2
     longest: float = 30.0
     healthy: float = 5.0
+    together: float = 0.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -54,6 +59,9 @@ class _State:
     known: dict[str, Obj] = field(default_factory=dict)
     version: str = ""
     failures: int = 0
+    shape: Shape = shapes.OBJECT
+    keep: Callable[[Obj], Obj] = dict
+    synced: bool = False
 
 
 async def follow(
@@ -63,24 +71,32 @@ async def follow(
     *,
     selector: str = "",
     fields: str = "",
+    shape: Shape = shapes.OBJECT,
+    keep: Callable[[Obj], Obj] = dict,
     pace: Pace | None = None,
 ) -> AsyncGenerator[Change, None]:
-    """Every change, beginning with what is there.
+    """Every change, beginning with what is there; of each object what ``shape`` tells.
+
+    ``keep`` answers what is remembered of an object, so that it can be told as DELETED when a later list has it no
+    more: at least its ``uid``, ``name``, ``namespace`` and ``resourceVersion``.
 
     Raises:
         ApiError: the server refuses for a reason that waiting does not cure.
     """
     pace = pace or Pace()
-    state = _State()
+    state = _State(shape=shape, keep=keep)
     filters = {key: value for key, value in (("labelSelector", selector), ("fieldSelector", fields)) if value}
     while True:
-        began = pace.clock()
+        began, least = pace.clock(), 0.0
         try:
             if not state.version:
-                items, version = await client.snapshot(kind, namespace, selector=selector, fields=fields, revive=False)
+                items, version = await client.snapshot(
+                    kind, namespace, selector=selector, fields=fields, shape=shape, revive=False
+                )
                 for change in _differences(state, items):
                     yield change
-                state.version = version
+                items.clear()  # this may run for days
+                state.version, state.synced = version, True
                 yield Change("SYNCED", {})
             began = pace.clock()
             async for change in _stream(client, kind.path(namespace), filters, state, pace):
@@ -88,15 +104,31 @@ async def follow(
                 yield change
         except ExpiredError:
             state.version = ""
-        except UnreachableError:
-            pass  # the pause below is the answer
-        except ApiError as error:
-            if error.code < 500 and error.code != 429:  # noqa: PLR2004
+        except (UnreachableError, ApiError) as error:
+            if not _curable(error, state):
                 raise
+            await client.gate.failed()
+            least = _asked_pause(error)
         if pace.clock() - began >= pace.healthy:
             state.failures = 0
         state.failures += 1
-        await pace.sleep(_delay(pace, state.failures))
+        await pace.sleep(max(least, _delay(pace, state.failures)))
+
+
+def _curable(error: UnreachableError | ApiError, state: _State) -> bool:
+    """Whether waiting may help. Credentials that were good once may be good again: a login can be renewed."""
+    if isinstance(error, UnreachableError) or error.code in (408, 429) or error.code >= 500:  # noqa: PLR2004
+        return True
+    return error.code == 401 and state.synced  # noqa: PLR2004
+
+
+def _asked_pause(error: UnreachableError | ApiError) -> float:
+    """The pause that the server asked for, and some more: it says the same to all."""
+    try:
+        asked = min(float(error.details["retryAfterSeconds"]), 30.0) if isinstance(error, ApiError) else 0.0
+    except (KeyError, ValueError, TypeError):
+        return 0.0
+    return asked * (1 + random.random() / 4)  # noqa: S311  spreads clients out; nothing secret
 
 
 def _delay(pace: Pace, failures: int) -> float:
@@ -115,15 +147,15 @@ async def _stream(
         "timeoutSeconds": str(random.randint(300, 600)),  # noqa: S311  not all clients at one time
         **filters,
     }
-    async with client.stream(path, params=query, silence=pace.silence) as lines:
+    async with client.stream(path, params=query, silence=pace.silence, together=pace.together) as lines:
         async for line in lines:
             if not line.strip():
                 continue
             try:
-                event = json.loads(line)
-            except ValueError as error:  # a stream that was cut within a line
+                event = state.shape.event(line)
+                type_, obj = event["type"], event["object"]
+            except (ValueError, KeyError, TypeError) as error:  # a stream that was cut within a line
                 raise UnreachableError(f"the watch of {path} was cut off") from error
-            type_, obj = event.get("type"), event.get("object") or {}
             if type_ == "ERROR":
                 raise from_status(obj, code=int(obj.get("code") or 500))
             state.version = str(meta(obj).get("resourceVersion") or state.version)
@@ -134,12 +166,17 @@ async def _stream(
 
 
 def _note(state: _State, type_: str, obj: Obj) -> Change | None:
-    """Bring what is known up to date; an object that is new to us is ADDED whatever the server calls it."""
+    """Bring what is known up to date; an object that is new to us is ADDED whatever the server calls it.
+
+    What is said twice is not told twice: it is no change, nor is a stream that says it a healthy one.
+    """
     uid = _identity(obj)
     before = state.known.get(uid)
     if type_ == "DELETED":
         return Change("DELETED", obj) if state.known.pop(uid, None) is not None else None
-    state.known[uid] = obj
+    if before is not None and _same(before, obj):
+        return None
+    state.known[uid] = state.keep(obj)
     return Change("ADDED" if before is None else "MODIFIED", obj)
 
 
@@ -150,10 +187,14 @@ def _differences(state: _State, items: list[Obj]) -> list[Change]:
         before = state.known.get(uid)
         if before is None:
             changes.append(Change("ADDED", obj))
-        elif meta(before).get("resourceVersion") != meta(obj).get("resourceVersion"):
+        elif not _same(before, obj):
             changes.append(Change("MODIFIED", obj))
-    state.known = fresh
+    state.known = {uid: state.keep(obj) for uid, obj in fresh.items()}
     return changes
+
+
+def _same(before: Obj, obj: Obj) -> bool:
+    return meta(before).get("resourceVersion") == meta(obj).get("resourceVersion")
 
 
 def _identity(obj: Obj) -> str:
