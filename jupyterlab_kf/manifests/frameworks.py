@@ -149,10 +149,11 @@ def of_kind(kind: str) -> Framework | None:
 
 
 def nearest(word: str, known: Iterable[str], rest: str, *, listed: Iterable[str] | None = None) -> str:
-    """A hint: the nearest known word if one is near, and all of them."""
+    """A hint: the nearest known word if one is near, in whatever case, and all of them."""
     names = list(known)
-    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
-    guess = f"did you mean {close[0]!r}? " if close else ""
+    every = {one.lower(): one for one in names}
+    close = difflib.get_close_matches(word.lower(), every, n=1, cutoff=0.5)
+    guess = f"did you mean {every[close[0]]!r}? " if close else ""
     return f"{guess}{rest} {', '.join(listed or names)}"
 
 

@@ -6,6 +6,7 @@ Pure: no I/O, no clock, no randomness. Refuses quantities that Kubernetes would 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,16 @@ from jupyterlab_kf.names import check_env_name
 
 GPU: Final = "nvidia.com/gpu"
 
+USER: Final = 1000
+GROUP: Final = 100
+"""The user and group that pods run as: Jupyter's own images', so that a workspace volume's files are theirs too."""
+
+amount = quantities.in_words
+
+CLAIM_VOLUME: Final = "kf-volume-"
+"""What the names of volumes begin with that a person asked for."""
+
+_CLAIM: Final = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _EXPANDED: Final = re.compile(r"\$(?=[$(])")
 
 
@@ -34,14 +45,6 @@ def quantity(value: str | float, what: str) -> Decimal:
         raise UsageError(
             f"{value!r} is not a quantity for {what}", hint="write a number with an optional unit: 500m, 2, 512Mi, 4Gi"
         ) from error
-
-
-def amount(resource: str, value: Decimal) -> str:
-    """A resource's amount in words: ``2 CPUs``, ``1 GPU``, ``1.5 GiB of memory``."""
-    if resource == "memory":
-        return f"{value / 2**30:.4g} GiB of memory"
-    what = {"cpu": "CPU", GPU: "GPU"}.get(resource, resource)
-    return f"{value.normalize():f} {what}{'' if value == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,81 @@ def resources(cpu: float | str | None, memory: float | str | None, gpu: int | No
         memory="" if memory is None else f"{memory:.0f}" if isinstance(memory, float) else str(memory).strip(),
         gpu=int(gpu or 0),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A volume claim, mounted in every replica.
+
+    Attributes:
+        claim: the claim's name.
+        path: where its files are, for the program; on a machine that cannot mount, only ``variable`` tells.
+        read_only: whether the program must not write there.
+    """
+
+    claim: str
+    path: str
+    read_only: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.claim}:{self.path}{':ro' if self.read_only else ''}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that holds the path."""
+        return "KF_VOLUME_" + re.sub(r"[^A-Z0-9]", "_", self.claim.upper())
+
+
+def mounts(words: Sequence[str]) -> tuple[Mount, ...]:
+    """Claims to mount, each as ``CLAIM``, ``CLAIM:/PATH`` or ``CLAIM:/PATH:ro``; without a path it is ``/mnt/CLAIM``.
+
+    Raises:
+        UsageError: a word has another form, or two would be mounted at one place.
+    """
+    found = tuple(_mount(word) for word in words)
+    for one in found:
+        if sum(other.path == one.path for other in found) > 1:
+            raise UsageError(f"two volumes would be mounted at {one.path}", hint="give one of them another path")
+    return found
+
+
+def _mount(word: str) -> Mount:
+    claim, *more = word.split(":")
+    mode = more.pop() if more and more[-1] in ("ro", "rw") else "rw"
+    path = more.pop() if more else f"/mnt/{claim}"
+    if more or not _CLAIM.fullmatch(claim) or not path.startswith("/"):
+        raise UsageError(
+            f"{word!r} is not a volume",
+            hint="write CLAIM, CLAIM:/PATH or CLAIM:/PATH:ro, where CLAIM is the name of a PersistentVolumeClaim",
+        )
+    path = path.rstrip("/")
+    if not path or ".." in path.split("/") or f"{path}/".startswith("/kf/"):
+        raise UsageError(f"a volume cannot be mounted at {path or '/'}", hint=f"for example {claim}:/mnt/{claim}")
+    return Mount(claim, path, mode == "ro")
+
+
+def claim_volume(claim: str) -> Obj:
+    """The volume of a claim. A claim has one name in a pod, wherever it is mounted: not every driver takes two."""
+    digest = hashlib.sha256(claim.encode()).hexdigest()[:8]
+    return {"name": f"{CLAIM_VOLUME}{digest}", "persistentVolumeClaim": {"claimName": claim}}
+
+
+def confined_pod() -> Obj:
+    """A pod's security context as Pod Security's level ``restricted`` asks for it."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": GROUP,
+        "fsGroup": GROUP,
+        # A volume of a million files is not walked through at each start.
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def confined_container() -> Obj:
+    """A container's part of the same."""
+    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def literal(value: str) -> str:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, names
-from jupyterlab_kf.errors import ManifestError, UsageError
+from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import frameworks, pods
 from jupyterlab_kf.manifests.frameworks import Framework
 from jupyterlab_kf.model import Condition, Obj, Phase, Replica, Status, controller_of, labels, meta, parse_time
+from jupyterlab_kf.profiles import Hardware, pod_template
 
 CODE_PATH: Final = "/kf/code"
 OUTPUT_PATH: Final = "/kf/output"
@@ -27,6 +28,24 @@ CODE_VOLUME: Final = "kf-code"
 OUTPUT_VOLUME: Final = "kf-output"
 WORK_VOLUME: Final = "kf-work"
 LAUNCH: Final = f"{CODE_PATH}/launch.py"
+CODE_KEY: Final = "code.tar.gz"
+"""The packed code's key in a ConfigMap; of several ConfigMaps each has a piece, under this key and its number."""
+SOURCE_KEY: Final = "source"
+"""The key of the main file's text, for who looks at a job whose code is on a volume."""
+MAP_LIMIT: Final = 900 * 1024
+"""Bytes that a ConfigMap carries with room for its metadata; API servers refuse more than 1 MiB."""
+MAPS_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes of packed code that stay in ConfigMaps with the job; what is larger is put onto a shared volume."""
+ARCHIVE_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of packed code that are put onto a volume; what is larger is data."""
+ARCHIVE_PATH: Final = "/kf/archive"
+SHELF: Final = ".jupyterlab-kf/code"
+"""The folder of a shared volume that keeps packed code, each archive under its SHA-256."""
+VOLUME_PATH: Final = "/kf/volume"
+RESULTS: Final = ".jupyterlab-kf/results"
+"""The folder of a shared volume that keeps results, those of each job in a folder of its own."""
+LOG_LIMIT: Final = 4 * 1024 * 1024
+"""Packed bytes of results that a replica prints: as base64, beside its own lines, below the 10 MiB of a node's log."""
 RUN: Final = ("python3", LAUNCH, "run")
 MPIRUN: Final = ("python3", LAUNCH, "mpirun")
 
@@ -39,6 +58,8 @@ CHAINER_ROLE: Final = "chainerjob.kubeflow.org/role"
 
 RESTART_POLICIES: Final = ("Always", "OnFailure", "Never", "ExitCode")
 CLEAN_POLICIES: Final = ("Running", "All", "None")
+_KILLED: Final = (128 + 15, 128 + 9)
+"""Exit codes of what SIGTERM or SIGKILL ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +69,7 @@ class TrainingSpec:
     Attributes:
         replicas: role to count, as :func:`frameworks.layout` answers it.
         submission: the same for every attempt of one submit; makes a retry harmless.
+        hardware: a hardware profile and what was chosen within it; takes the place of ``resources``.
         nproc: processes a replica (slots of an MPI worker).
         restart: the restart policy; empty chooses by ``retries``.
         retries: how many restarts before the job fails (``backoffLimit``). None: no restart, so that a mistake in the
@@ -55,8 +77,14 @@ class TrainingSpec:
         deadline: seconds after which the job fails, None for never.
         ttl: seconds after the end at which the job is removed, None for never.
         output: True to give the replicas a shared folder whose files can be fetched afterwards.
+        output_claim: the claim whose volume has that folder; empty makes a claim for this job alone.
+        output_logs: True where there is no volume for it: what fits is printed when a replica succeeds.
         elastic: least and most workers of an elastic PyTorch job.
         kind: overrides the framework's kind (MPIJob has two versions; a cluster serves one).
+        code_pieces: how many ConfigMaps carry the code.
+        volumes: claims that are there already, mounted in every replica.
+        shelf: the claim that keeps the packed code, where that is too large for ConfigMaps.
+        archive: the SHA-256 of the packed code, by which it is found there.
     """
 
     name: str
@@ -66,6 +94,7 @@ class TrainingSpec:
     submission: str
     image: str
     resources: pods.Resources = field(default_factory=pods.Resources)
+    hardware: Hardware | None = None
     nproc: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
     restart: str = ""
@@ -74,10 +103,16 @@ class TrainingSpec:
     ttl: int | None = None
     clean: str = "Running"
     output: bool = False
+    output_claim: str = ""
+    output_logs: bool = False
     output_size: str = "10Gi"
     elastic: tuple[int, int] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     kind: Kind | None = None
+    code_pieces: int = 1
+    volumes: tuple[pods.Mount, ...] = ()
+    shelf: str = ""
+    archive: str = ""
 
     @property
     def job_kind(self) -> Kind:
@@ -85,14 +120,19 @@ class TrainingSpec:
         return self.kind or self.framework.kind
 
     @property
-    def code_name(self) -> str:
-        """The ConfigMap's name: another for each submission, so that a replaced job's leftovers are never met."""
-        return names.with_suffix(self.name, f"code-{self.submission[:6]}")
+    def code_names(self) -> tuple[str, ...]:
+        """The ConfigMaps' names: others for each submission, so that a replaced job's leftovers are never met."""
+        return tuple(code_name(self.name, self.submission, number) for number in range(self.code_pieces))
 
     @property
     def output_name(self) -> str:
         """The volume claim's name."""
-        return names.with_suffix(self.name, f"output-{self.submission[:6]}")
+        return output_name(self.name, self.submission)
+
+    @property
+    def output_folder(self) -> str:
+        """The folder for results on a volume that is there already."""
+        return results_folder(self.name, self.submission)
 
     @property
     def pods(self) -> int:
@@ -110,6 +150,18 @@ class TrainingSpec:
     def restart_policy(self) -> str:
         """The restart policy that is written."""
         return self.restart or ("OnFailure" if self.retry_limit else "Never")
+
+    @property
+    def confined(self) -> bool:
+        """Whether the pods run as an ordinary user; an MPIJob of mpi-operator starts sshd, which is root's."""
+        return self.job_kind != kinds.MPI_JOB_V2
+
+    @property
+    def requests(self) -> dict[str, str]:
+        """Resource name to quantity: what each replica that works asks for."""
+        if self.hardware is None:
+            return self.resources.as_mapping()
+        return {**self.hardware.limits, **self.hardware.requests}
 
     @property
     def ranks(self) -> int:
@@ -173,20 +225,59 @@ def encode(spec: TrainingSpec) -> Obj:
     }
 
 
-def code_map(spec: TrainingSpec, texts: Mapping[str, str], archive: bytes) -> Obj:
-    """The immutable ConfigMap that carries the launcher, its instructions and the packed code."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": spec.code_name,
-            "namespace": spec.namespace,
-            "labels": {**_labels(spec), names.LABEL_JOB: spec.name},
-        },
-        "immutable": True,
-        "data": dict(texts),
-        "binaryData": {"code.tar.gz": base64.b64encode(archive).decode("ascii")},
-    }
+def code_name(job: str, submission: str, number: int = 0) -> str:
+    """The name of a job's ConfigMap of that number, counted from 0."""
+    return _numbered(job, f"code-{submission[:6]}", number)
+
+
+def output_name(job: str, submission: str, number: int = 0) -> str:
+    """The name of a job's own claim of that number, counted from 0."""
+    return _numbered(job, f"output-{submission[:6]}", number)
+
+
+def results_folder(job: str, submission: str) -> str:
+    """The folder of a job's results on a shared volume."""
+    return f"{RESULTS}/{names.with_suffix(job, submission[:6])}"
+
+
+def _numbered(job: str, suffix: str, number: int) -> str:
+    return names.with_suffix(job, f"{suffix}-{number}" if number else suffix)
+
+
+def pieces(texts: Mapping[str, str], archive: bytes) -> list[bytes]:
+    """The packed code in as many pieces as it needs ConfigMaps; the first one shares its ConfigMap with the texts."""
+    first = MAP_LIMIT - sum(len(text.encode()) for text in texts.values())
+    return [archive[:first], *(archive[at : at + MAP_LIMIT] for at in range(first, len(archive), MAP_LIMIT))]
+
+
+def code_maps(spec: TrainingSpec, texts: Mapping[str, str], parts: Sequence[bytes]) -> list[Obj]:
+    """The immutable ConfigMaps that carry the launcher, its instructions and the packed code, perhaps in pieces.
+
+    The code of a job whose code is on a volume is one empty piece.
+    """
+    keys = [CODE_KEY] if len(parts) == 1 else [f"{CODE_KEY}.{number:02}" for number in range(len(parts))]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "namespace": spec.namespace,
+                "labels": {**_labels(spec), names.LABEL_JOB: spec.name},
+            },
+            "immutable": True,
+            **({"data": dict(texts)} if not number else {}),
+            **({"binaryData": {key: base64.b64encode(part).decode("ascii")}} if part else {}),
+        }
+        for number, (name, key, part) in enumerate(zip(spec.code_names, keys, parts, strict=True))
+    ]
+
+
+def code_volume(config_maps: Sequence[str]) -> Obj:
+    """The volume of a job's code: one ConfigMap, or several as one folder."""
+    if len(config_maps) == 1:
+        return {"name": CODE_VOLUME, "configMap": {"name": config_maps[0]}}
+    return {"name": CODE_VOLUME, "projected": {"sources": [{"configMap": {"name": name}} for name in config_maps]}}
 
 
 def output_claim(spec: TrainingSpec) -> Obj:
@@ -225,48 +316,6 @@ def owner_patch(job: Mapping[str, Any]) -> Obj:
     }
 
 
-def reader_pod(job: Mapping[str, Any], name: str, arguments: list[str]) -> Obj:
-    """A pod that reads a finished job's output volume and writes it to its log; it belongs to the job."""
-    row = frameworks.of_kind(str(job.get("kind")))
-    template = next(iter(templates(job).values()), None)
-    claim = output_claim_of(job)
-    if row is None or template is None or not claim:
-        raise ManifestError(f"{job.get('kind')} {meta(job).get('name')} has no output volume")
-    source = (template.get("spec") or {}).get("containers", [{}])[0]
-    code = [v for v in template["spec"].get("volumes") or () if v.get("name") == CODE_VOLUME]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": meta(job)["namespace"],
-            "labels": {names.LABEL_MANAGED_BY: names.FIELD_MANAGER, names.LABEL_JOB: meta(job)["name"]},
-            "annotations": {"sidecar.istio.io/inject": "false"},
-            **owner_patch(job)["metadata"],
-        },
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "containers": [
-                {
-                    "name": "reader",
-                    "image": source.get("image"),
-                    "command": ["python3", LAUNCH, *arguments],
-                    "env": [{"name": "KF_OUTPUT", "value": OUTPUT_PATH}],
-                    "volumeMounts": [
-                        {"name": CODE_VOLUME, "mountPath": CODE_PATH, "readOnly": True},
-                        {"name": OUTPUT_VOLUME, "mountPath": OUTPUT_PATH, "readOnly": True},
-                    ],
-                }
-            ],
-            "volumes": [
-                *code,
-                {"name": OUTPUT_VOLUME, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}},
-            ],
-        },
-    }
-
-
 # Reading jobs
 
 
@@ -281,13 +330,73 @@ def templates(job: Mapping[str, Any]) -> dict[str, Obj]:
     return {role.lower(): value.get("template") or {} for role, value in _replica_specs(job).items()}
 
 
-def output_claim_of(job: Mapping[str, Any]) -> str:
-    """The name of the claim that holds a job's results; empty when it has none."""
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a job's replicas write their results.
+
+    Attributes:
+        path: ``$KF_OUTPUT``.
+        volume: the pod's volume that it is on.
+        mount: where that is mounted.
+    """
+
+    path: str
+    volume: Obj
+    mount: str
+
+    @property
+    def claim(self) -> str:
+        """The volume's claim; empty where results come back through the logs."""
+        return str((self.volume.get("persistentVolumeClaim") or {}).get("claimName") or "")
+
+    @property
+    def folder(self) -> str:
+        """The path below the volume's root; empty for the root."""
+        return self.path[len(self.mount) :].strip("/")
+
+
+def output_of(job: Mapping[str, Any]) -> Output | None:
+    """Where a job's results are; None when it has none."""
     for template in templates(job).values():
-        for volume in (template.get("spec") or {}).get("volumes") or ():
-            if volume.get("name") == OUTPUT_VOLUME:
-                return str((volume.get("persistentVolumeClaim") or {}).get("claimName") or "")
-    return ""
+        spec = template.get("spec") or {}
+        container = (spec.get("containers") or [{}])[0]
+        path = next((str(one.get("value")) for one in container.get("env") or () if one.get("name") == "KF_OUTPUT"), "")
+        volumes = {one["name"]: one for one in spec.get("volumes") or ()}
+        mounts = [
+            one
+            for one in container.get("volumeMounts") or ()
+            if f"{path}/".startswith(f"{one['mountPath']}/") and one["name"] in volumes
+        ]
+        if mounts:
+            mount = max(mounts, key=lambda one: len(one["mountPath"]))
+            return Output(path, volumes[mount["name"]], str(mount["mountPath"]))
+    return None
+
+
+def mounts_of(job: Mapping[str, Any]) -> tuple[pods.Mount, ...]:
+    """The claims that a person asked for when the job was made."""
+    for template in templates(job).values():
+        spec = template.get("spec") or {}
+        claims = {
+            one["name"]: str(one["persistentVolumeClaim"]["claimName"])
+            for one in spec.get("volumes") or ()
+            if str(one.get("name")).startswith(pods.CLAIM_VOLUME) and one.get("persistentVolumeClaim")
+        }
+        return tuple(
+            pods.Mount(claims[one["name"]], str(one["mountPath"]), bool(one.get("readOnly")))
+            for one in (spec.get("containers") or [{}])[0].get("volumeMounts") or ()
+            if one.get("name") in claims and not str(one["mountPath"]).startswith("/kf/")
+        )
+    return ()
+
+
+def claims_of(job: Mapping[str, Any]) -> list[str]:
+    """The volume claims that a job's pods mount."""
+    volumes = [
+        volume for template in templates(job).values() for volume in (template.get("spec") or {}).get("volumes") or ()
+    ]
+    found = [str((volume.get("persistentVolumeClaim") or {}).get("claimName") or "") for volume in volumes]
+    return list(dict.fromkeys(name for name in found if name))
 
 
 def counts(job: Mapping[str, Any]) -> dict[str, int]:
@@ -372,7 +481,7 @@ def replicas(job: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> tupl
     done = []
     for role, index in [*wanted, *extra]:
         current = newest.get((role, index))
-        if current is None:
+        if current is None or (missing != "Waiting" and _cleaned_up(current)):
             done.append(Replica(role=role, index=index, phase=missing))
             continue
         one = pods.replica(current, role, index, container)
@@ -392,6 +501,12 @@ def owned(job: Mapping[str, Any], found: Iterable[Mapping[str, Any]]) -> list[Ma
             continue
         kept.append(pod)
     return kept
+
+
+def _cleaned_up(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod of a finished job was ended by its deletion: it failed by being killed, not by itself."""
+    code = pods.terminated(pods.main_status(pod)).get("exitCode")
+    return bool(meta(pod).get("deletionTimestamp")) and code in _KILLED
 
 
 def _place(pod: Mapping[str, Any]) -> tuple[str, int]:
@@ -451,7 +566,11 @@ def _labels(spec: TrainingSpec) -> dict[str, str]:
 
 
 def _run_policy(spec: TrainingSpec) -> Obj:
-    policy: Obj = {"cleanPodPolicy": spec.clean, "backoffLimit": spec.retry_limit}
+    policy: Obj = {"cleanPodPolicy": spec.clean}
+    if spec.retry_limit or spec.restart_policy != "Never" or spec.job_kind == kinds.MPI_JOB_V2:
+        # Without restarts the policy Never says it all. A limit of 0 beside it makes the training operator delete the
+        # failed pods, and with them the logs that tell why.
+        policy["backoffLimit"] = spec.retry_limit
     if spec.deadline is not None:
         policy["activeDeadlineSeconds"] = spec.deadline
     if spec.ttl is not None:
@@ -459,35 +578,62 @@ def _run_policy(spec: TrainingSpec) -> Obj:
     return policy
 
 
-def _template(spec: TrainingSpec, command: Iterable[str], *, worker: bool = True, token: bool = False) -> Obj:
-    """A pod template. ``worker`` replicas get the resources; ``token`` leaves the service account's token mounted."""
-    env = {"PYTHONUNBUFFERED": "1", "KF_WORK": WORK_PATH}
-    env |= {**({"KF_OUTPUT": OUTPUT_PATH} if spec.output else {}), **spec.env}
+def _kept(spec: TrainingSpec) -> tuple[dict[str, str], list[Obj], list[Obj]]:
+    """What a replica finds its files by: the environment, the mounts, and the volumes."""
+    env = {"KF_WORK": WORK_PATH}
     mounts: list[Obj] = [
         {"name": CODE_VOLUME, "mountPath": CODE_PATH, "readOnly": True},
         {"name": WORK_VOLUME, "mountPath": WORK_PATH},
     ]
-    volumes: list[Obj] = [
-        {"name": CODE_VOLUME, "configMap": {"name": spec.code_name}},
-        {"name": WORK_VOLUME, "emptyDir": {}},
-    ]
-    if spec.output:
+    volumes: list[Obj] = [code_volume(spec.code_names), {"name": WORK_VOLUME, "emptyDir": {}}]
+    if spec.output_claim:
+        env["KF_OUTPUT"] = f"{VOLUME_PATH}/{spec.output_folder}"
+        mounts.append({"name": pods.claim_volume(spec.output_claim)["name"], "mountPath": VOLUME_PATH})
+    elif spec.output:
+        env["KF_OUTPUT"] = OUTPUT_PATH
         mounts.append({"name": OUTPUT_VOLUME, "mountPath": OUTPUT_PATH})
-        volumes.append({"name": OUTPUT_VOLUME, "persistentVolumeClaim": {"claimName": spec.output_name}})
+        source = {"emptyDir": {}} if spec.output_logs else {"persistentVolumeClaim": {"claimName": spec.output_name}}
+        volumes.append({"name": OUTPUT_VOLUME, **source})
+    if spec.shelf:
+        env["KF_ARCHIVE"] = f"{ARCHIVE_PATH}/{spec.archive}.tar.gz"
+        place = {"mountPath": ARCHIVE_PATH, "subPath": SHELF, "readOnly": True}
+        mounts.append({"name": pods.claim_volume(spec.shelf)["name"], **place})
+    for one in spec.volumes:
+        env.setdefault(one.variable, one.path)
+        mode = {"readOnly": True} if one.read_only else {}
+        mounts.append({"name": pods.claim_volume(one.claim)["name"], "mountPath": one.path, **mode})
+    claims = dict.fromkeys(one for one in (spec.output_claim, spec.shelf, *(v.claim for v in spec.volumes)) if one)
+    volumes += [pods.claim_volume(claim) for claim in claims]
+    return env, mounts, volumes
+
+
+def _template(spec: TrainingSpec, command: Iterable[str], *, worker: bool = True, token: bool = False) -> Obj:
+    """A pod template. ``worker`` replicas get the resources; ``token`` leaves the service account's token mounted."""
+    env, mounts, volumes = _kept(spec)
     container: Obj = {"name": spec.framework.container, "image": spec.image, "imagePullPolicy": "IfNotPresent"}
     if argv := list(command):
         container["command"] = argv
-    container["env"] = pods.environment(env)
+    container["env"] = pods.environment({"PYTHONUNBUFFERED": "1", **env, **spec.env})
     # The end of a failed replica's log stays in its status, where it outlives the log itself.
     container["terminationMessagePolicy"] = "FallbackToLogsOnError"
-    if worker and (wanted := spec.resources.as_mapping()):
+    if worker and spec.hardware is None and (wanted := spec.requests):
         container["resources"] = {"requests": wanted, "limits": dict(wanted)}
+    if spec.confined:
+        container["securityContext"] = pods.confined_container()
     container["volumeMounts"] = mounts
     pod: Obj = {"containers": [container], "volumes": volumes}
+    if not argv:
+        # It sleeps as the first process of its container, which no signal but SIGKILL ends.
+        pod = {"terminationGracePeriodSeconds": 1, **pod}
+    if spec.confined:
+        pod = {"securityContext": pods.confined_pod(), **pod}
     if not token:
         pod = {"automountServiceAccountToken": False, **pod}
     # An injected sidecar would outlive the training process and keep the replica from ever finishing.
-    return {"metadata": {"annotations": {"sidecar.istio.io/inject": "false"}}, "spec": pod}
+    template: Obj = {"metadata": {"annotations": {"sidecar.istio.io/inject": "false"}}, "spec": pod}
+    if worker and spec.hardware is not None:
+        return pod_template(template, spec.hardware, container=spec.framework.container)
+    return template
 
 
 def _replica(spec: TrainingSpec, role: str, template: Obj) -> Obj:

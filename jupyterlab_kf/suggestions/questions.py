@@ -1,0 +1,161 @@
+"""The question and the answer: a study as plain JSON, read into values that algorithms work with. Pure.
+
+Question: ``{algorithm, settings, parameters, objective, seed, count, history, max}``, where ``parameters`` are an
+Experiment's and ``history`` has every suggestion so far, in order: ``{name, assignments, state, value, labels}`` with
+state ``pending``, ``done`` or ``failed`` and the objective's value of those that are done. Answer:
+``{suggestions: [{assignments, labels}], end}``: fewer suggestions than asked for mean "ask again when a trial has
+ended", or, with a reason in ``end``, that there is nothing more to try. ``{error}`` says what cannot be done at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
+
+from jupyterlab_kf.suggestions import settings as known
+from jupyterlab_kf.suggestions.space import Parameter, SpaceError, combinations, parameter, unseen
+
+Point: TypeAlias = tuple[str, ...]
+PENDING, DONE, FAILED = "pending", "done", "failed"
+_TRIES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A suggestion of before: its values in the parameters' order, and its loss (less is better) once it is done."""
+
+    name: str
+    point: Point
+    state: str
+    loss: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """A new point; labels travel on the trial and come back with its history."""
+
+    point: Point
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Everything an algorithm may look at."""
+
+    algorithm: str
+    settings: Mapping[str, str]
+    parameters: tuple[Parameter, ...]
+    seed: int
+    history: tuple[Seen, ...]
+    max_trials: int | None = None
+
+    def number(self, name: str, default: float) -> float:
+        """A setting as a number."""
+        return float(self.settings.get(name, default))
+
+    def with_pending(self, found: Sequence[Suggested]) -> Study:
+        """The study as it will be once these run."""
+        more = tuple(Seen("", one.point, PENDING, None, one.labels) for one in found)
+        return replace(self, history=(*self.history, *more))
+
+
+class AskError(ValueError):
+    """The question cannot be answered, now or later; the message says why."""
+
+
+def ask(question: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a question."""
+    try:
+        study = _study(question)
+        found, end = _suggest(study, int(question["count"]))
+    except (AskError, SpaceError) as error:
+        return {"error": str(error)}
+    names = [one.name for one in study.parameters]
+    return {
+        "suggestions": [
+            {"assignments": dict(zip(names, one.point, strict=True)), "labels": dict(one.labels)} for one in found
+        ],
+        "end": end,
+    }
+
+
+def _study(question: Mapping[str, Any]) -> Study:
+    algorithm = str(question["algorithm"])
+    if why := known.unknown_algorithm(algorithm):
+        raise AskError(why)
+    parameters = tuple(parameter(spec) for spec in question["parameters"])
+    given = {str(k): str(v) for k, v in (question.get("settings") or {}).items()}
+    if found := known.wrong(algorithm, given, parameters, question.get("max")):
+        raise AskError("; ".join(found))
+    sign = -1.0 if question.get("objective") == "maximize" else 1.0
+    history = tuple(_seen(one, parameters, sign) for one in question.get("history") or ())
+    seed = int(given["random_state"]) if "random_state" in given else int(question.get("seed") or 0)
+    return Study(algorithm, given, parameters, seed, history, question.get("max"))
+
+
+def _seen(one: Mapping[str, Any], parameters: Sequence[Parameter], sign: float) -> Seen:
+    point = tuple(str(one["assignments"][p.name]) for p in parameters)
+    value = one.get("value")
+    done = one["state"] == DONE and value is not None
+    state = DONE if done else FAILED if one["state"] == DONE else str(one["state"])
+    return Seen(
+        str(one.get("name") or ""),
+        point,
+        state,
+        sign * float(value) if done and value is not None else None,
+        one.get("labels") or {},
+    )
+
+
+def _suggest(study: Study, count: int) -> tuple[list[Suggested], str]:
+    if study.algorithm in ("hyperband", "asha"):
+        from jupyterlab_kf.suggestions import rungs
+
+        return rungs.suggest(study, count)
+    propose = _proposer(study)
+    total = combinations(study.parameters)
+    taken = {one.point for one in study.history}
+    found: list[Suggested] = []
+    while len(found) < count:
+        if total is not None and len(taken) >= total:
+            return found, f"all {total} combinations of the parameters have been tried"
+        point = _fresh(study.with_pending(found), propose, taken)
+        taken.add(point)
+        found.append(Suggested(point))
+    return found, ""
+
+
+def _fresh(study: Study, propose: Callable[[Study, int, int], Point], taken: set[Point]) -> Point:
+    """A point that was not tried before; in an endless space that is any."""
+    index = len(study.history)
+    for attempt in range(_TRIES):
+        point = propose(study, index, attempt)
+        if point not in taken:
+            return point
+    return unseen(study.parameters, taken, study.seed + index * 7919) or point
+
+
+def _proposer(study: Study) -> Callable[[Study, int, int], Point]:
+    from jupyterlab_kf.suggestions import plain
+
+    match study.algorithm:
+        case "random":
+            return plain.random
+        case "grid":
+            return plain.grid
+        case "sobol":
+            return plain.sobol
+        case "tpe" | "anneal":
+            from jupyterlab_kf.suggestions import parzen
+
+            return parzen.propose
+        case "bayesianoptimization":
+            from jupyterlab_kf.suggestions import gaussian
+
+            return gaussian.propose
+        case _:
+            from jupyterlab_kf.suggestions import optuna
+
+            return optuna.propose
