@@ -38,6 +38,9 @@ class View(Protocol):
     def owned(self, kind: Kind, uid: str) -> builtins.list[Obj]:
         """Objects of a kind whose controlling owner reference has that uid, by namespace and name."""
 
+    def served(self, api_version: str, kind: str) -> Kind | None:
+        """The row of a kind that this cluster serves, also of one that only a definition brings; None if none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Create:
@@ -103,7 +106,23 @@ class Requeue:
     at: float
 
 
-Action: TypeAlias = Create | Patch | SetStatus | Delete | Emit | Requeue
+@dataclass(frozen=True, slots=True)
+class Consult:
+    """Ask a service outside the cluster a question; what it answers decides what is done next.
+
+    For computations that are too heavy to be done between two looks, or need libraries that take seconds to import.
+    The answer must be decided by the question alone: it may be asked again after a crash.
+
+    Attributes:
+        question: plain JSON.
+        then: the actions for an answer; pure, as ``react`` is.
+    """
+
+    question: Mapping[str, Any]
+    then: Callable[[Mapping[str, Any]], list[Action]] = field(compare=False)
+
+
+Action: TypeAlias = Create | Patch | SetStatus | Delete | Emit | Requeue | Consult
 Mapper: TypeAlias = Callable[[Obj, View], Iterable[Key]]
 
 
@@ -117,6 +136,8 @@ class Controller:
         owns: kinds whose changes wake the object that their controlling owner reference names.
         watches: other kinds whose changes wake the keys that the mapper answers.
         react: the pure function.
+        owns_any: every kind counts as owned, also those that definitions will bring.
+        workers: how many objects are looked at at the same time; more than one only where a look may wait.
     """
 
     name: str
@@ -124,3 +145,5 @@ class Controller:
     react: Callable[[Obj, View, float], list[Action]]
     owns: tuple[Kind, ...] = ()
     watches: Mapping[Kind, Mapper] = field(default_factory=dict)
+    owns_any: bool = False
+    workers: int = 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyterlab_kf.controllers import Emit
 from jupyterlab_kf.kinds import Kind
-from jupyterlab_kf.model import Obj, Ref, meta, parse_time
+from jupyterlab_kf.model import Obj, Ref, format_time, meta, parse_time
 
 _EMPTY: Mapping[str, Any] = {}
 FINISHED = ("Succeeded", "Failed")
@@ -156,6 +156,27 @@ def is_true(status: Mapping[str, Any], type_: str) -> bool:
 def matches(selector: Mapping[str, str], have: Mapping[str, str]) -> bool:
     """Whether labels have every pair of an equality selector; an empty selector matches nothing."""
     return bool(selector) and selector.items() <= have.items()
+
+
+def event_of(emit: Emit, namespace: str, now: float, mark: str) -> Obj:
+    """The first Event of its kind; ``mark`` tells two of one instant apart."""
+    about = emit.about
+    reference: Obj = {"kind": about.kind, "name": about.name, "uid": about.uid}
+    reference |= {"namespace": about.namespace} if about.namespace else {}
+    return {
+        "metadata": {"name": f"{about.name}.{int(now * 1e9):x}{mark}", "namespace": namespace},
+        "involvedObject": {**reference, "apiVersion": emit.api_version},
+        "reason": emit.reason,
+        "message": emit.message,
+        "source": {"component": emit.source},
+        "firstTimestamp": format_time(now),
+        "lastTimestamp": format_time(now),
+        "count": 1,
+        "type": emit.type,
+        "eventTime": None,
+        "reportingComponent": emit.source,
+        "reportingInstance": "",
+    }
 
 
 BURST = 500

@@ -345,6 +345,12 @@ class _Reaction:
         counts = count(self.workers)
         self.status.count("Worker", active=counts.active, succeeded=counts.succeeded, failed=counts.failed)
         worker = self.job.roles.get("Worker")
+        evicted = sum((pod.get("status") or {}).get("reason") == "Evicted" for pod in self.workers)
+        if evicted and not self.status.finished:
+            text = f"{evicted}/{len(self.workers)} workers are evicted"
+            self.status.complete()
+            self.status.set("Failed", "MPIJobEvicted", text)
+            self.actions.append(self.emit.warning("MPIJobEvicted", text))
         if self.status.finished:
             return
         if suspended:

@@ -1,4 +1,4 @@
-"""Kubernetes' own workload controllers that a machine needs: Job, ReplicaSet, Deployment, and endpoints of Services.
+"""Kubernetes' own workload controllers that a machine needs: Jobs, ReplicaSets, Deployments, autoscalers, endpoints.
 
 Each answers with the objects, conditions, events and names of the real kube-controller-manager; volumes and processes
 are the node's business.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from jupyterlab_kf.controllers import Controller
-from jupyterlab_kf.controllers.workloads import deployment, endpoints, job, replicaset
+from jupyterlab_kf.controllers.workloads import autoscaler, deployment, endpoints, job, replicaset
 
 __all__ = ["CONTROLLERS"]
 
@@ -18,4 +18,5 @@ CONTROLLERS: Final[tuple[Controller, ...]] = (
     replicaset.CONTROLLER,
     deployment.CONTROLLER,
     endpoints.CONTROLLER,
+    autoscaler.CONTROLLER,
 )

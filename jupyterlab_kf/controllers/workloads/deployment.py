@@ -94,7 +94,9 @@ class _Reaction:
             self._patch(self.new, {"metadata": {"annotations": {REVISION: self.revision}}})
         if notes(self.obj).get(REVISION) != self.revision:
             patch = {"metadata": {"annotations": {REVISION: self.revision}}}
-            self.actions.append(Patch(kinds.DEPLOYMENT, namespace(self.obj), name(self.obj), uid(self.obj), patch))
+            where = (kinds.DEPLOYMENT, namespace(self.obj), name(self.obj), uid(self.obj))
+            # By way of the status: written to the object itself, an annotation counts as a change of what it asks for.
+            self.actions.append(Patch(*where, patch, subresource="status"))
 
     def _patch(self, replica_set: Obj, patch: Mapping[str, Any]) -> None:
         where = (kinds.REPLICA_SET, namespace(replica_set), name(replica_set), uid(replica_set))

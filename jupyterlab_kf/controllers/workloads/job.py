@@ -80,6 +80,8 @@ class _Reaction:
         self._tally()
         if not self._verdict():
             self._decide()
+            if self._verdict() == "FailureTarget":  # what is ended with the job has failed
+                self._raise("failed", int(self.status.get("failed") or 0) + len(self.alive))
         if self._verdict():
             self._delete(self.alive)
             self._finish()
