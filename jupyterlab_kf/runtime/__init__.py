@@ -1,1 +1,1 @@
-"""What runs inside pods: standard library only, one file a purpose, imported by nothing else of this package."""
+"""What runs inside pods, imported by nothing else of this package; `launch` and `install` need only Python."""
