@@ -128,10 +128,14 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
     from jupyterlab_kf.embedded.apiserver.server import ApiServer
     from jupyterlab_kf.embedded.kubelet import Kubelet
     from jupyterlab_kf.embedded.operators import RegistryApi, controllers
+    from jupyterlab_kf.embedded.outputs import NodeOutputs
+    from jupyterlab_kf.embedded.proxy import Proxy, program
     from jupyterlab_kf.embedded.registry import Registry
     from jupyterlab_kf.embedded.scheduling import SchedulerLoop
     from jupyterlab_kf.embedded.store import Store
     from jupyterlab_kf.manager import Manager
+    from jupyterlab_kf.studies.collector import Collector
+    from jupyterlab_kf.studies.oracle import Oracle
 
     async with contextlib.AsyncExitStack() as stack:
         store = Store(settings.cluster_dir / "state.db")
@@ -151,9 +155,20 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
         scheduler = SchedulerLoop(registry)
         await scheduler.start()
         stack.push_async_callback(scheduler.stop)
-        manager = Manager(RegistryApi(registry), controllers())
+        oracle = Oracle()
+        stack.push_async_callback(oracle.close)
+        api = RegistryApi(registry, oracle)
+        authority = certificates.ensure(settings.cluster_dir).authority.read_text()
+        manager = Manager(api, controllers(authority))
         await manager.start()
         stack.push_async_callback(manager.stop)
+        proxy = Proxy(registry, settings, kubelet, program=program())
+        kubelet.hold = proxy.hold
+        await proxy.start()
+        stack.push_async_callback(proxy.stop)
+        collector = Collector(api, NodeOutputs(kubelet))
+        await collector.start()
+        stack.push_async_callback(collector.stop)
         port = await server.start()
         stack.push_async_callback(server.stop)
         kubelet.api_address = ("127.0.0.1", port)

@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -32,6 +32,7 @@ from jupyterlab_kf.settings import Settings
 
 SHIPPED: Final = Path(__file__).with_name("images.yaml")
 READY: Final = ".jupyterlab-kf-ready"
+OWN: Final = "the node's own environment"
 
 ENDED: Final = (-signal.SIGTERM, -signal.SIGKILL, -signal.SIGINT, -signal.SIGHUP, 128 + signal.SIGTERM)
 """How an installer ends that somebody ended."""
@@ -62,8 +63,32 @@ class InterruptedMakingError(ImageError):
 
 
 @dataclass(frozen=True, slots=True)
+class Programs:
+    """What an image brings to run.
+
+    Attributes:
+        entrypoint: what runs when a container has no command; its arguments follow.
+        named: programs of the image that this machine does not have, and what runs instead of each.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    named: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def words(self, command: Sequence[str], arguments: Sequence[str]) -> list[str]:
+        """What a container runs; empty when it says nothing to run and the image has no entrypoint."""
+        before = [] if command else list(self.entrypoint)
+        given = [*command, *arguments]
+        program = given[0].rpartition("/")[2] if given else ""
+        instead = dict(self.named).get(program)
+        if instead is None:
+            return [*before, *given]
+        # An entrypoint that only runs its arguments, as many have: the program is what counts.
+        return [*instead, *given[1:]]
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
-    """A Python environment that is there.
+    """A Python environment that is there, and the image's programs.
 
     ``nothing`` is set when the image's containers have nothing to do on one machine, and says why.
     """
@@ -72,6 +97,7 @@ class Environment:
     prefix: Path
     name: str
     nothing: str = ""
+    programs: Programs = Programs()
 
     @property
     def bin(self) -> Path:
@@ -91,6 +117,7 @@ class Recipe:
     programs: tuple[str, ...] = ()
     python: str = ""
     build_constraints: tuple[str, ...] = field(default=())
+    brings: Programs = Programs()
 
     def digest(self, version: str) -> str:
         """Changes whenever the environment that this makes would."""
@@ -132,7 +159,7 @@ class Images:
             for entry in table.get("images") or ():
                 if _fits(image, entry.get("match") or ()):
                     return self._entry(image, path, entry, recipes)
-        return Environment(image, self._default, "the node's own environment")
+        return Environment(image, self._default, OWN)
 
     def _table(self, path: Path) -> dict[str, Any]:
         try:
@@ -154,25 +181,28 @@ class Images:
     def _entry(
         self, image: str, path: Path, entry: Mapping[str, Any], recipes: Mapping[str, Any]
     ) -> Environment | Recipe:
+        brings = _brings(path, entry)
         if "none" in entry:
             return Environment(image, self._default, "nothing", nothing=str(entry["none"]))
+        if "recipe" not in entry and "python" not in entry and brings != Programs():
+            return Environment(image, self._default, OWN, programs=brings)
         if "python" in entry:
             prefix = Path(str(entry["python"])).expanduser()
             if prefix.name.startswith("python") and prefix.parent.name == "bin":
                 prefix = prefix.parent.parent
             if not (prefix / "bin" / "python").exists():
                 raise ImageError(f"the table of images {path} says that {image!r} is {prefix}, which has no bin/python")
-            return Environment(image, prefix, str(prefix))
+            return Environment(image, prefix, str(prefix), programs=brings)
         name = str(entry.get("recipe", ""))
         if name not in recipes:
             raise ImageError(f"the table of images {path} names the recipe {name!r} for {image!r}, which is not in it")
-        recipe = _recipe(image, name, *recipes[name])
+        recipe = replace(_recipe(image, name, *recipes[name]), brings=brings)
         if self._suffices(recipe):
-            return Environment(image, self._default, "the node's own environment")
+            return Environment(image, self._default, OWN, programs=brings)
         for version in _versions(recipe):
             prefix = self._made / f"{name}-{recipe.digest(version)}"
             if (prefix / READY).exists():
-                return Environment(image, prefix, prefix.name)
+                return Environment(image, prefix, prefix.name, programs=brings)
         return recipe
 
     def _suffices(self, recipe: Recipe) -> bool:
@@ -210,7 +240,7 @@ class Images:
                 _write_synced(prefix / READY, json.dumps(record))
         finally:
             os.close(lock)
-        return Environment(recipe.image, prefix, prefix.name)
+        return Environment(recipe.image, prefix, prefix.name, programs=recipe.brings)
 
     def _run(self, command: Sequence[str], run: Runner, lock: int) -> None:
         status, output = run(command, clean_environment(os.environ, [self._default / "bin"]), lock)
@@ -267,6 +297,21 @@ def _fits(image: str, patterns: Any) -> bool:
     bare = re.sub(r"^(docker\.io/(library/)?)", "", image.partition("@")[0])
     listed = [patterns] if isinstance(patterns, str) else patterns
     return any(fnmatch.fnmatchcase(bare, str(p)) or fnmatch.fnmatchcase(image, str(p)) for p in listed)
+
+
+def _brings(path: Path, entry: Mapping[str, Any]) -> Programs:
+    """The programs of an entry of the table."""
+    named = entry.get("programs") or {}
+    if not isinstance(named, dict) or not all(map(_are_words, [*named.values(), entry.get("entrypoint") or []])):
+        raise ImageError(
+            f"the table of images {path}: 'entrypoint' must be a list of words, and 'programs' name such lists"
+        )
+    pairs = ((str(name), tuple(words)) for name, words in named.items())
+    return Programs(tuple(entry.get("entrypoint") or ()), tuple(pairs))
+
+
+def _are_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
 def _recipe(image: str, name: str, path: Path, raw: Mapping[str, Any]) -> Recipe:

@@ -6,31 +6,64 @@ controller does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.controllers import Controller, Create, Delete, Emit, Patch, SetStatus, View, training, workloads
+from jupyterlab_kf.controllers import (
+    Controller,
+    Create,
+    Delete,
+    Emit,
+    Patch,
+    SetStatus,
+    View,
+    katib,
+    namespaces,
+    seldon,
+    training,
+    workloads,
+)
 from jupyterlab_kf.embedded.registry import MERGE_PATCH, DeleteOptions, Registry
 from jupyterlab_kf.embedded.store import Change
-from jupyterlab_kf.errors import UsageError
+from jupyterlab_kf.errors import ClusterError, UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manager import Listener
 from jupyterlab_kf.model import Obj, meta
 
+Consultant: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+SERVING: Final = seldon.Options(
+    pod_address=True,
+    patience=1,
+    period=1,
+    size={"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+)
+"""How Seldon's operator is installed here: pods share a small machine, and nothing is pulled that takes time."""
 Objects: TypeAlias = list[Obj]  # named here because inside the class ``list`` is the method
 
 
-def controllers() -> list[Controller]:
-    """Every controller of the embedded cluster."""
-    return [*workloads.CONTROLLERS, *training.CONTROLLERS]
+def controllers(authority: str) -> list[Controller]:
+    """Every controller of an embedded cluster whose certificates are signed by this authority (PEM)."""
+    return [
+        namespaces.controller(authority),
+        *workloads.CONTROLLERS,
+        *training.CONTROLLERS,
+        *katib.CONTROLLERS,
+        *seldon.controllers(SERVING),
+    ]
 
 
 class RegistryApi:
-    """The manager's :class:`~jupyterlab_kf.manager.Api` over the embedded registry."""
+    """The manager's :class:`~jupyterlab_kf.manager.Api` over the embedded registry.
 
-    def __init__(self, registry: Registry) -> None:
+    Args:
+        registry: the cluster.
+        consult: who answers controllers' questions; without, those who ask get an error.
+    """
+
+    def __init__(self, registry: Registry, consult: Consultant | None = None) -> None:
         self._registry = registry
+        self._consult = consult
         self.view: View = _StoredVersions(registry.view, registry)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -61,6 +94,12 @@ class RegistryApi:
                     options = DeleteOptions(grace=grace, propagation="Background", uid=uid)
                     registry.delete(kind, namespace, name, options=options)
 
+    async def consult(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The service's answer."""
+        if self._consult is None:
+            raise ClusterError("this cluster has no suggestion service")
+        return await self._consult(question)
+
     def _is_there(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
         stored = self._registry.view.get(kind, namespace, name)
         return stored is not None and stored["metadata"].get("uid") == uid
@@ -81,6 +120,9 @@ class _StoredVersions:
 
     def owned(self, kind: Kind, uid: str) -> Objects:
         return self._view.owned(kind, uid)
+
+    def served(self, api_version: str, kind: str) -> Kind | None:
+        return self._view.served(api_version, kind)
 
 
 def _is_of(kind: Kind, stored: Obj) -> bool:

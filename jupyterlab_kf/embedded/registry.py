@@ -18,6 +18,8 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from jupyterlab_kf import controllers, kinds
+from jupyterlab_kf.controllers import namespaces
+from jupyterlab_kf.controllers.support import event_of
 from jupyterlab_kf.embedded.apiserver import (
     admission,
     apply,
@@ -84,7 +86,7 @@ class Registry:
     # --- kinds ---------------------------------------------------------------------------------------------------
 
     def kinds(self) -> tuple[Kind, ...]:
-        """Every kind that is served: built-in, training, and those of stored definitions."""
+        """Every kind that is served: built-in, the operators', and those of stored definitions."""
         return self.resources.kinds
 
     def _load_kinds(self) -> None:
@@ -99,7 +101,7 @@ class Registry:
         for name in SYSTEM_NAMESPACES:
             if self.store.get(kinds.NAMESPACE, "", name) is None:
                 self.create(kinds.NAMESPACE, {"metadata": {"name": name}})
-        for definition in resources.training_definitions():
+        for definition in resources.operators_definitions():
             if self.store.get(kinds.CUSTOM_RESOURCE_DEFINITION, "", definition["metadata"]["name"]) is None:
                 self.create(kinds.CUSTOM_RESOURCE_DEFINITION, definition)
 
@@ -161,8 +163,7 @@ class Registry:
             return new
         stored = self.store.put(kind, new, expect="")
         if kind == kinds.NAMESPACE:
-            account = {"metadata": {"name": "default", "namespace": name}}
-            self.create(kinds.SERVICE_ACCOUNT, account)
+            self.create(kinds.SERVICE_ACCOUNT, namespaces.account(name))  # a pod may follow in the same moment
         return stored
 
     # --- update --------------------------------------------------------------------------------------------------
@@ -258,7 +259,8 @@ class Registry:
         new = self._completed(kind, new, creating=False)
         if kind == kinds.CUSTOM_RESOURCE_DEFINITION and not subresource:
             new["status"] = {**resources.established(new, self._clock()), **_kept_conditions(old)}
-        new = rules.counted(kind, old, new)
+        if subresource != "status":
+            new = rules.counted(kind, old, new)
         if options.manager and not tracked:
             new = self._tracked(kind, old, new, options.manager, subresource)
         source = self.resources.schema_source(kind)
@@ -400,7 +402,7 @@ class Registry:
             self.store.put(kinds.EVENT, {**event, "count": count, "lastTimestamp": format_time(now)})
             return
         try:
-            created = self.create(kinds.EVENT, _event(emit, namespace, now))
+            created = self.create(kinds.EVENT, event_of(emit, namespace, now, secrets.token_hex(4)))
         except (NotFoundError, ForbiddenError) as error:
             _log.debug("event dropped: %s", error)
             return
@@ -439,7 +441,7 @@ class Registry:
 
     def _check_subresource(self, kind: Kind, name: str, subresource: str) -> None:
         if subresource and subresource not in kind.subresources:
-            raise failures.not_found(kind, name)
+            raise failures.not_found(kind, name) if kind.custom else failures.no_resource()
 
     def _check_version(self, kind: Kind, old: Obj, given: Mapping[str, Any]) -> None:
         name = old["metadata"]["name"]
@@ -486,6 +488,7 @@ class _View:
     """What controllers read."""
 
     def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._store = registry.store
 
     def get(self, kind: Kind, namespace: str, name: str) -> Obj | None:
@@ -497,6 +500,9 @@ class _View:
 
     def owned(self, kind: Kind, uid: str) -> Objects:
         return [in_version(kind, obj) for obj in self._store.owned(kind, uid)]
+
+    def served(self, api_version: str, kind: str) -> Kind | None:
+        return self._registry.resources.of(api_version, kind)
 
 
 def in_version(kind: Kind, obj: Obj) -> Obj:
@@ -566,23 +572,3 @@ def _check_name(given: str, name: str) -> None:
 def _kept_conditions(old: Obj) -> dict[str, Any]:
     conditions = (old.get("status") or {}).get("conditions")
     return {"conditions": conditions} if conditions else {}
-
-
-def _event(emit: controllers.Emit, namespace: str, now: float) -> Obj:
-    about = emit.about
-    reference: dict[str, Any] = {"kind": about.kind, "name": about.name, "uid": about.uid}
-    reference |= {"namespace": about.namespace} if about.namespace else {}
-    return {
-        "metadata": {"name": f"{about.name}.{int(now * 1e9):x}{secrets.token_hex(1)}", "namespace": namespace},
-        "involvedObject": {**reference, "apiVersion": emit.api_version},
-        "reason": emit.reason,
-        "message": emit.message,
-        "source": {"component": emit.source},
-        "firstTimestamp": format_time(now),
-        "lastTimestamp": format_time(now),
-        "count": 1,
-        "type": emit.type,
-        "eventTime": None,
-        "reportingComponent": emit.source,
-        "reportingInstance": "",
-    }

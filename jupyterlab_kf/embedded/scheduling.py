@@ -23,6 +23,10 @@ from jupyterlab_kf.model import Obj, Ref, format_time, meta
 
 FINAL: Final = ("Succeeded", "Failed")
 SOURCE: Final = "default-scheduler"
+SCHEDULERS: Final = frozenset({SOURCE, "volcano", "scheduler-plugins-scheduler"})
+"""The names that this scheduler answers to: gangs start together here, so a job made for one that does this runs, too.
+A pod for any other waits for it, as on a real cluster.
+"""
 log = logging.getLogger("jupyterlab_kf.embedded.scheduler")
 
 
@@ -127,6 +131,8 @@ class SchedulerLoop:
 
 def _is_pending(pod: Obj) -> bool:
     spec = pod.get("spec") or {}
+    if (spec.get("schedulerName") or SOURCE) not in SCHEDULERS:
+        return False
     if spec.get("nodeName") or meta(pod).get("deletionTimestamp") or spec.get("schedulingGates"):
         return False
     return (pod.get("status") or {}).get("phase") not in FINAL

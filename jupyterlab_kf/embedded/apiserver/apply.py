@@ -259,9 +259,10 @@ def server_side_apply(
     mine = next((e for e in entries if _ours(e, manager, APPLY, kind.api_version, subresource)), None)
     others = [e for e in entries if e is not mine]
     merged = _merged(base, config, of)
-    wanted = tracked(fields_of(config, of))
-    if mine is not None:
-        merged = _without_abandoned(merged, mine, wanted, others, of)
+    given = fields_of(config, of)
+    wanted = tracked(given)
+    if mine is not None:  # what is never tracked, such as the name, is wanted all the same
+        merged = _without_abandoned(merged, mine, given, others, of)
     taken, removed = compare(base, merged, of)
     taken, removed = tracked(taken), tracked(removed)
     if not force:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.embedded.apiserver import schemas, training
+from jupyterlab_kf.embedded.apiserver import katib, schemas, serving, training
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
 
@@ -22,6 +22,7 @@ _WORKLOAD: Final = (
 )
 _CORE: Final = "io.k8s.api.core.v1"
 _APPS: Final = "io.k8s.api.apps.v1"
+_SCALING: Final = "io.k8s.api.autoscaling.v2"
 
 _RESTARTS: Final = (
     "The number of times the containers in this pod have been restarted and when the last container in this pod has "
@@ -75,7 +76,7 @@ _COLUMNS: Final[Mapping[Kind, tuple[Column, ...]]] = {
         ("Data", "string", 0, (f"{_CORE}.Secret", "data")),
         _AGE,
     ),
-    kinds.SERVICE_ACCOUNT: (_NAME, ("Secrets", "string", 0, (f"{_CORE}.ServiceAccount", "secrets")), _AGE),
+    kinds.SERVICE_ACCOUNT: (_NAME, _AGE),
     kinds.PERSISTENT_VOLUME_CLAIM: (
         _NAME,
         ("Status", "string", 0, (f"{_CORE}.PersistentVolumeClaimStatus", "phase")),
@@ -134,6 +135,22 @@ _COLUMNS: Final[Mapping[Kind, tuple[Column, ...]]] = {
         *_WORKLOAD,
         ("Selector", "string", 1, (f"{_APPS}.ReplicaSetSpec", "selector")),
     ),
+    kinds.HORIZONTAL_POD_AUTOSCALER: (
+        _NAME,
+        ("Reference", "string", 0, (f"{_SCALING}.HorizontalPodAutoscalerSpec", "scaleTargetRef")),
+        ("Targets", "string", 0, (f"{_SCALING}.HorizontalPodAutoscalerSpec", "metrics")),
+        ("MinPods", "string", 0, (f"{_SCALING}.HorizontalPodAutoscalerSpec", "minReplicas")),
+        ("MaxPods", "string", 0, (f"{_SCALING}.HorizontalPodAutoscalerSpec", "maxReplicas")),
+        ("Replicas", "string", 0, (f"{_SCALING}.HorizontalPodAutoscalerStatus", "currentReplicas")),
+        _AGE,
+    ),
+    kinds.POD_DISRUPTION_BUDGET: (
+        _NAME,
+        ("Min Available", "string", 0, "The minimum number of pods that must be available."),
+        ("Max Unavailable", "string", 0, "The maximum number of pods that may be unavailable."),
+        ("Allowed Disruptions", "integer", 0, "Calculated number of pods that may be disrupted at this time."),
+        _AGE,
+    ),
     kinds.CUSTOM_RESOURCE_DEFINITION: (_NAME, ("Created At", "date", 0, (_META, "creationTimestamp"))),
 }
 
@@ -143,7 +160,8 @@ def _described(description: str | tuple[str, str]) -> str:
         return description
     component, name = description
     found = (schemas.components()[component].get("properties") or {}).get(name) or {}
-    return str(found.get("description") or "")
+    # A table's words are those of the type's source, to which only OpenAPI adds the values of an enumeration.
+    return str(found.get("description") or "").partition("\n\nPossible enum values:")[0]
 
 
 def _definition_of(column: Column) -> dict[str, Any]:
@@ -159,10 +177,12 @@ def _definition_of(column: Column) -> dict[str, Any]:
 
 def printer_columns(kind: Kind, crd: Obj | None) -> list[dict[str, Any]]:
     """``additionalPrinterColumns`` of a custom kind; an age when it has none."""
-    given = training.COLUMNS.get((kind.api_version, kind.kind))
+    age = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+    known = katib.COLUMNS.get(kind, serving.COLUMNS.get(kind))
+    given = training.COLUMNS.get((kind.api_version, kind.kind)) if known is None else [*known, age]
     if crd is not None:
         given = (schemas.crd_version(kind, crd) or {}).get("additionalPrinterColumns")
-    return given or [{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}]
+    return given or [age]
 
 
 def columns(kind: Kind, crd: Obj | None = None) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, quantities
-from jupyterlab_kf.embedded.apiserver import podrules, syntax
+from jupyterlab_kf.embedded.apiserver import autoscaling, podrules, syntax
 from jupyterlab_kf.embedded.apiserver.causes import (
     Cause,
     duplicate,
@@ -268,6 +268,15 @@ def _claim(obj: Obj) -> list[Cause]:
     return causes
 
 
+def _event(obj: Obj) -> list[Cause]:
+    """An event is where its object is; of one that has no namespace, in ``default``."""
+    about = mapping(obj.get("involvedObject")).get("namespace") or ""
+    mine = mapping(obj.get("metadata")).get("namespace") or ""
+    if mine == (about or "default"):
+        return []
+    return [invalid("involvedObject.namespace", about, "does not match event.namespace")]
+
+
 def _definition(obj: Obj) -> list[Cause]:
     spec, name = mapping(obj.get("spec")), mapping(obj.get("metadata")).get("name") or ""
     names = mapping(spec.get("names"))
@@ -290,7 +299,7 @@ def _definition(obj: Obj) -> list[Cause]:
         )
     for number, version in enumerate(versions):
         if not mapping(mapping(version.get("schema")).get("openAPIV3Schema")):
-            causes.append(required(f"spec.versions[{number}].schema.openAPIV3Schema", "schemas are required"))
+            causes.append(required(f"spec.versions[{number}].schema.openAPIV3Schema"))
     return causes
 
 
@@ -303,6 +312,9 @@ _RULES: Final[Mapping[Kind, Callable[[Obj], list[Cause]]]] = {
     kinds.CONFIG_MAP: _config_map,
     kinds.SECRET: _secret,
     kinds.PERSISTENT_VOLUME_CLAIM: _claim,
+    kinds.HORIZONTAL_POD_AUTOSCALER: autoscaling.autoscaler,
+    kinds.POD_DISRUPTION_BUDGET: autoscaling.budget,
+    kinds.EVENT: _event,
     kinds.CUSTOM_RESOURCE_DEFINITION: _definition,
 }
 

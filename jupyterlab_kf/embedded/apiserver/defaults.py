@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds, quantities
 from jupyterlab_kf.embedded.apiserver import typed
+from jupyterlab_kf.embedded.apiserver.autoscaling import default_autoscaler
 from jupyterlab_kf.embedded.apiserver.schemas import OBJECT_META
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.kinds import Kind
@@ -22,6 +23,7 @@ _DEFAULT_MODE: Final = 0o644
 _LABEL_NAMESPACE: Final = "kubernetes.io/metadata.name"
 _UNLIMITED_RETRIES: Final = 2147483647
 _COMPUTE: Final = ("cpu", "memory")
+_HEAD: Final = frozenset({"apiVersion", "kind", "metadata"})
 
 
 def clone(value: Any) -> Any:
@@ -66,9 +68,11 @@ def _structural(value: Any, of: typed.Type) -> None:
         given = child.schema.get("default")
         if given is not None and value.get(name) is None and not (of.component and not given):
             value[name] = clone(given)
-    for name, item in value.items():
+    for name, item in list(value.items()):
         child = of.fields.get(name, of.items)
-        if child.component != OBJECT_META and isinstance(item, dict | list):
+        if item is None and child.schema and not child.schema.get("nullable") and name not in _HEAD:
+            del value[name]  # a null where there can be none says that there is no value
+        elif child.component != OBJECT_META and isinstance(item, dict | list):
             _structural(item, child)
 
 
@@ -422,5 +426,6 @@ _KINDS: Final[Mapping[Kind, Callable[[Obj], None]]] = {
     kinds.EVENT: _event,
     kinds.ENDPOINT_SLICE: _endpoint_slice,
     kinds.NODE: _node,
+    kinds.HORIZONTAL_POD_AUTOSCALER: default_autoscaler,
     kinds.CUSTOM_RESOURCE_DEFINITION: _definition,
 }

@@ -42,8 +42,9 @@ REVIEWS: Final[Mapping[str, Mapping[str, str]]] = {
 """Groups of kinds that are asked and not kept, all of version v1: plural to kind."""
 
 _POD_SUBRESOURCES: Final = (
-    ("binding", "Binding", "", "v1", ("create",)),
+    ("binding", "Binding", "", "", ("create",)),
     ("eviction", "Eviction", "policy", "v1", ("create",)),
+    ("exec", "PodExecOptions", "", "", ("create", "get")),
     ("log", "Pod", "", "", ("get",)),
     ("proxy", "PodProxyOptions", "", "", ("create", "delete", "get", "patch", "update")),
 )
@@ -170,9 +171,11 @@ def _aggregated_group(resources: Resources, name: str, versions: list[str]) -> O
 
 
 def _aggregated(kind: Kind) -> Obj:
+    # A real server tells the whole name of a kind that has a definition, and only the last part of its own.
+    full = {"group": kind.group, "version": kind.version} if kind.custom else {"group": "", "version": ""}
     out: Obj = {
         "resource": kind.plural,
-        "responseKind": {"group": "", "version": "", "kind": kind.kind},
+        "responseKind": {**full, "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
         "verbs": verbs(kind),
@@ -184,7 +187,7 @@ def _aggregated(kind: Kind) -> Obj:
     subs = [
         {
             "subresource": name,
-            "responseKind": {"group": group, "version": version, "kind": named},
+            "responseKind": {**(full if named == kind.kind else {"group": group, "version": version}), "kind": named},
             "verbs": list(allowed),
         }
         for name, named, group, version, allowed in subresources(kind)

@@ -113,6 +113,12 @@ def invalid(kind: Kind, name: str, causes: Iterable[CauseLike]) -> InvalidError:
     return _invalid(qualified(kind), {**details(kind, name), "kind": kind.kind}, name, causes)
 
 
+def denied(kind: Kind, sentence: str, causes: Iterable[CauseLike]) -> InvalidError:
+    """422 of a webhook, in its own sentence."""
+    listed = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
+    return InvalidError(sentence, details={"group": kind.group, "kind": kind.kind, "causes": listed})
+
+
 def invalid_resource(kind: Kind, name: str, causes: Iterable[CauseLike]) -> InvalidError:
     """422 that names the resource, as a real server does for what its storage refuses."""
     return _invalid(kind.resource, details(kind, name), name, causes)
@@ -121,6 +127,11 @@ def invalid_resource(kind: Kind, name: str, causes: Iterable[CauseLike]) -> Inva
 def invalid_options(options: str, causes: Iterable[CauseLike]) -> InvalidError:
     """422 for query parameters, such as ``CreateOptions``."""
     return _invalid(f"{options}.meta.k8s.io", {"group": "meta.k8s.io", "kind": options}, "", causes)
+
+
+def invalid_log_options(pod: str, causes: Iterable[CauseLike]) -> InvalidError:
+    """422 for what is asked of a pod's log."""
+    return _invalid("PodLogOptions", {"name": pod, "kind": "PodLogOptions"}, pod, causes)
 
 
 def _invalid(subject: str, about: dict[str, Any], name: str, causes: Iterable[CauseLike]) -> InvalidError:

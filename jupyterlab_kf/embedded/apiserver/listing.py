@@ -86,6 +86,9 @@ def parse(query: Query) -> ListQuery:
         causes.append(("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     if match and not query.text("resourceVersion"):
         causes.append(("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+    if match == "Exact" and query.text("resourceVersion") == "0":
+        why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        causes.append(("resourceVersionMatch", why))
     if match and query.text("continue"):
         causes.append(("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"))
     if causes:

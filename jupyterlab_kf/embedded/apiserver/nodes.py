@@ -1,12 +1,13 @@
-"""What the API server asks a node: logs of a pod, and the way to a port of a pod or service.
+"""What the API server asks a node: logs of a pod, what an image has, and the way to a port of a pod or service.
 
-Owns the ``Node`` protocol, the parameters of ``pods/log``, and the proxy to pods and services. Refuses to know how a
-node runs anything.
+Owns the ``Node`` protocol, the parameters of ``pods/log``, and the proxy to nodes, pods and services. Refuses to know
+how a node runs anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -14,6 +15,7 @@ from typing import Any, Final, Protocol
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded.apiserver import failures, selectors
 from jupyterlab_kf.embedded.apiserver.requests import Query, Target, service_name
+from jupyterlab_kf.embedded.apiserver.rules import Cause
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.errors import ApiError
 from jupyterlab_kf.model import Obj
@@ -36,6 +38,7 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 PROXY_SECONDS: Final = 3600.0
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
 class Node(Protocol):
@@ -60,6 +63,9 @@ class Node(Protocol):
     def address(self, namespace: str, pod: str, port: int) -> tuple[str, int]:
         """Where a pod's declared port really listens."""
 
+    async def packages(self, image: str) -> dict[str, str]:
+        """The Python packages of an image, name to version; raises ApiError when its environment cannot be asked."""
+
 
 def no_node() -> ApiError:
     """What a server says that has no node to ask."""
@@ -70,8 +76,9 @@ def logs(registry: Registry, node: Node | None, target: Target, query: Query) ->
     """The pieces of a pod's log.
 
     Raises:
-        ApiError: no such pod or container.
+        ApiError: no such pod or container, or an option that means nothing.
     """
+    options = _log_options(query, target.name)
     pod = registry.get(kinds.POD, target.place, target.name)
     container = _container(pod, query.text("container"))
     if node is None:
@@ -82,12 +89,34 @@ def logs(registry: Registry, node: Node | None, target: Target, query: Query) ->
         container,
         follow=query.flag("follow"),
         previous=query.flag("previous"),
-        tail_lines=query.number("tailLines"),
-        since_seconds=query.number("sinceSeconds"),
-        since_time=query.text("sinceTime") or None,
         timestamps=query.flag("timestamps"),
-        limit_bytes=query.number("limitBytes"),
+        **options,
     )
+
+
+def _log_options(query: Query, pod: str) -> dict[str, Any]:
+    """Where a log is to begin and how long it may be."""
+    since = query.text("sinceTime")
+    if since and not _TIME.fullmatch(since):
+        layout = "2006-01-02T15:04:05Z07:00"
+        raise failures.bad_request(f'parsing time "{since}" as "{layout}": cannot parse "{since}" as "2006"')
+    causes = []
+    for name, least in (("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)):
+        value = query.number(name)
+        if value is not None and value < least:
+            than = "greater than 0" if least else "greater than or equal to 0"
+            causes.append(Cause(name, "FieldValueInvalid", f"Invalid value: {value}: must be {than}"))
+    if since and query.has("sinceSeconds"):
+        message = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
+        causes.append(Cause("[]", "FieldValueForbidden", message))
+    if causes:
+        raise failures.invalid_log_options(pod, causes)
+    return {
+        "tail_lines": query.number("tailLines"),
+        "since_seconds": query.number("sinceSeconds"),
+        "since_time": since or None,
+        "limit_bytes": query.number("limitBytes"),
+    }
 
 
 def _container(pod: Obj, asked: str) -> str:
@@ -105,6 +134,22 @@ def _container(pod: Obj, asked: str) -> str:
     if first:
         choice += f" or one of the init containers: [{' '.join(first)}]"
     raise failures.bad_request(f"a container name must be specified for pod {name}, choose one of: {choice}")
+
+
+async def packages(registry: Registry, node: Node | None, target: Target, query: Query) -> Obj:
+    """What a node says that an image has: ``nodes/NAME/proxy/packages?image=IMAGE``, the one thing it can be asked.
+
+    Raises:
+        ApiError: no such node, or nothing is said there.
+    """
+    registry.get(kinds.NODE, "", target.name)
+    if node is None:
+        raise no_node()
+    if target.rest.strip("/") != "packages":
+        raise failures.no_page()
+    if not (image := query.text("image")):
+        raise failures.bad_request("image is required")
+    return {"image": image, "packages": await node.packages(image)}
 
 
 # --- proxy -----------------------------------------------------------------------------------------------------------
@@ -158,7 +203,7 @@ def _behind(registry: Registry, target: Target, name: str, port: str) -> tuple[O
         raise _unavailable(f'no service port "{port}" found for service "{name}"')
     selected = selectors.Selector(selectors.of_label_selector({"matchLabels": spec.get("selector") or {}}))
     pods = registry.list(kinds.POD, target.place, selected) if selected else []
-    ready = [pod for pod in pods if _ready(pod)]
+    ready = [pod for pod in pods if _ready(pod) and not pod["metadata"].get("deletionTimestamp")]
     if not ready:
         raise _unavailable(f'no endpoints available for service "{name}"')
     return ready[0], _target_port(ready[0], wanted[0])
@@ -170,6 +215,8 @@ def _target_port(pod: Obj, port: Mapping[str, Any]) -> int:
 
 
 def _ready(pod: Obj) -> bool:
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
 

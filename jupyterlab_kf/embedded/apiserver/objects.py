@@ -59,6 +59,10 @@ async def serve_object(exchange: Exchange, target: Target) -> None:
     if target.subresource == "proxy" and target.kind in (kinds.POD, kinds.SERVICE):
         await _proxy(exchange, target)
         return
+    if target.subresource == "proxy" and target.kind == kinds.NODE and exchange.request.method == "GET":
+        server = exchange.server
+        await exchange.send(200, await nodes.packages(server.registry, server.node, target, exchange.query))
+        return
     special = _POD_SUBRESOURCES.get(target.subresource) if target.kind == kinds.POD else None
     if special is not None:
         method, serve = special

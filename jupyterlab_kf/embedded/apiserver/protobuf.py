@@ -82,8 +82,7 @@ def _component(api_version: str, kind: str) -> str:
     group, _, version = api_version.rpartition("/")
     if kind == "DeleteOptions":
         return schemas.DELETE_OPTIONS
-    name = schemas.component_name(Kind(group, version, kind, ""))
-    return name.replace(".v1.", f".{version}.") if version != "v1" else name
+    return schemas.component_name(Kind(group, version, kind, ""))
 
 
 # --- the wire format ----------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Which kinds are served: the built-in ones, and those that CustomResourceDefinition objects add.
 
 Pure over a list of definitions. Owns reading a definition (names, versions, scope, subresources, paths of scale) and
-writing those of the training kinds. A definition of a kind that the table of kinds knows gives the table's own row, so
-that controllers meet the constants they compare with.
+writing those of the operators' kinds. A definition of a kind that the table of kinds knows gives the table's own row,
+so that controllers meet the constants they compare with.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.embedded.apiserver import selectors
+from jupyterlab_kf.embedded.apiserver import katib, selectors, serving
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, format_time
 
@@ -25,6 +25,11 @@ _WORKER_SCALE: Final = {
     "labelSelectorPath": ".status.replicaStatuses.Worker.selector",
 }
 _BUILT_IN_SCALE: Final = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+
+
+def _operated_scale(kind: Kind) -> Mapping[str, str]:
+    """A SeldonDeployment says where core kinds say it; a PyTorchJob's replicas are its workers."""
+    return _BUILT_IN_SCALE if kind in kinds.SERVING else _WORKER_SCALE
 
 
 def version_order(version: str) -> tuple[int, int, int, str]:
@@ -93,7 +98,7 @@ class Resources:
         if not kind.custom:
             return _BUILT_IN_SCALE
         scale = (self._version(kind).get("subresources") or {}).get("scale")
-        return scale or _WORKER_SCALE
+        return scale or _operated_scale(kind)
 
     def _version(self, kind: Kind) -> Mapping[str, Any]:
         definition = self.definition(kind)
@@ -102,8 +107,8 @@ class Resources:
 
 
 def known(api_version: str, kind: str) -> Kind | None:
-    """The training kind of an object, also of one whose version is not served any more."""
-    return next((row for row in kinds.TRAINING if (row.api_version, row.kind) == (api_version, kind)), None)
+    """The operators' kind of an object, also of one whose version is not served any more."""
+    return next((row for row in kinds.OPERATED if (row.api_version, row.kind) == (api_version, kind)), None)
 
 
 def kinds_of(definition: Obj) -> list[Kind]:
@@ -134,10 +139,10 @@ def _kind(spec: Mapping[str, Any], version: Mapping[str, Any]) -> Kind:
 # --- definitions -----------------------------------------------------------------------------------------------------
 
 
-def training_definitions() -> list[Obj]:
-    """The definitions of the training kinds, as they stand in a cluster that has the operators."""
+def operators_definitions() -> list[Obj]:
+    """The definitions of the operators' kinds, as they stand in a cluster that has the operators."""
     by_name: dict[str, list[Kind]] = {}
-    for kind in kinds.TRAINING:
+    for kind in kinds.OPERATED:
         by_name.setdefault(kind.resource, []).append(kind)
     return [_definition(name, versions) for name, versions in by_name.items()]
 
@@ -148,6 +153,8 @@ def _definition(name: str, versions: Sequence[Kind]) -> Obj:
     names["listKind"] = f"{first.kind}List"
     if first.short_names:
         names["shortNames"] = list(first.short_names)
+    if first.categories:
+        names["categories"] = list(first.categories)
     return {
         "kind": "CustomResourceDefinition",
         "apiVersion": kinds.CUSTOM_RESOURCE_DEFINITION.api_version,
@@ -164,7 +171,7 @@ def _definition(name: str, versions: Sequence[Kind]) -> Obj:
 def _version(kind: Kind, *, storage: bool) -> dict[str, Any]:
     subresources: dict[str, Any] = {"status": {}}
     if "scale" in kind.subresources:
-        subresources["scale"] = dict(_WORKER_SCALE)
+        subresources["scale"] = dict(_operated_scale(kind))
     return {
         "name": kind.version,
         "served": True,
@@ -172,10 +179,15 @@ def _version(kind: Kind, *, storage: bool) -> dict[str, Any]:
         "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
         "subresources": subresources,
         "additionalPrinterColumns": [
-            {"jsonPath": ".status.conditions[-1:].type", "name": "State", "type": "string"},
+            *_columns_of(kind),
             {"jsonPath": ".metadata.creationTimestamp", "name": "Age", "type": "date"},
         ],
     }
+
+
+def _columns_of(kind: Kind) -> Sequence[Mapping[str, Any]]:
+    known = katib.COLUMNS.get(kind, serving.COLUMNS.get(kind))
+    return [{"jsonPath": ".status.conditions[-1:].type", "name": "State", "type": "string"}] if known is None else known
 
 
 def complete_definition(definition: Obj) -> Obj:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.controllers import katib
 from jupyterlab_kf.embedded.apiserver import defaults, resources
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, format_time
@@ -36,9 +37,13 @@ _WITH_GENERATION: Final = frozenset(
         kinds.REPLICA_SET,
         kinds.JOB,
         kinds.ENDPOINT_SLICE,
+        kinds.POD_DISRUPTION_BUDGET,
         kinds.CUSTOM_RESOURCE_DEFINITION,
     )
 )
+_COUNTED_METADATA: Final = {kinds.DEPLOYMENT: "annotations", kinds.ENDPOINT_SLICE: "labels"}
+_OPEN_IN_STATUS: Final = frozenset({"labels", "annotations", "finalizers", "ownerReferences", "managedFields"})
+_SHUT_IN_STATUS: Final = {kinds.POD: "ownerReferences", kinds.DEPLOYMENT: "labels"}
 _INITIAL_STATUS: Final[Mapping[Kind, Mapping[str, Any]]] = {
     kinds.NAMESPACE: {"phase": "Active"},
     kinds.SERVICE: {"loadBalancer": {}},
@@ -123,6 +128,10 @@ def _initial_status(kind: Kind, obj: Obj, now: float) -> Mapping[str, Any] | Non
     return None
 
 
+STORAGE_CLASS: Final = "standard"
+"""The class of claims that name none."""
+
+
 def admitted(kind: Kind, obj: Obj, *, taken_addresses: Callable[[], Iterable[str]]) -> Obj:
     """What admission adds to an object that has its defaults."""
     if kind == kinds.POD:
@@ -131,6 +140,9 @@ def admitted(kind: Kind, obj: Obj, *, taken_addresses: Callable[[], Iterable[str
         return {**obj, "spec": {**(obj.get("spec") or {}), "finalizers": ["kubernetes"]}}
     if kind == kinds.SERVICE:
         return _addressed_service(obj, taken_addresses)
+    if kind == kinds.PERSISTENT_VOLUME_CLAIM:
+        # Every claim gets a volume here, as on a cluster with a default StorageClass.
+        return {**obj, "spec": {"storageClassName": STORAGE_CLASS, **(obj.get("spec") or {})}}
     if kind == kinds.JOB and not (obj.get("spec") or {}).get("selector"):
         return defaults.job_selector(obj)
     return obj
@@ -140,7 +152,7 @@ def normalised(kind: Kind, obj: Obj) -> Obj:
     """What the server rewrites on every write."""
     if kind == kinds.CUSTOM_RESOURCE_DEFINITION:
         return resources.complete_definition(obj)
-    return obj
+    return katib.defaulted(obj) if kind == kinds.EXPERIMENT else obj
 
 
 def _admitted_pod(obj: Obj) -> Obj:
@@ -212,27 +224,35 @@ def replaced(kind: Kind, old: Obj, new: Obj) -> Obj:
 
 
 def with_status(kind: Kind, old: Obj, new: Obj) -> Obj:
-    """The object after a write to ``/status``: its status, and for core kinds its labels and annotations."""
+    """The object after a write to ``/status``: its status, and what the kind lets through of its metadata."""
     out = {key: value for key, value in old.items() if key != "status"}
     if new.get("status") is not None:
         out["status"] = new["status"]
-    if not kind.group:
-        changed = ("labels", "annotations", "finalizers", "ownerReferences", "managedFields")
-        meta = {key: value for key, value in old["metadata"].items() if key not in changed}
-        out["metadata"] = meta | {key: new["metadata"][key] for key in changed if new["metadata"].get(key)}
+    changed = _open_in_status(kind)
+    meta = {key: value for key, value in old["metadata"].items() if key not in changed}
+    out["metadata"] = meta | {key: new["metadata"][key] for key in changed if new["metadata"].get(key)}
     return out
+
+
+def _open_in_status(kind: Kind) -> frozenset[str]:
+    """The metadata that a write to ``/status`` changes: seen on a real API server, kind by kind."""
+    if kind.custom or kind == kinds.CUSTOM_RESOURCE_DEFINITION:
+        return frozenset()
+    return _OPEN_IN_STATUS - {_SHUT_IN_STATUS.get(kind, "")}
 
 
 def counted(kind: Kind, old: Obj, new: Obj) -> Obj:
     """The object with its generation raised when what it asks for has changed."""
-    if not has_generation(kind):
-        return new
-    skipped = ("metadata", "status")
-    wanted = {key: value for key, value in new.items() if key not in skipped}
-    if wanted == {key: value for key, value in old.items() if key not in skipped}:
+    if not has_generation(kind) or _asked(kind, old) == _asked(kind, new):
         return new
     meta = {**new["metadata"], "generation": int(old["metadata"].get("generation") or 0) + 1}
     return {**new, "metadata": meta}
+
+
+def _asked(kind: Kind, obj: Obj) -> Obj:
+    """What counts: all but metadata and status, and the metadata that two kinds count too."""
+    body = {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    return {**body, "metadata": obj["metadata"].get(_COUNTED_METADATA.get(kind, "")) or {}}
 
 
 def same(old: Obj, new: Obj) -> bool:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
-from jupyterlab_kf.embedded.apiserver import training
+from jupyterlab_kf.embedded.apiserver import katib, serving, training
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
 
@@ -29,17 +29,17 @@ SCALE: Final = "io.k8s.api.autoscaling.v1.Scale"
 PATCH: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch"
 
 _PACKAGES: Final = {
-    "": "io.k8s.api.core.v1",
-    "apps": "io.k8s.api.apps.v1",
-    "batch": "io.k8s.api.batch.v1",
-    "autoscaling": "io.k8s.api.autoscaling.v1",
-    "authentication.k8s.io": "io.k8s.api.authentication.v1",
-    "authorization.k8s.io": "io.k8s.api.authorization.v1",
-    "coordination.k8s.io": "io.k8s.api.coordination.v1",
-    "discovery.k8s.io": "io.k8s.api.discovery.v1",
-    "policy": "io.k8s.api.policy.v1",
-    "apiextensions.k8s.io": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1",
-    "meta.k8s.io": "io.k8s.apimachinery.pkg.apis.meta.v1",
+    "": "io.k8s.api.core",
+    "apps": "io.k8s.api.apps",
+    "batch": "io.k8s.api.batch",
+    "autoscaling": "io.k8s.api.autoscaling",
+    "authentication.k8s.io": "io.k8s.api.authentication",
+    "authorization.k8s.io": "io.k8s.api.authorization",
+    "coordination.k8s.io": "io.k8s.api.coordination",
+    "discovery.k8s.io": "io.k8s.api.discovery",
+    "policy": "io.k8s.api.policy",
+    "apiextensions.k8s.io": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
+    "meta.k8s.io": "io.k8s.apimachinery.pkg.apis.meta",
 }
 
 
@@ -60,7 +60,7 @@ def component_name(kind: Kind) -> str:
     """``io.k8s.api.core.v1.Pod``; for a custom kind the reversed group, as a real server names it."""
     package = _PACKAGES.get(kind.group)
     if package is not None and not kind.custom:
-        return f"{package}.{kind.kind}"
+        return f"{package}.{kind.version}.{kind.kind}"
     return ".".join([*reversed(kind.group.split(".")), kind.version, kind.kind])
 
 
@@ -90,6 +90,10 @@ def schema(kind: Kind, crd: Obj | None = None) -> Schema | None:
     known = training.SCHEMAS.get((kind.api_version, kind.kind))
     if known is not None:
         return known()
+    if kind in katib.COLUMNS:
+        return katib.schema(kind)
+    if kind in serving.COLUMNS:
+        return serving.schema(kind)
     return components().get(component_name(kind))
 
 

@@ -301,6 +301,7 @@ class _Handler(Exchange):
             self.set_header("Location", f"/openapi/v3/{path}?hash={digest}")
             await self.finish()
             return
+        self.set_header("Vary", "Accept")
         self.set_header("Etag", etag)
         if self.request.headers.get("If-None-Match") == etag:
             self.set_status(304)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.embedded.apiserver import jsonpath
+from jupyterlab_kf.embedded.apiserver import autoscaling, jsonpath
 from jupyterlab_kf.embedded.apiserver.columns import columns, printer_columns
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, parse_time
@@ -284,7 +284,7 @@ def _secret(obj: Obj, now: float) -> Cells:
 
 
 def _service_account(obj: Obj, now: float) -> Cells:
-    return [_name(obj), len(_list(obj, "secrets")), _age(obj, now)]
+    return [_name(obj), _age(obj, now)]
 
 
 _MODES: Final = {
@@ -404,6 +404,14 @@ def _definition(obj: Obj, _now: float) -> Cells:
     return [_name(obj), _get(obj, "metadata", "creationTimestamp")]
 
 
+def _autoscaler(obj: Obj, now: float) -> Cells:
+    return [_name(obj), *autoscaling.autoscaler_cells(obj), _age(obj, now)]
+
+
+def _budget(obj: Obj, now: float) -> Cells:
+    return [_name(obj), *autoscaling.budget_cells(obj), _age(obj, now)]
+
+
 # --- rows ----------------------------------------------------------------------------------------------------
 
 _ROWS: Final[Mapping[Kind, Callable[[Obj, float], Cells]]] = {
@@ -421,6 +429,8 @@ _ROWS: Final[Mapping[Kind, Callable[[Obj, float], Cells]]] = {
     kinds.JOB: _job,
     kinds.DEPLOYMENT: _deployment,
     kinds.REPLICA_SET: _replica_set,
+    kinds.HORIZONTAL_POD_AUTOSCALER: _autoscaler,
+    kinds.POD_DISRUPTION_BUDGET: _budget,
     kinds.CUSTOM_RESOURCE_DEFINITION: _definition,
 }
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, quantities
-from jupyterlab_kf.embedded.apiserver import corerules, typed
+from jupyterlab_kf.embedded.apiserver import corerules, expressions, typed
 from jupyterlab_kf.embedded.apiserver.causes import Cause
 from jupyterlab_kf.embedded.apiserver.patches import bad_request, go_type
 from jupyterlab_kf.errors import UsageError
@@ -34,7 +34,9 @@ _NOT_CHECKED: Final = Cause(
     "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
     "errors to complete validation",
 )
-_BLOCKING: Final = frozenset({"FieldValueRequired", "FieldValueTypeInvalid", "FieldValueTooLong", "FieldValueTooMany"})
+_BLOCKING: Final = frozenset(
+    f"FieldValue{reason}" for reason in ("Required", "TypeInvalid", "TooLong", "TooMany", "NotSupported")
+)
 
 
 # --- decoding -----------------------------------------------------------------------------------------------------
@@ -233,8 +235,9 @@ def validate(kind: Kind, obj: Obj, *, crd: Obj | None = None) -> list[Cause]:
     found = [cause for name in obj if name not in _HEAD for cause in _against(obj[name], of.child(name), name)]
     missing = [Cause(name, "FieldValueRequired", "Required value") for name in of.required if name not in obj]
     found = missing + found
-    if any(cause.reason in _BLOCKING for cause in found) and _has_rules(kind, id(crd), of):
-        found.append(_NOT_CHECKED)
+    if _has_rules(kind, id(crd), of):
+        blocked = any(cause.reason in _BLOCKING for cause in found)
+        found += [_NOT_CHECKED] if blocked else expressions.broken(obj, of)
     return causes + found
 
 
@@ -302,6 +305,7 @@ def _against_map(value: Mapping[str, Any], of: typed.Type, path: str) -> list[Ca
         Cause(f"{path}.{name}", "FieldValueRequired", "Required value") for name in of.required if name not in value
     ]
     found += _size(path, len(value), of.schema, "Properties")
+    found += expressions.alternatives(value, of.schema, path)
     for name, item in value.items():
         if name in of.fields or not of.closed:
             found += _against(item, of.child(name), f"{path}.{name}")

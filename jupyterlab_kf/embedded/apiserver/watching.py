@@ -56,20 +56,27 @@ def parse(query: Query) -> WatchQuery:
         ApiError: 422 for what does not go together; 500 for an unreadable version, as a real server.
     """
     match, streaming = query.text("resourceVersionMatch"), query.flag("sendInitialEvents")
-    why = ""
+    query.number("limit")  # means nothing here, but has to be a number
+    causes = []
     if query.has("sendInitialEvents") and match != "NotOlderThan":
-        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        causes.append(_forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
     elif match and not query.has("sendInitialEvents"):
-        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-    if why:
-        cause = Cause("resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")
-        raise failures.invalid_options("ListOptions", [cause])
+        causes.append(_forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+    if match not in ("", "NotOlderThan"):
+        message = f'Unsupported value: "{match}": supported values: "NotOlderThan"'
+        causes.append(Cause("resourceVersionMatch", "FieldValueNotSupported", message))
+    if causes:
+        raise failures.invalid_options("ListOptions", causes)
     try:
         version = parse_version(query.text("resourceVersion"), what="")
     except ApiError as error:
         raise failures.internal(error.message) from error
     seconds = query.number("timeoutSeconds") or DEFAULT_SECONDS
     return WatchQuery(version or None, query.flag("allowWatchBookmarks"), streaming, seconds)
+
+
+def _forbidden(why: str) -> Cause:
+    return Cause("resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")
 
 
 def seen(change: Change, selector: Selector) -> Event | None:

@@ -63,5 +63,5 @@ def last_words(path: Path, limit: int) -> str:
             lines = file.read().split(b"\n")
     except OSError:
         return ""
-    text = b"".join(filter(None, (logs.render(line, logs.Wanted()) for line in lines)))
+    text = b"".join(map(logs.Renderer(logs.Wanted()), lines))
     return text[-limit:].decode(errors="replace")

@@ -29,6 +29,9 @@ _SECURITY: Final = {
     "sysctls": "the machine's settings are not changed for a pod",
 }
 _QUIET: Final = {"seccompProfile": ("RuntimeDefault", "Unconfined")}
+# Volumes that outlive the pod: what is written there by mistake is lost for good. Others are the pod's own copies.
+_KEPT: Final = frozenset({"persistentVolumeClaim", "hostPath"})
+_IDENTITIES: Final = ("runAsUser", "runAsGroup", "fsGroup")
 
 
 def unsupported(pod: Obj, processors: int) -> list[tuple[str, str]]:
@@ -45,23 +48,28 @@ def _found(pod: Obj) -> Iterator[tuple[str, str]]:
         if spec.get(name):
             yield f"spec.{name}", why
     yield from _security("spec.securityContext", spec.get("securityContext") or {})
+    kept = {one["name"]: one for one in spec.get("volumes") or () if _KEPT & one.keys()}
     for group in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(group) or ()):
-            yield from _container(f"spec.{group}[{index}]", container)
+            yield from _container(f"spec.{group}[{index}]", container, kept)
 
 
-def _container(path: str, container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _container(path: str, container: Mapping[str, Any], kept: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _security(f"{path}.securityContext", container.get("securityContext") or {})
     for name in ("stdin", "tty"):
         if container.get(name):
             yield f"{path}.{name}", "a container's standard input is empty"
-    for hook in container.get("lifecycle") or {}:
-        yield f"{path}.lifecycle.{hook}", "hooks are not run"
+    if (container.get("lifecycle") or {}).get("postStart"):
+        yield f"{path}.lifecycle.postStart", "no hook is run after the start"
     for device in container.get("volumeDevices") or ():
         yield f"{path}.volumeDevices", f"{device.get('name')} is a folder, not a block device"
     for mount in container.get("volumeMounts") or ():
         if mount.get("mountPropagation") not in (None, "None"):
             yield f"{path}.volumeMounts.mountPropagation", "nothing is mounted"
+        if volume := kept.get(mount.get("name")):
+            claim = volume.get("persistentVolumeClaim") or {}
+            if mount.get("readOnly") or claim.get("readOnly"):
+                yield f"{path}.volumeMounts[{mount['name']}].readOnly", "the process may write to the folder"
 
 
 def _limits(pod: Obj, processors: int) -> Iterator[tuple[str, str]]:
@@ -82,6 +90,8 @@ def _security(path: str, context: Mapping[str, Any]) -> Iterator[tuple[str, str]
         value = context.get(name)
         if not value or (isinstance(value, Mapping) and value.get("type") in _QUIET.get(name, ())):
             continue
+        if name in _IDENTITIES and context.get("runAsNonRoot"):
+            continue  # "nobody in particular, but not root": the machine's own user, as this node says of itself
         yield f"{path}.{name}", why
     if (context.get("capabilities") or {}).get("add"):
         yield f"{path}.capabilities.add", "the process has the rights of the node's own user"

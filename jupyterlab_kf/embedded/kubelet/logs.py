@@ -33,16 +33,24 @@ class Wanted:
     limit_bytes: int | None = None
 
 
-def render(line: bytes, wanted: Wanted) -> bytes | None:
-    """What one CRI line contributes: its text, and a newline unless the line goes on; None if too old or torn."""
-    parts = line.split(b" ", 3)
-    if len(parts) != 4 or parts[2] not in (b"F", b"P"):  # noqa: PLR2004  time, stream, tag, text
-        return None
-    stamp, _, tag, text = parts
-    if wanted.since is not None and _seconds(stamp) < wanted.since:
-        return None
-    head = stamp + b" " if wanted.timestamps else b""
-    return head + text + (b"\n" if tag == b"F" else b"")
+class Renderer:
+    """From CRI lines, one after the other, to what is asked for of them. A line in parts has the time of its first."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._begun = False
+
+    def __call__(self, line: bytes) -> bytes:
+        """What a CRI line contributes: its text, and a newline unless the line goes on; nothing if too old or torn."""
+        parts = line.split(b" ", 3)
+        if len(parts) != 4 or parts[2] not in (b"F", b"P"):  # noqa: PLR2004  time, stream, tag, text
+            return b""
+        stamp, _, tag, text = parts
+        if self._wanted.since is not None and _seconds(stamp) < self._wanted.since:
+            return b""
+        head = stamp + b" " if self._wanted.timestamps and not self._begun else b""
+        self._begun = tag == b"P"
+        return head + text + (b"" if self._begun else b"\n")
 
 
 def _seconds(stamp: bytes) -> float:
@@ -129,7 +137,7 @@ async def read(path: Path, wanted: Wanted, ended: Callable[[], bool]) -> AsyncIt
         wanted: what part of it.
         ended: whether the container has ended, so that nothing will be written any more.
     """
-    budget = _Budget(wanted.limit_bytes)
+    budget, render = _Budget(wanted.limit_bytes), Renderer(wanted)
     wait = PATIENCE[0]
     while not path.exists():  # noqa: ASYNC240  one stat
         if not wanted.follow or ended():
@@ -142,14 +150,14 @@ async def read(path: Path, wanted: Wanted, ended: Callable[[], bool]) -> AsyncIt
             stack.callback(file.close)
         for file, offset in files:
             file.seek(offset)
-            for piece in _pieces(file, b"", wanted):
+            for piece in _pieces(file, render):
                 yield budget.take(piece.text)
                 await asyncio.sleep(0)
                 if budget.spent:
                     return
         if not wanted.follow:
             return
-        async for data in _follow(path, files[-1][0], wanted, ended, stack):
+        async for data in _follow(path, files[-1][0], render, ended, stack):
             yield budget.take(data)
             if budget.spent:
                 return
@@ -161,12 +169,13 @@ class _Piece:
     rest: bytes
 
 
-def _pieces(file: BinaryIO, rest: bytes, wanted: Wanted) -> Iterator[_Piece]:
+def _pieces(file: BinaryIO, render: Renderer) -> Iterator[_Piece]:
     """What can be read now, a block at a time; the begun line at the end stays in ``rest``, and the file before it."""
+    rest = b""
     while data := file.read(BLOCK):
         lines = (rest + data).split(b"\n")
         rest = lines.pop()
-        text = b"".join(filter(None, (render(line, wanted) for line in lines)))
+        text = b"".join(map(render, lines))
         if text:
             yield _Piece(text, rest)
     if rest:
@@ -174,14 +183,14 @@ def _pieces(file: BinaryIO, rest: bytes, wanted: Wanted) -> Iterator[_Piece]:
 
 
 async def _follow(
-    path: Path, file: BinaryIO, wanted: Wanted, ended: Callable[[], bool], stack: contextlib.ExitStack
+    path: Path, file: BinaryIO, render: Renderer, ended: Callable[[], bool], stack: contextlib.ExitStack
 ) -> AsyncIterator[bytes]:
     wait = PATIENCE[0]
     while True:
         over = ended()
         rotated = _rotated(path, file)
         quiet = True
-        for piece in _pieces(file, b"", wanted):
+        for piece in _pieces(file, render):
             quiet = False
             yield piece.text
         if rotated:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from jupyterlab_kf.embedded.images import Environment, ImageError, Images, InterruptedMakingError, Recipe
+from jupyterlab_kf.embedded.images import Environment, ImageError, Images, InterruptedMakingError, Programs, Recipe
 
 Tell = Callable[[], None]
 
@@ -51,14 +51,14 @@ class Makers:
         Raises:
             ImageError: it cannot be made.
         """
-        key = replace(recipe, image="")
+        key = replace(recipe, image="", brings=Programs())
         making = self._making.get(key)
         if making is None:
             making = self._begin(key)
         elif making.waits:
             waiting()
         making.tell.append(waiting)
-        return replace(await asyncio.shield(making.done), image=recipe.image)
+        return replace(await asyncio.shield(making.done), image=recipe.image, programs=recipe.brings)
 
     def _begin(self, recipe: Recipe) -> _Making:
         loop = asyncio.get_running_loop()

@@ -23,8 +23,9 @@ from jupyterlab_kf.controllers import Emit
 from jupyterlab_kf.embedded import addresses, volumes
 from jupyterlab_kf.embedded.addresses import Directory, Endpoint
 from jupyterlab_kf.embedded.apiserver.options import MERGE_PATCH
-from jupyterlab_kf.embedded.images import Environment, Images, Recipe
+from jupyterlab_kf.embedded.images import Environment, ImageError, Images, Recipe
 from jupyterlab_kf.embedded.kubelet import asked, logs, machine, ports, states
+from jupyterlab_kf.embedded.kubelet.contents import Packages
 from jupyterlab_kf.embedded.kubelet.devices import Devices
 from jupyterlab_kf.embedded.kubelet.environment import Sources
 from jupyterlab_kf.embedded.kubelet.fields import unsupported
@@ -33,6 +34,7 @@ from jupyterlab_kf.embedded.kubelet.makers import Makers
 from jupyterlab_kf.embedded.kubelet.ports import JOB_LABEL
 from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor, end_beside
 from jupyterlab_kf.embedded.kubelet.specs import Plan, host_name
+from jupyterlab_kf.embedded.kubelet.whereabouts import Whereabouts
 from jupyterlab_kf.embedded.kubelet.worker import PodWorker
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.store import Change
@@ -68,8 +70,10 @@ class Kubelet:
     Attributes:
         turn: held by the worker whose look it is, so that a hundred of them leave room for requests in between.
         starts: bounds how many containers are being started at once.
+        whereabouts: files that say where Services lead.
         devices: which container has which GPU.
         draining: nothing is started any more.
+        hold: seconds for which a pod that is to end should go on, asked again when they are over.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class Kubelet:
         self.images = Images(settings)
         self.shared_address = settings.shared_address or not ports.has_address("127.1.1.1")
         self.book = ports.Book(
-            settings.cluster_dir, shared=self.shared_address, headless=self._behind_headless, free=ports.is_free
+            settings.cluster_dir, shared=self.shared_address, headless=self._headless, free=ports.is_free
         )
         self.loop: asyncio.AbstractEventLoop
         self.supervisor: Path
@@ -100,12 +104,15 @@ class Kubelet:
         self.devices = Devices(machine.gpus())
         self.turn = asyncio.Lock()
         self.starts = asyncio.Semaphore(machine.processors() + 1)
+        self.whereabouts = Whereabouts(registry, settings.cluster_dir / "services")
         self._workers: dict[str, PodWorker] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = ThreadPoolExecutor(4, "kubelet")
         self._makers = Makers(self.images)
+        self._packages = Packages(self.images)
         self._unsubscribe: Callable[[], None] = lambda: None
         self.draining = False
+        self.hold: Callable[[Obj], float] = lambda _pod: 0.0
         self._stopped = False
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -120,6 +127,7 @@ class Kubelet:
         self.supervisor = await self.in_thread(compile_supervisor, self.settings.cluster_dir / "bin")
         await self.in_thread(self.images.resolve, "")  # reads the tables, so that the first pod need not wait
         self._register()
+        self.whereabouts.start()
         pods = [pod for pod in self.registry.view.list(kinds.POD) if self._is_ours(pod)]
         await self._sweep({str(meta(pod)["uid"]) for pod in pods})
         for pod in pods:
@@ -136,6 +144,7 @@ class Kubelet:
         """Let go of everything; pods go on, their supervisors outlive us."""
         self._stopped = True
         self._unsubscribe()
+        self.whereabouts.stop()
         for worker in self._workers.values():
             worker.stop_following()
         tasks = [*self._tasks]
@@ -181,12 +190,17 @@ class Kubelet:
         have = self.registry.view.get(kinds.NODE, "", self.node)
         if have is None:
             metadata: Obj = {"name": self.node, "labels": machine.node_labels(self.node)}
-            if self.shared_address:
-                metadata["annotations"] = {SHARED_ADDRESS: "pods share 127.0.0.1; their ports are given out"}
             node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {}}
             with contextlib.suppress(AlreadyExistsError):
                 have = self.registry.create(kinds.NODE, node)
         have = self.registry.get(kinds.NODE, "", self.node)
+        said = {names.ANNOTATION_TELLS_PACKAGES: "true"}
+        if self.shared_address:
+            said[SHARED_ADDRESS] = "pods share 127.0.0.1; their ports are given out"
+        known = meta(have).get("annotations") or {}
+        if known | said != known:
+            head = {**meta(have), "annotations": {**known, **said}}
+            have = self.registry.update(kinds.NODE, {**have, "metadata": head})
         status = machine.node_status(self.node, self.settings.cluster_dir, now, have.get("status") or {})
         self.registry.update(kinds.NODE, {**have, "status": status}, subresource="status")
         self._renew_lease(now)
@@ -307,9 +321,17 @@ class Kubelet:
                 )
         return pod
 
-    def _behind_headless(self, pod: Obj) -> bool:
+    def _headless(self, pod: Obj) -> bool:
+        """Whether a headless Service has a pod."""
         services = self.registry.view.list(kinds.SERVICE, str(meta(pod).get("namespace")))
         return any(addresses.is_headless(s) and addresses.backends(s, [pod]) for s in services)
+
+    def serves(self, pod: Obj) -> bool:
+        """Whether a Service with an address of its own sends requests to the pod."""
+        services = self.registry.view.list(kinds.SERVICE, str(meta(pod).get("namespace")))
+        return addresses.is_ready(pod) and any(
+            addresses.backends(service, [pod]) for service in services if not addresses.is_headless(service)
+        )
 
     def resolver(self, pod: Obj) -> Directory:
         """What host names mean to this pod."""
@@ -498,6 +520,17 @@ class Kubelet:
             return asked.nothing()
         path, ended = self._log_of(obj, name, previous=previous)
         return logs.read(path, wanted, ended)
+
+    async def packages(self, image: str) -> dict[str, str]:
+        """The Python packages of what an image stands for.
+
+        Raises:
+            ApiError: its environment cannot be asked; the message says why.
+        """
+        try:
+            return await self._packages.of(image)
+        except ImageError as error:
+            raise ApiError(error.message, code=500, reason="InternalError") from error
 
     async def exec(
         self, namespace: str, pod: str, container: str, argv: list[str], *, stdin: bool

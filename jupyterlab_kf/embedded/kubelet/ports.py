@@ -1,10 +1,10 @@
 """Addresses and ports given out on this node, and to whom: one entry for each pod's name, kept while peers know it.
 
-A replica's port is never the declared one: other programs, and the clusters of other data folders on this machine, use
-those numbers too, and whoever listens there would be taken for the replica. It is chosen by a hash of data folder, pod
-and port, so clusters rarely want the same, and is tried for real when it is given and again when a container starts.
-Once a peer's process has been told, it stays: a pod that is made again under its name gets it back, and a container
-whose port somebody else has by then is refused, since its peers would talk to the wrong program.
+A replica's port is never the declared one, nor is the gateway's: other programs, and the clusters of other data folders
+on this machine, use those numbers too, and whoever listens there would be taken for the replica. It is chosen by a hash
+of data folder, pod and port, so clusters rarely want the same, and is tried for real when it is given and again when a
+container starts. Once a peer's process has been told, it stays: a pod that is made again under its name gets it back,
+and a container whose port somebody else has by then is refused, since its peers would talk to the wrong program.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Book:
         return addresses.LOOPBACK if self._shared else addresses.pod_ip(*_key(pod), taken)
 
     def _ports(self, pod: Obj, ip: str) -> dict[int, int]:
-        replica = JOB_LABEL in labels(pod)
-        if not (self._shared or replica or self._headless(pod)):
+        moves = self._shared or JOB_LABEL in labels(pod) or _movable(pod)
+        if not (moves or self._headless(pod)):
             return {}
         used = {
             port for key, entry in self._entries.items() if key != _key(pod) for port in entry.endpoint.ports.values()
@@ -102,7 +102,7 @@ class Book:
             return port not in used and self._free(port, ip)
 
         seed = f"{self._seed}/{'/'.join(_key(pod))}"
-        return addresses.give_ports(declared(pod), free, seed, move=self._shared or replica, within=self._range)
+        return addresses.give_ports(declared(pod), free, seed, move=moves, within=self._range)
 
     def claim(self, pod: Obj, container: Mapping[str, Any]) -> bool:
         """A container is about to start: its ports must be free. Whether others were given, which nobody knew yet.
@@ -155,6 +155,11 @@ class Book:
 
 def _key(pod: Obj) -> tuple[str, str]:
     return str(meta(pod).get("namespace")), str(meta(pod).get("name"))
+
+
+def _movable(pod: Obj) -> bool:
+    """Whether it says that its program is told where to listen."""
+    return (meta(pod).get("annotations") or {}).get(names.ANNOTATION_MOVABLE) == "true"
 
 
 def _group(pod: Obj) -> str:

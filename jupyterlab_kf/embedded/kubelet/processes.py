@@ -402,10 +402,12 @@ async def run_probe(argv: Sequence[str], env: Mapping[str, str], cwd: str, limit
     try:
         async with asyncio.timeout(limit):
             output, _ = await process.communicate()
-    except TimeoutError:
+    except (TimeoutError, asyncio.CancelledError) as error:
         for pid in [*supervisor.tree(process.pid), process.pid]:
             supervisor.send(pid, signal.SIGKILL)
         await process.wait()
+        if isinstance(error, asyncio.CancelledError):
+            raise
         return None, ""
     return process.returncode, output[-10240:].decode(errors="replace")
 

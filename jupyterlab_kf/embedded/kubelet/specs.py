@@ -20,11 +20,14 @@ from jupyterlab_kf.embedded.images import Environment, Images, clean_environment
 from jupyterlab_kf.embedded.kubelet import environment as env_rules
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError, Mount, Sources, expand
 from jupyterlab_kf.embedded.kubelet.processes import MARKER
+from jupyterlab_kf.embedded.kubelet.whereabouts import Whereabouts
 from jupyterlab_kf.embedded.volumes import MountError, inside
 from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.quantities import parse
 
 MACHINE_OWN: Final = ("/dev/shm",)  # noqa: S108  shared memory is the machine's: a folder on disk would not do
+SERVICES: Final = "KF_SERVICES"
+"""Where a process finds the addresses behind Services."""
 Note = tuple[str, str]
 
 
@@ -42,6 +45,7 @@ class Node(Protocol):
 
     images: Images
     api_address: tuple[str, int] | None
+    whereabouts: Whereabouts
 
     def sources(self, pod: Obj) -> Sources:
         """Where environment values come from."""
@@ -65,8 +69,7 @@ def container_spec(
     """
     notes: list[Note] = []
     declared = env_rules.declared(container, pod, node.sources(pod))
-    argv = [expand(str(word), declared) for word in [*(container.get("command") or ()), *(container.get("args") or ())]]
-    argv = _runnable(argv, container, environment, notes)
+    argv = _runnable(_words(container, environment, declared), container, environment, notes)
     mounts = _mounts(plan, container, declared)
     own = plan.folder / "work" / str(container["name"])
     own.mkdir(parents=True, exist_ok=True)
@@ -90,6 +93,13 @@ def container_spec(
     spec["limits"] = {"memory": int(parse(limit))} if limit else {}
     spec["image"] = str(container.get("image", ""))
     return spec, notes
+
+
+def _words(container: Mapping[str, Any], environment: Environment, declared: Mapping[str, str]) -> list[str]:
+    """The command line: the container's own, or what its image brings."""
+    command = [expand(str(word), declared) for word in container.get("command") or ()]
+    arguments = [expand(str(word), declared) for word in container.get("args") or ()]
+    return environment.programs.words(command, arguments)
 
 
 def _runnable(argv: list[str], container: Mapping[str, Any], environment: Environment, notes: list[Note]) -> list[str]:
@@ -159,6 +169,7 @@ def _environment(
     env = dict(_base(bins))
     env["VIRTUAL_ENV"] = str(environment.prefix)
     env["HOSTNAME"] = host_name(pod)
+    env[SERVICES] = str(node.whereabouts.folder)
     if node.api_address:
         host, port = node.api_address
         env |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +19,7 @@ from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded import volumes
 from jupyterlab_kf.embedded.apiserver.options import DeleteOptions
 from jupyterlab_kf.embedded.images import Environment, ImageError, InterruptedMakingError
-from jupyterlab_kf.embedded.kubelet import asked, probes, states
+from jupyterlab_kf.embedded.kubelet import asked, hooks, probes, states
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError
 from jupyterlab_kf.embedded.kubelet.folders import forget_older
 from jupyterlab_kf.embedded.kubelet.ports import PortTakenError
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 PEERS_LIMIT: Final = 5.0
 """Longest wait for the Services of a job's replicas: a controller makes them right after the pods."""
+HOLD_LIMIT: Final = 2.0
+"""Longest time from a pod's deletion to its SIGTERM."""
 MOUNT_RETRY: Final = 60.0
 TERMINATION_MESSAGE: Final = 2048
 
@@ -72,6 +74,7 @@ class PodWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._marked_for_removal = False
         self._retired = False
+        self._leaving: float | None = None
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -167,7 +170,9 @@ class PodWorker:
             self._fail(*decision.fail)
         if self.failed or meta(live).get("deletionTimestamp"):
             self._give_up_starts()
-        self._stop(decision.stop)
+        held = self._held(live, decision.stop, now)
+        if not held:
+            self._stop(decision.stop)
         if decision.gone:
             self._finish()
             return None
@@ -178,8 +183,17 @@ class PodWorker:
         if self._is_over():
             self._retired = True
             return None
-        waits = [t for t in (decision.wake, self._retry(now)) if t is not None]
+        waits = [t for t in (decision.wake, self._retry(now), now + held if held else None) if t is not None]
         return max(0.0, min(waits) - time.time()) + 0.001 if waits else None
+
+    def _held(self, pod: Obj, stop: Sequence[str], now: float) -> float:
+        """Seconds until a deleted pod may be told to end: who sends it requests learns of it first."""
+        given = meta(pod)
+        if not stop or not given.get("deletionTimestamp") or not given.get("deletionGracePeriodSeconds"):
+            return 0.0
+        if self._leaving is None:
+            self._leaving = now
+        return max(0.0, min(self.node.hold(pod), self._leaving + HOLD_LIMIT - now))
 
     def _records(self) -> dict[str, states.Record]:
         return {name: slot.record() for name, slot in self.slots.items()}
@@ -360,6 +374,8 @@ class PodWorker:
         if isinstance(found, Environment):
             where = found.nothing and f"it has nothing to do here: {found.nothing}"
             where = where or f"it stands for the Python environment {found.prefix}"
+            if found.programs.entrypoint:
+                where += f" and the program {' '.join(found.programs.entrypoint)}"
             self.event("Normal", "Pulled", f'Container image "{image}" already present on machine: {where}')
             return found
         if slot.spec.get("imagePullPolicy") == "Never":
@@ -458,9 +474,27 @@ class PodWorker:
             return
         if slot.stopping is None:
             self.event("Normal", "Killing", why or f"Stopping container {slot.name}")
-        slot.stopping = deadline
+        first, slot.stopping = slot.stopping is None, deadline
+        hook = hooks.before_end(slot.spec) or (hooks.FAREWELL if self._is_asked_for() else None)
+        if hook and grace and first and attempt.running and not self.node.draining:
+            self._spawn(self._stop_after(hook, slot, attempt, deadline))
+            return
         self._end_probes(slot)
         attempt.stop(grace)
+
+    def _is_asked_for(self) -> bool:
+        """Whether the pod is going while others may still send it requests."""
+        return bool(meta(self.pod).get("deletionTimestamp")) and self.node.serves(self.pod)
+
+    async def _stop_after(self, hook: Mapping[str, Any], slot: Slot, attempt: Attempt, deadline: float) -> None:
+        """Run the hook, then tell the container to end; sooner if meanwhile it must be sooner."""
+        failed = await hooks.run(hook, self._target(slot), deadline - time.time())
+        if attempt.exit:
+            return
+        if failed:
+            self.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {failed}")
+        self._end_probes(slot)
+        attempt.stop(max(hooks.LEAST, (slot.stopping or deadline) - time.time()))
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
@@ -573,12 +607,13 @@ class PodWorker:
         self._annotate()
 
     def _worded(self, slot: Slot) -> states.Record:
-        """The record, with the last words of a container that failed and asked for them to be kept."""
+        """The record, with the last words of a container that failed: if it asked for them to be kept, or is ours."""
         record = slot.record()
         attempt = slot.attempt
         if not (record.run and record.exit and record.exit.code and attempt and attempt.exit):
             return record
-        if record.exit.message or slot.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+        ours = slot.environment is not None and bool(slot.environment.programs.entrypoint)
+        if record.exit.message or not (ours or slot.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"):
             return record
         words = asked.last_words(attempt.log, TERMINATION_MESSAGE)
         return replace(record, run=replace(record.run, exit=replace(record.exit, message=words)))

@@ -1,0 +1,65 @@
+"""What running Envoys are asked: which clusters they know, and what of their configuration they refused."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from jupyterlab_kf.embedded.addresses import Endpoint
+
+_SECONDS: Final = 2.0
+_PAUSE: Final = 0.01
+
+
+async def know(where: Iterable[Endpoint], names: Iterable[str], *, admin: int) -> None:
+    """Wait until every Envoy has taken up clusters, for a moment at most: a route must not lead to one it lacks."""
+    wanted, deadline = set(names), time.monotonic() + _SECONDS
+    for endpoint in where:
+        while time.monotonic() < deadline:
+            told = await _get(endpoint, admin, "/clusters")
+            if told is None or wanted <= set(re.findall(r"^(\S+?)::observability_name", told, re.MULTILINE)):
+                break
+            await asyncio.sleep(_PAUSE)
+
+
+async def refused(where: Endpoint, *, admin: int) -> list[str]:
+    """What an Envoy says of the configuration that it did not take; empty when it took all, or does not answer."""
+    import json
+
+    text = await _get(where, admin, "/config_dump")
+    try:
+        dump = json.loads(text or "{}")
+    except ValueError:
+        return []
+    return list(dict.fromkeys(_errors(dump)))
+
+
+def _errors(node: Any) -> Iterable[str]:
+    if isinstance(node, dict):
+        state = node.get("error_state")
+        if isinstance(state, dict) and state.get("details"):
+            yield str(state["details"])
+        for key, value in node.items():
+            if key != "error_state":
+                yield from _errors(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _errors(value)
+
+
+async def _get(where: Endpoint, port: int, path: str) -> str | None:
+    """An answer of Envoy's own server, or None."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"http://{where.ip}:{where.port(port)}{path}") as answer,
+        ):
+            return await answer.text()
+    except (aiohttp.ClientError, TimeoutError):
+        return None
