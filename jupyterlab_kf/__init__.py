@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         BundleError,
         ClusterError,
         ConflictError,
+        CredentialsError,
+        EndpointError,
+        EndpointNotReadyError,
         ExpiredError,
         ForbiddenError,
         InvalidError,
@@ -27,16 +30,24 @@ if TYPE_CHECKING:
         KubeflowError,
         ManifestError,
         NotFoundError,
+        PredictionError,
         UnauthorizedError,
         UnreachableError,
         UsageError,
         WaitTimeoutError,
     )
     from jupyterlab_kf.magics.verbs import show
+    from jupyterlab_kf.services.designs import StudyPlan
+    from jupyterlab_kf.services.doctor import doctor
+    from jupyterlab_kf.services.hardware import profiles
     from jupyterlab_kf.services.jobs import Job, delete, job, jobs
     from jupyterlab_kf.services.plans import Plan
+    from jupyterlab_kf.services.serving import Endpoint, ServePlan, endpoint, endpoints, plan_serve, serve
     from jupyterlab_kf.services.session import Cluster, cluster
+    from jupyterlab_kf.services.spaces import choice, integer, lognormal, loguniform, normal, uniform
     from jupyterlab_kf.services.training import plan, train
+    from jupyterlab_kf.services.tuning import Study, plan_study, study, tune
+    from jupyterlab_kf.widgets.studyform import study_form
 
 __version__ = "0.1.0"
 
@@ -47,6 +58,10 @@ __all__ = [
     "Cluster",
     "ClusterError",
     "ConflictError",
+    "CredentialsError",
+    "Endpoint",
+    "EndpointError",
+    "EndpointNotReadyError",
     "ExpiredError",
     "ForbiddenError",
     "InvalidError",
@@ -56,30 +71,60 @@ __all__ = [
     "ManifestError",
     "NotFoundError",
     "Plan",
+    "PredictionError",
+    "ServePlan",
+    "Study",
+    "StudyPlan",
     "UnauthorizedError",
     "UnreachableError",
     "UsageError",
     "WaitTimeoutError",
+    "choice",
     "cluster",
     "delete",
+    "doctor",
+    "endpoint",
+    "endpoints",
+    "integer",
     "job",
     "jobs",
+    "lognormal",
+    "loguniform",
+    "normal",
     "plan",
+    "plan_serve",
+    "plan_study",
+    "profiles",
+    "serve",
     "show",
+    "study",
+    "study_form",
     "train",
+    "tune",
+    "uniform",
 ]
 
 _HOMES = {
     "Cluster": "services.session",
     "Job": "services.jobs",
     "Plan": "services.plans",
+    **dict.fromkeys(("Endpoint", "ServePlan", "endpoint", "endpoints", "plan_serve", "serve"), "services.serving"),
+    "Study": "services.tuning",
+    "StudyPlan": "services.designs",
     "cluster": "services.session",
     "delete": "services.jobs",
+    "doctor": "services.doctor",
     "job": "services.jobs",
     "jobs": "services.jobs",
     "plan": "services.training",
+    "plan_study": "services.tuning",
+    "profiles": "services.hardware",
     "show": "magics.verbs",
+    "study": "services.tuning",
+    "study_form": "widgets.studyform",
     "train": "services.training",
+    "tune": "services.tuning",
+    **dict.fromkeys(("choice", "integer", "lognormal", "loguniform", "normal", "uniform"), "services.spaces"),
 }
 
 
@@ -103,10 +148,10 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """This package: importing its part ``jupyterlab_kf.cluster`` must not hide the function of that name."""
+    """This package: importing a part such as ``jupyterlab_kf.cluster`` must not hide the function of that name."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name != "cluster" or not isinstance(value, ModuleType):
+        if name not in ("cluster", "profiles") or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jupyterlab_kf.errors import JobFailedError, KubeflowError, UsageError, WaitTimeoutError
-from jupyterlab_kf.magics import arguments
+from jupyterlab_kf.magics import arguments, studies
 
 Command = Callable[[argparse.Namespace], int]
 PROG = "jupyter kf"
@@ -56,12 +56,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_cluster(commands)
     builders: Sequence[tuple[str, Callable[[str], arguments.Parser], Command, str]] = (
-        ("train", lambda prog: arguments.train_parser(prog, code="required"), _train, "run a script as a job"),
+        (
+            "train",
+            lambda prog: arguments.train_parser(prog, code="required"),
+            _train,
+            "run a script or a notebook as a job",
+        ),
+        ("tune", lambda prog: studies.tune_parser(prog, file=True), _tune, "search for a script's best parameters"),
         ("jobs", arguments.jobs_parser, _jobs, "list training jobs"),
         ("logs", arguments.logs_parser, _logs, "print what replicas printed"),
         ("describe", arguments.describe_parser, _describe, "show a job in detail"),
         ("wait", arguments.wait_parser, _wait, "show a job until it is finished"),
         ("delete", arguments.delete_parser, _delete, "delete jobs"),
+        ("doctor", _doctor_parser, _doctor, "say what the cluster has and lacks, and how to get it"),
     )
     for name, build, run, said in builders:
         whole = build(f"{PROG} {name}")
@@ -71,6 +78,42 @@ def _parser() -> argparse.ArgumentParser:
             conflict_handler="resolve",
         )  # fmt: skip
         added.set_defaults(run=run)
+    _add_profiles(commands)
+    _add_controllers(commands)
+    said = "run a hub on this machine: log in, choose hardware, get JupyterLab"
+    hub = commands.add_parser("hub", prog=f"{PROG} hub", help=said, description=said)
+    hub.set_defaults(run=_hub)
+    return parser
+
+
+def _add_profiles(commands: argparse._SubParsersAction[arguments.Parser]) -> None:
+    said = "list the hardware that can be chosen by name, with what is free"
+    added = commands.add_parser("profiles", prog=f"{PROG} profiles", help=said, description=said)
+    added.add_argument("--for", dest="use", default="", metavar="USE", help="server, training, trial, serving, kernel")
+    added.add_argument("--check", metavar="FILE", help="say what is wrong with a file; exit status 1 if anything is")
+    added.set_defaults(run=_profiles)
+
+
+def _add_controllers(commands: argparse._SubParsersAction[arguments.Parser]) -> None:
+    said = "do the work of an operator on a cluster that has its definitions and not the operator"
+    added = commands.add_parser("controllers", prog=f"{PROG} controllers", help=said, description=said)
+    added.add_argument(
+        "--only",
+        required=True,
+        choices=["katib", "serving"],
+        metavar="FAMILY",
+        help="katib (studies) or serving (SeldonDeployments)",
+    )
+    added.add_argument("-n", "--namespace", metavar="NS", help="only in this namespace; in all by default")
+    added.add_argument("--lease-namespace", metavar="NS", help="where the Lease is; default: the namespace, or default")
+    added.add_argument("--context", default="", metavar="CONTEXT", help="another cluster than the one in use")
+    added.set_defaults(run=_controllers)
+
+
+def _doctor_parser(prog: str) -> arguments.Parser:
+    parser = arguments.doctor_parser(prog)
+    parser.add_argument("--context", metavar="CONTEXT", help="another cluster than the one in use")
+    parser.add_argument("--json", action="store_true", help="for programs")
     return parser
 
 
@@ -97,6 +140,11 @@ def _add_cluster(commands: argparse._SubParsersAction[arguments.Parser]) -> None
 
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
+
+
+def _say_at_once(text: str) -> None:
+    _say(text)
+    sys.stdout.flush()
 
 
 # --------------------------------------------------------------------------------------------------------- cluster
@@ -168,6 +216,59 @@ def _reset(options: argparse.Namespace) -> int:
     return 0
 
 
+# -------------------------------------------------------------------------------------------------------- profiles
+
+
+def _profiles(options: argparse.Namespace) -> int:
+    from jupyterlab_kf import settings
+    from jupyterlab_kf.profiles import Use
+    from jupyterlab_kf.services import hardware
+    from jupyterlab_kf.widgets import text
+
+    if options.check:
+        return _check(Path(options.check))
+    if options.use not in ("", *Use):
+        raise UsageError(f"hardware profiles are not for {options.use!r}", hint=f"they are for {', '.join(Use)}")
+    path = hardware.find(settings.load())
+    if path is None:
+        looked = "\n".join(f"  {place}" for place in settings.load().profiles_files)
+        raise UsageError("there is no file of hardware profiles", hint=f"looked for:\n{looked}")
+    offers = hardware.here(Use(options.use) if options.use else None)
+    rows = []
+    for one in offers:
+        row, uses = one.profile, one.profile.used_for
+        meant = "everything" if uses == tuple(Use) else ", ".join(uses)
+        rows.append((row.slug, row.display_name, row.hardware(), meant, one.room.sentence))
+    _say(text.table(("profile", "name", "hardware", "for", "room"), rows))
+    _say(f"\nfrom {path}")
+    return 0
+
+
+def _hub(_: argparse.Namespace) -> int:
+    from importlib.util import find_spec
+
+    if not all(find_spec(name) for name in ("jupyterlab_kf_hub", "jupyterhub", "kubespawner")):
+        raise UsageError("the hub is not installed", hint="install it with: pip install 'jupyterlab-kf[hub]'")
+    # The hub is a program of its own, which imports this package and is never imported by it.
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab_kf_hub"])  # noqa: S606  our own words
+    return 0
+
+
+def _check(path: Path) -> int:
+    from jupyterlab_kf.profiles import check
+    from jupyterlab_kf.widgets import text
+
+    try:
+        found, problems = check(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    for problem in problems:
+        _say(f"{path}:{problem.line}: {problem.message}")
+    if not problems:
+        _say(f"{path}: {text.plural(len(found.profiles), 'profile')}, nothing wrong")
+    return 1 if problems else 0
+
+
 # -------------------------------------------------------------------------------------------------------- training
 
 
@@ -182,13 +283,55 @@ def _train(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{plan.summary}\n")  # so that the rest can be piped to kubectl
         _say(plan.yaml())
         return 0
-    job = kf.train(Path(options.code), **settings)
+    job, told = verbs.submitted(lambda: kf.train(Path(options.code), **settings))
+    for line in told:
+        sys.stderr.write(f"{PROG}: {line}\n")
     _say(f"submitted {job.name}")
     if options.detach:
         return 0
     _attached(lambda: verbs.watch(job, TextOutput()), job.name)
     if options.output:
         _say(verbs.brought(job, Path(options.output)).text)
+    return 0
+
+
+def _controllers(options: argparse.Namespace) -> int:
+    from jupyterlab_kf.services import operators
+
+    operators.main(
+        options.only,
+        options.context,
+        namespace=options.namespace,
+        lease_namespace=options.lease_namespace or options.namespace or "default",
+        report=_say_at_once,
+    )
+    return 0
+
+
+def _tune(options: argparse.Namespace) -> int:
+    import jupyterlab_kf as kf
+
+    words = studies.tune_arguments(options)
+    if options.dry_run:
+        sys.stdout.write(kf.plan_study(Path(options.code), **words).yaml())
+        return 0
+    study = kf.tune(Path(options.code), **words)
+    _say(f"submitted {study.name}")
+    if options.detach:
+        return 0
+    seen = ""
+    try:
+        for _ in study.changes():
+            head = "\n".join(studies.card(study).text.splitlines()[:2])
+            if head != seen:
+                _say(head)
+                sys.stdout.flush()
+            seen = head
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\ndetached; {study.name} goes on\n")
+        raise
+    study.wait()
+    _say(studies.card(study).text)
     return 0
 
 
@@ -202,11 +345,9 @@ def _attached(show: Callable[[], object], name: str) -> None:
 
 
 def _jobs(options: argparse.Namespace) -> int:
-    import jupyterlab_kf as kf
     from jupyterlab_kf.magics import verbs
 
-    found = kf.jobs(options.namespace, all_namespaces=options.all_namespaces)
-    _say(verbs.listing(found, namespaces=options.all_namespaces).text)
+    _say(verbs.listing(options).text)
     return 0
 
 
@@ -238,6 +379,20 @@ def _wait(options: argparse.Namespace) -> int:
     job = kf.job(options.name, options.namespace)
     _attached(lambda: verbs.watch(job, TextOutput(), timeout=options.timeout), job.name)
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Exit status 1 when jobs cannot be trained there."""
+    import json
+
+    import jupyterlab_kf as kf
+    from jupyterlab_kf.widgets.doctor import report_card, report_json
+
+    if options.context:
+        kf.cluster(options.context)
+    found = kf.doctor(options.namespace)
+    _say(json.dumps(report_json(found), indent=1) if options.json else report_card(found).text)
+    return 0 if found.ready else 1
 
 
 def _delete(options: argparse.Namespace) -> int:

@@ -18,9 +18,11 @@ def register(shell: InteractiveShell) -> None:
     from jupyterlab_kf.magics.completion import complete_magics
     from jupyterlab_kf.magics.errors import quiet_errors
     from jupyterlab_kf.magics.formatters import show_ours
+    from jupyterlab_kf.magics.serving import ServingMagics
     from jupyterlab_kf.magics.training import TrainingMagics
+    from jupyterlab_kf.magics.tuning import TuningMagics
 
-    shell.register_magics(TrainingMagics)
+    shell.register_magics(TrainingMagics, TuningMagics, ServingMagics)
     complete_magics(shell)
     show_ours(shell)
     quiet_errors()

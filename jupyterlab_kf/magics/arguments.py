@@ -15,6 +15,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
+from jupyterlab_kf import quantities
 from jupyterlab_kf.errors import UsageError
 
 FRAMEWORKS: Final = "pytorch, tensorflow, mpi, mxnet, chainer"
@@ -102,10 +103,10 @@ def whole(text: str) -> int:
 
 def seconds(text: str) -> float:
     """A time: a number of seconds, or with a unit (``90``, ``90s``, ``5m``, ``2h``)."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90, 90s, 5m or 2h")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    try:
+        return quantities.seconds(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.message) from None
 
 
 def whole_seconds(text: str) -> int:
@@ -143,10 +144,12 @@ def train_parser(prog: str, *, code: str = "") -> Parser:
     """
     parser = Parser(prog, description=TRAIN_HELP if code != "required" else None)
     if code == "required":
-        parser.add_argument("code", metavar="FILE", help="the Python script that every replica runs")
+        parser.add_argument("code", metavar="FILE", help="the Python script or notebook that every replica runs")
     parser.add_argument("framework", metavar="FRAMEWORK", nargs="?", help=FRAMEWORKS)
     if code == "optional":
-        parser.add_argument("code", metavar="CODE", nargs="?", help="on a line of its own: a script file or a function")
+        parser.add_argument(
+            "code", metavar="CODE", nargs="?", help="on a line of its own: a script, a notebook or a function"
+        )
     _replicas(parser.add_argument_group("replicas"))
     _resources(parser.add_argument_group("what each replica gets"))
     _delivery(parser.add_argument_group("what travels with the code"))
@@ -178,10 +181,13 @@ def _replicas(group: argparse._ArgumentGroup) -> None:
 
 
 def _resources(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--profile", metavar="NAME", help="hardware by name; what is said beside it wins")
     group.add_argument("--cpu", metavar="N", help="CPUs, such as 2 or 500m")
     group.add_argument("--memory", metavar="SIZE", help="memory, such as 4Gi")
     group.add_argument("--gpu", type=whole, metavar="N", help="GPUs")
-    group.add_argument("--image", metavar="IMAGE", help="the container image (default: the framework's)")
+    group.add_argument(
+        "--image", metavar="IMAGE", help="the container image (default: the profile's, else the framework's)"
+    )
 
 
 def _delivery(group: argparse._ArgumentGroup) -> None:
@@ -201,7 +207,15 @@ def _delivery(group: argparse._ArgumentGroup) -> None:
         metavar="PATH",
         help="a.csv,lib/",
     )
+    group.add_argument(
+        "--install", nargs="*", metavar="PACKAGE",
+        help="install at start what the image lacks: these, such as NAME==1.2; without, what the code imports",
+    )  # fmt: skip
     group.add_argument("--output", metavar="DIR", help="what replicas write to $KF_OUTPUT is brought back to DIR")
+    group.add_argument(
+        "--volume", action="append", default=[], metavar="CLAIM",
+        help="mount a volume claim: CLAIM, CLAIM:/PATH or CLAIM:/PATH:ro; the path is in $KF_VOLUME_CLAIM",
+    )  # fmt: skip
     group.add_argument(
         "--args", nargs=argparse.REMAINDER, default=[], metavar="...", help="the rest of the line goes to the program"
     )
@@ -242,10 +256,15 @@ def train_arguments(options: argparse.Namespace, variables: Mapping[str, Any] | 
         "env": dict(options.env) or None,
         "params": params(options.param, variables) or None,
         "files": files,
+        "volumes": options.volume,
         "args": options.args,
+        "install": False if options.install is None else options.install or True,
     }
-    same = ("name", "namespace", "cpu", "memory", "gpu", "nproc", "image", "output", "replace", "restart")
-    found |= {key: getattr(options, key) for key in (*same, "retries", "deadline", "ttl", "clean", "elastic")}
+    same = ("name", "namespace", "cpu", "memory", "gpu", "profile", "nproc", "image", "output")
+    found |= {
+        key: getattr(options, key)
+        for key in (*same, "replace", "restart", "retries", "deadline", "ttl", "clean", "elastic")
+    }
     return found
 
 
@@ -340,4 +359,12 @@ def cluster_parser(prog: str) -> Parser:
     parser = Parser(prog, description="Look at the cluster; start or stop the one on this machine; choose another.")
     parser.add_argument("action", nargs="?", default="status", metavar="ACTION", help=", ".join(CLUSTER_ACTIONS))
     parser.add_argument("context", nargs="?", metavar="CONTEXT", help="for use: a kubeconfig context, or embedded")
+    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help="for use: where to work there")
+    return parser
+
+
+def doctor_parser(prog: str) -> Parser:
+    """``kf_doctor``."""
+    parser = Parser(prog, description="Say what the cluster has and lacks for each feature, and how to get it.")
+    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help="where you work; by default where jobs go")
     return parser

@@ -1,4 +1,4 @@
-"""Completion of the words after a magic: options, frameworks, actions.
+"""Completion of the words after a magic: options, frameworks, actions, hardware profiles.
 
 Asks no cluster: pressing a key must not start one.
 """
@@ -8,20 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyterlab_kf.magics import arguments
+from jupyterlab_kf.magics import arguments, endpoints, studies
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 PARSERS: Final[dict[str, Callable[[str], arguments.Parser]]] = {
     "kf_train": lambda prog: arguments.train_parser(prog, code="optional"),
+    "kf_study": studies.form_parser,
+    "kf_tune": studies.tune_parser,
     "kf_jobs": arguments.jobs_parser,
     "kf_logs": arguments.logs_parser,
     "kf_describe": arguments.describe_parser,
     "kf_wait": arguments.wait_parser,
     "kf_delete": arguments.delete_parser,
     "kf_cluster": arguments.cluster_parser,
+    "kf_doctor": arguments.doctor_parser,
+    "kf_serve": endpoints.serve_parser,
+    "kf_predict": endpoints.predict_parser,
+    "kf_traffic": endpoints.traffic_parser,
+    "kf_feedback": endpoints.feedback_parser,
+    "kf_endpoints": endpoints.endpoints_parser,
 }
+_WITH_PROFILE: Final = ("kf_train", "kf_serve")
 
 
 def words(magic: str, line: str, symbol: str) -> list[str]:
@@ -32,14 +41,44 @@ def words(magic: str, line: str, symbol: str) -> list[str]:
         line: everything up to the cursor.
         symbol: the word that is being typed; the end of the line.
     """
-    if symbol.startswith("-"):
+    before = line.removesuffix(symbol).split()
+    if magic in _WITH_PROFILE and before[-1] == "--profile":
+        known = _profiles()
+    elif magic in _WITH_PROFILE and symbol.startswith("--profile="):
+        known = [f"--profile={name}" for name in _profiles()]
+    elif symbol.startswith("-"):
         known = PARSERS[magic](magic).flags()
-    elif len(line.removesuffix(symbol).split()) == 1:
+    elif len(before) == 1:
         first = {"kf_train": arguments.FRAMEWORKS.split(", "), "kf_cluster": list(arguments.CLUSTER_ACTIONS)}
         known = first.get(magic, [])
+    elif magic == "kf_cluster" and before[1:] == ["use"]:
+        known = _contexts()
     else:
         known = []
     return [word for word in known if word.startswith(symbol)]
+
+
+def _contexts() -> list[str]:
+    """Names of clusters, from files alone."""
+    from jupyterlab_kf import settings
+    from jupyterlab_kf.cluster import connection
+    from jupyterlab_kf.errors import ClusterError
+
+    try:
+        return connection.contexts(settings.load())
+    except ClusterError:  # a kubeconfig that cannot be read is told when the cell runs, not at the Tab key
+        return [connection.EMBEDDED]
+
+
+def _profiles() -> list[str]:
+    """Names of hardware profiles, from their file alone."""
+    from jupyterlab_kf.errors import UsageError
+    from jupyterlab_kf.services import hardware
+
+    try:
+        return [profile.slug for profile in hardware.profiles()]
+    except UsageError:  # a file with faults is told when the cell runs, not at the Tab key
+        return []
 
 
 def complete_magics(shell: InteractiveShell) -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from jupyterlab_kf import Cluster, Job, Plan
+    from jupyterlab_kf import Cluster, Endpoint, Job, Plan, ServePlan
+    from jupyterlab_kf.services.doctor import Report
+    from jupyterlab_kf.services.serving.messages import Answer
 
 
 def show_ours(shell: InteractiveShell) -> None:
@@ -20,6 +22,10 @@ def show_ours(shell: InteractiveShell) -> None:
     formatter.for_type_by_name("jupyterlab_kf.services.jobs", "Job", job)
     formatter.for_type_by_name("jupyterlab_kf.services.plans", "Plan", plan)
     formatter.for_type_by_name("jupyterlab_kf.services.session", "Cluster", cluster)
+    formatter.for_type_by_name("jupyterlab_kf.services.doctor", "Report", report)
+    formatter.for_type_by_name("jupyterlab_kf.services.serving.handle", "Endpoint", endpoint)
+    formatter.for_type_by_name("jupyterlab_kf.services.serving.plans", "ServePlan", serve_plan)
+    formatter.for_type_by_name("jupyterlab_kf.services.serving.messages", "Answer", answer)
 
 
 def job(value: Job, **_: Any) -> dict[str, Any]:
@@ -41,3 +47,31 @@ def cluster(value: Cluster, **_: Any) -> dict[str, Any]:
     from jupyterlab_kf.magics.verbs import cluster_card
 
     return cluster_card(value).bundle()
+
+
+def endpoint(value: Endpoint, **_: Any) -> dict[str, Any]:
+    """The endpoint as it is at this moment."""
+    from jupyterlab_kf.magics.endpoints import card
+
+    return card(value).bundle()
+
+
+def serve_plan(value: ServePlan, **_: Any) -> dict[str, Any]:
+    """What would be created or changed."""
+    from jupyterlab_kf.widgets.endpoints import serve_plan_card
+
+    return serve_plan_card(value.summary, value.yaml(), value.diff()).bundle()
+
+
+def answer(value: Answer, **_: Any) -> dict[str, Any]:
+    """A prediction, and who gave it."""
+    from jupyterlab_kf.widgets.endpoints import answer_card
+
+    return answer_card(value).bundle()
+
+
+def report(value: Report, **_: Any) -> dict[str, Any]:
+    """What a cluster has and lacks."""
+    from jupyterlab_kf.widgets.doctor import report_card
+
+    return report_card(value).bundle()

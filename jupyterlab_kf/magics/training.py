@@ -46,6 +46,7 @@ class TrainingMagics(Magics):
         if options is None:
             return
         import jupyterlab_kf as kf
+        from jupyterlab_kf.magics.verbs import submitted
 
         settings = arguments.train_arguments(options, self.shell.user_ns)
         code = self._code(options, cell)
@@ -56,7 +57,9 @@ class TrainingMagics(Magics):
         if options.dry_run:
             self._present(_plan(kf.plan(code, **settings)))
             return
-        job = kf.train(code, **settings)
+        job, told = submitted(lambda: kf.train(code, **settings))
+        for line in told:
+            sys.stderr.write(f"{line}\n")
         self._keep(job, options.into)
         if options.detach:
             self._present(_card(job))
@@ -74,11 +77,9 @@ class TrainingMagics(Magics):
         options = self._parse("kf_jobs", line)
         if options is None:
             return
-        import jupyterlab_kf as kf
         from jupyterlab_kf.magics.verbs import listing
 
-        found = kf.jobs(options.namespace, all_namespaces=options.all_namespaces)
-        self._present(listing(found, namespaces=options.all_namespaces))
+        self._present(listing(options))
 
     @no_var_expand
     @line_magic
@@ -142,7 +143,18 @@ class TrainingMagics(Magics):
             return
         from jupyterlab_kf.magics.verbs import cluster
 
-        self._present(cluster(options.action, options.context))
+        self._present(cluster(options.action, options.context, options.namespace))
+
+    @no_var_expand
+    @line_magic
+    @documented
+    def kf_doctor(self, line: str) -> None:  # noqa: D102
+        options = self._parse("kf_doctor", line)
+        if options is None:
+            return
+        from jupyterlab_kf.magics.verbs import doctor
+
+        self._present(doctor(options.namespace))
 
     # ------------------------------------------------------------------------------------------------------ helpers
 
@@ -165,7 +177,8 @@ class TrainingMagics(Magics):
             return cell
         if not options.code:
             raise UsageError(
-                "there is nothing to run", hint="write %%kf_train above a cell, or name a script file or a function"
+                "there is nothing to run",
+                hint="write %%kf_train above a cell, or name a script, a notebook or a function",
             )
         named = self.shell.user_ns.get(options.code)
         return named if callable(named) else Path(options.code)

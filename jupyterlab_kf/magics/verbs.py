@@ -8,19 +8,33 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from jupyterlab_kf.errors import UsageError, WaitTimeoutError
+from jupyterlab_kf.errors import ApiError, UnreachableError, UsageError, WaitTimeoutError
 from jupyterlab_kf.magics.arguments import CLUSTER_ACTIONS
 from jupyterlab_kf.model import JobView, LogLine
 from jupyterlab_kf.widgets import tables, text
 from jupyterlab_kf.widgets.display import Output, ended, follow, output_for
 from jupyterlab_kf.widgets.rendered import Rendered
+from jupyterlab_kf.widgets.wire import VERSION
 
 if TYPE_CHECKING:
     from jupyterlab_kf import Cluster, Job
+
+
+T = TypeVar("T")
+
+
+def submitted(submit: Callable[[], T]) -> tuple[T, list[str]]:
+    """What was submitted, and what that warns of; without the line of source, which would tell a person nothing."""
+    with warnings.catch_warnings(record=True) as told:
+        for category in (FutureWarning, UserWarning):
+            warnings.simplefilter("always", category)
+        made = submit()
+    return made, [str(warning.message) for warning in told]
 
 
 def watch(job: Job, output: Output, *, timeout: float | None = None) -> Job:
@@ -50,7 +64,11 @@ def show(job: Job, *, timeout: float | None = None) -> Job:
 
 def brought(job: Job, folder: Path) -> Rendered:
     """The files that a finished job's ``wait`` brought back."""
-    return tables.files_list(folder, [(file.path, file.size) for file in job.files()])
+    from jupyterlab_kf.services.downloads import Fetched
+
+    files = job.files()
+    left = Fetched([], [one for one in files if one.left_out]).notice
+    return tables.files_list(folder, [(one.path, one.size) for one in files if not one.left_out], left)
 
 
 def until(views: Iterator[JobView], limit: float | None, job: Job) -> Iterator[JobView]:
@@ -84,10 +102,17 @@ def logs(options: argparse.Namespace) -> Iterator[LogLine]:
     )
 
 
-def listing(jobs: Sequence[Job], *, namespaces: bool) -> Rendered:
-    """The table of jobs, newest first."""
-    now = time.time()
-    return tables.jobs_table([row(job, now) for job in jobs], namespaces=namespaces)
+def listing(options: argparse.Namespace) -> Rendered:
+    """The table of jobs that the options of ``kf_jobs`` ask for, newest first."""
+    import jupyterlab_kf as kf
+    from jupyterlab_kf.services.board import JobsRecord
+
+    found = kf.jobs(options.namespace, all_namespaces=options.all_namespaces)
+    here, now = kf.cluster(), time.time()
+    space = "" if options.all_namespaces else options.namespace or here.namespace
+    rows = tuple(job.row() for job in found[:_MOST_RECORDED])
+    record = JobsRecord(VERSION, here.name, space, now, len(found), rows)
+    return tables.jobs_table([row(job, now) for job in found], record, namespaces=options.all_namespaces)
 
 
 def row(job: Job, now: float) -> tables.JobRow:
@@ -106,6 +131,8 @@ def row(job: Job, now: float) -> tables.JobRow:
     )
 
 
+_MOST_RECORDED = 200
+"""A notebook is not made heavier than that."""
 _COUNTS = {"active": "running", "succeeded": "done", "failed": "failed"}
 
 
@@ -115,7 +142,7 @@ def describe(job: Job) -> Rendered:
     return tables.description(job.view(), list(job.events()), facts)
 
 
-def cluster(action: str, context: str | None) -> Rendered:
+def cluster(action: str, context: str | None, namespace: str | None = None) -> Rendered:
     """Look at the cluster in use; start or stop the one on this machine; change to another."""
     import jupyterlab_kf as kf
 
@@ -125,6 +152,8 @@ def cluster(action: str, context: str | None) -> Rendered:
     if (action == "use") != (context is not None):
         hint = f"the contexts are {', '.join(kf.cluster().contexts())}"
         raise UsageError("kf_cluster use takes the name of a context, and nothing else does", hint=hint)
+    if namespace is not None and action != "use":
+        raise UsageError("--namespace goes with use", hint="%kf_cluster use NAME --namespace NAMESPACE")
     if action == "stop":
         from jupyterlab_kf import settings
         from jupyterlab_kf.embedded import daemon
@@ -132,8 +161,34 @@ def cluster(action: str, context: str | None) -> Rendered:
         ended = daemon.stop(settings.load())
         said = "The cluster on this machine has ended" if ended else "There was no cluster running on this machine"
         return tables.note(f"{said}; what it keeps is there again at the next start.")
-    wanted = context if action == "use" else ("embedded" if action == "start" else None)
-    return cluster_card(kf.cluster(wanted))
+    if action == "use":
+        return changed(context or "", namespace or "")
+    return cluster_card(kf.cluster("embedded" if action == "start" else None))
+
+
+def changed(context: str, namespace: str) -> Rendered:
+    """Change to another cluster, if it answers, and say what is different from now on."""
+    from jupyterlab_kf.services import session
+
+    before = session.current().choice.name
+    try:
+        session.use(context, namespace, checked=True)
+    except (UnreachableError, ApiError) as error:
+        error.hint = f"nothing has changed: {before!r} is still the cluster in use. {error.hint}"
+        raise
+    card = cluster_card(session.cluster())
+    if before == context:
+        return card
+    said = f"Jobs go to {context!r} from now on. Those that were started on {before!r} run on, and are followed there."
+    return tables.above(said, card)
+
+
+def doctor(namespace: str | None) -> Rendered:
+    """What the cluster has and lacks for each feature."""
+    import jupyterlab_kf as kf
+    from jupyterlab_kf.widgets.doctor import report_card
+
+    return report_card(kf.doctor(namespace))
 
 
 def cluster_card(found: Cluster) -> Rendered:

@@ -13,16 +13,19 @@ import io
 import json
 import tarfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Final
 
-from jupyterlab_kf import kinds, names
+from jupyterlab_kf import kinds, names, settings
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import NotFoundError
+from jupyterlab_kf.errors import NotFoundError, UsageError
 from jupyterlab_kf.manifests import frameworks, pods, training
 from jupyterlab_kf.model import Obj, labels, meta
+from jupyterlab_kf.profiles import Hardware, Use, choose, pod_template
+from jupyterlab_kf.services.hardware import catalogue
 from jupyterlab_kf.services.plans import Plan, Request, kind_of, make
 
 _SERVER_FIELDS: Final = frozenset(
@@ -41,22 +44,75 @@ class Source:
 
 
 async def source(client: Client, job: Obj) -> Source:
-    """The code of a job, read from the ConfigMap that it runs."""
+    """The code of a job, read from the ConfigMaps that it runs."""
+    instructions, text, parts = await _shipped(client, job)
+    if text:  # the archive is on a volume
+        return Source(_main(instructions), text, tuple(training.provenance(job).get("files") or ()))
+    return _unpacked(parts, instructions)
+
+
+async def beside(client: Client, job: Obj) -> dict[str, bytes]:
+    """The files that a job has beside the one that it runs, as they lie around that one.
+
+    Raises:
+        UsageError: they are on a volume, where only the cluster's pods read them.
+    """
+    instructions, text, parts = await _shipped(client, job)
+    main = PurePosixPath(_main(instructions))
+    if text and len(training.provenance(job).get("files") or ()) > 1:
+        raise UsageError("the files of this job are on a volume", hint="run it again, or start from its notebook")
+    found: dict[str, bytes] = {}
+    for name, content in _members(parts):
+        path = PurePosixPath(name)
+        if path == main or path.is_absolute() or ".." in path.parts:
+            continue
+        near = path.relative_to(main.parent) if path.is_relative_to(main.parent) else path
+        found[str(near)] = content
+    return found
+
+
+async def _shipped(client: Client, job: Obj) -> tuple[str, str, list[str]]:
+    """What travels with a job: its instructions, its program where that is apart, and the parts of the archive."""
+    instructions, text, parts = "{}", "", dict[str, str]()
     for name in _referenced(job, "configMap", "name"):
         try:
             found = await client.get(kinds.CONFIG_MAP, meta(job)["namespace"], name)
         except NotFoundError:
             continue
-        packed = (found.get("binaryData") or {}).get("code.tar.gz")
-        if packed:
-            return _unpacked(packed, (found.get("data") or {}).get("job.json") or "{}")
-    return Source()
+        instructions = (found.get("data") or {}).get("job.json") or instructions
+        text = (found.get("data") or {}).get(training.SOURCE_KEY) or text
+        binary = found.get("binaryData") or {}
+        parts |= {key: str(value) for key, value in binary.items() if key.startswith(training.CODE_KEY)}
+    return instructions, text, [parts[key] for key in sorted(parts)]
 
 
-def _unpacked(packed: str, instructions: str) -> Source:
+def _main(instructions: str) -> str:
+    return str(json.loads(instructions).get("main") or "")
+
+
+def _members(parts: Sequence[str]) -> list[tuple[str, bytes]]:
+    """The files of an archive; none of one that is another's, or larger than what we ship."""
+    if not parts:
+        return []
     try:
-        main = str(json.loads(instructions).get("main") or "")
-        with tarfile.open(fileobj=io.BytesIO(base64.b64decode(packed)), mode="r:gz") as tar:
+        packed = b"".join(base64.b64decode(part) for part in parts)
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+            return [
+                (entry.name, stream.read())
+                for entry in tar.getmembers()
+                if entry.isfile() and entry.size <= _LARGEST and (stream := tar.extractfile(entry)) is not None
+            ]
+    except (ValueError, binascii.Error, tarfile.TarError, EOFError, OSError):
+        return []
+
+
+def _unpacked(parts: Sequence[str], instructions: str) -> Source:
+    if not parts:
+        return Source()
+    try:
+        main = _main(instructions)
+        packed = b"".join(base64.b64decode(part) for part in parts)
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
             members = tar.getmembers()
             entry = next((member for member in members if member.name == main and member.isfile()), None)
             stream = tar.extractfile(entry) if entry is not None and entry.size <= _LARGEST else None
@@ -75,12 +131,17 @@ def as_plan(job: Obj, code: Source) -> Plan:
     row = frameworks.of_kind(str(job.get("kind")))
     template = next(reversed(training.templates(job).values()), {}).get("spec") or {}
     container = (template.get("containers") or [{}])[0]
-    wanted = (container.get("resources") or {}).get("requests") or {}
     record = training.provenance(job)
     counts = training.counts(job)
     image = str(container.get("image") or "")
-    ours = {"PYTHONUNBUFFERED", "KF_WORK", "KF_OUTPUT"}
-    environment = container.get("env") or ()
+    ours = {"PYTHONUNBUFFERED", "KF_WORK", "KF_OUTPUT", "KF_ARCHIVE"}
+    hardware = _hardware(record)
+    # What the profile gives by itself is not said again.
+    given = pod_template({"spec": {"containers": [{}]}}, hardware)["spec"]["containers"][0] if hardware else {}
+    mounted = training.mounts_of(job)
+    ours |= {one.variable for one in mounted}
+    environment = [entry for entry in container.get("env") or () if entry not in (given.get("env") or ())]
+    usual = given.get("image") or (row.image if row else "")
     framework = row.name if row else "pytorch"
     layout = _layout(framework, counts)
     request = Request(
@@ -89,16 +150,44 @@ def as_plan(job: Obj, code: Source) -> Plan:
         **layout,
         name=str(meta(job).get("name")),
         namespace=str(meta(job).get("namespace")),
-        cpu=wanted.get("cpu"),
-        memory=wanted.get("memory"),
-        gpu=int(wanted[pods.GPU]) if str(wanted.get(pods.GPU, "")).isdigit() else None,
+        **_resources(container.get("resources") or {}, given.get("resources") or {}, hardware),
         env={e["name"]: e["value"].replace("$$", "$") for e in environment if "value" in e and e["name"] not in ours},
         args=tuple(record.get("args") or ()),
         params=record.get("params") or None,
-        image=None if row and image == row.image else image or None,
+        image=None if image == usual else image or None,
+        install=record.get("install") or False,
         output=record.get("output"),
+        volumes=[str(one) for one in mounted],
     )
     return make(request, namespace=str(meta(job).get("namespace")), submission=uuid.uuid4().hex[:12])
+
+
+def _hardware(record: Mapping[str, Any]) -> Hardware | None:
+    """The profile that the job was made with, as it is here and now; None where there is none of that name."""
+    slug = record.get("profile")
+    if not isinstance(slug, str):
+        return None
+    try:
+        return choose(catalogue().usable(slug, Use.TRAINING))
+    except UsageError:  # it was another machine's; the amounts are in the job
+        return None
+
+
+def _resources(found: Mapping[str, Any], given: Mapping[str, Any], hardware: Hardware | None) -> dict[str, Any]:
+    """``profile``, and ``cpu``, ``memory`` and ``gpu`` where they are not what the profile gives."""
+
+    def amounts(resources: Mapping[str, Any], name: str) -> tuple[str | None, str | None]:
+        return tuple((resources.get(key) or {}).get(name) for key in ("requests", "limits"))  # type: ignore[return-value]
+
+    said: dict[str, Any] = {"profile": hardware.profile.slug if hardware else None}
+    said |= {
+        name: amounts(found, name)[0] for name in ("cpu", "memory") if amounts(found, name) != amounts(given, name)
+    }
+    kind = hardware.profile.accelerators[0].resource if hardware and hardware.profile.accelerators else pods.GPU
+    if amounts(found, kind) != amounts(given, kind):
+        count = str(amounts(found, kind)[0] or 0)
+        said["gpu"] = int(count) if count.isdigit() else None
+    return said
 
 
 def _layout(framework: str, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -122,7 +211,9 @@ async def rerun(client: Client, job: Obj, name: str = "") -> Obj:
     policy = (again.get("spec") or {}).get("runPolicy")
     if isinstance(policy, dict):
         policy.pop("suspend", None)
+    _sign(again, settings.load().user)
     _rename(again.get("spec"), renamed)
+    _move_results(again.get("spec"), training.results_folder(fresh, submission))
     made = []
     try:
         for copy in copies:
@@ -142,16 +233,18 @@ async def _beside(client: Client, job: Obj, name: str, submission: str) -> tuple
     space, old = str(meta(job)["namespace"]), str(meta(job)["name"])
     copies: list[Obj] = []
     renamed: dict[str, str] = {}
-    for kind, source_, key, word in (
-        (kinds.CONFIG_MAP, "configMap", "name", "code"),
-        (kinds.PERSISTENT_VOLUME_CLAIM, "persistentVolumeClaim", "claimName", "output"),
+    for kind, source_, key, fresh in (
+        (kinds.CONFIG_MAP, "configMap", "name", training.code_name),
+        (kinds.PERSISTENT_VOLUME_CLAIM, "persistentVolumeClaim", "claimName", training.output_name),
     ):
+        number = 0
         for found_name in _referenced(job, source_, key):
             found = await client.get(kind, space, found_name)
             if labels(found).get(names.LABEL_JOB) != old:
                 continue  # not made for this job alone: both may use it
             copy = _bare(found)
-            renamed[found_name] = names.with_suffix(name, f"{word}-{submission[:6]}")
+            renamed[found_name] = fresh(name, submission, number)
+            number += 1
             marks = {**labels(found), names.LABEL_JOB: name, names.LABEL_SUBMISSION: submission}
             copy["metadata"] |= {"name": renamed[found_name], "namespace": space, "labels": marks}
             copy.get("spec", {}).pop("volumeName", None)
@@ -166,6 +259,14 @@ def _bare(obj: Obj) -> Obj:
     return copy
 
 
+def _sign(job: Obj, user: str) -> None:
+    """Who runs it again is who it belongs to."""
+    record = training.provenance(job)
+    if user and record.get("user") != user:
+        text = json.dumps(record | {"user": user}, sort_keys=True)
+        job["metadata"]["annotations"] = {**(meta(job).get("annotations") or {}), names.ANNOTATION_PROVENANCE: text}
+
+
 def _stem(name: str) -> str:
     """The name without the five characters that an earlier submission put at its end."""
     stem, _, end = name.rpartition("-")
@@ -177,10 +278,11 @@ def _referenced(job: Obj, source_: str, key: str) -> Iterator[str]:
     seen = set()
     for template in training.templates(job).values():
         for volume in (template.get("spec") or {}).get("volumes") or ():
-            name = (volume.get(source_) or {}).get(key)
-            if name and name not in seen:
-                seen.add(name)
-                yield str(name)
+            parts = (volume.get("projected") or {}).get("sources") or (volume,)
+            for name in ((part.get(source_) or {}).get(key) for part in parts):
+                if name and name not in seen:
+                    seen.add(name)
+                    yield str(name)
 
 
 def _rename(value: Any, renamed: Mapping[str, str]) -> None:
@@ -195,3 +297,16 @@ def _rename(value: Any, renamed: Mapping[str, str]) -> None:
                 volume[key] = renamed[volume[key]]
         for item in value.values():
             _rename(item, renamed)
+
+
+def _move_results(value: Any, folder: str) -> None:
+    """Another folder for results on a volume that is shared with the job that was there before."""
+    if isinstance(value, list):
+        for item in value:
+            _move_results(item, folder)
+    elif isinstance(value, dict):
+        shared, found, _ = str(value.get("value")).partition(f"/{training.RESULTS}/")
+        if value.get("name") == "KF_OUTPUT" and found:
+            value["value"] = f"{shared}/{folder}"
+        for item in value.values():
+            _move_results(item, folder)

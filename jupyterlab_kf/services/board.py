@@ -1,31 +1,32 @@
 """Every training job of a cluster, as rows that are always up to date: one watch a kind, however many look.
 
 Owns the projection (a row holds what a list shows, never a whole object), sorting, filtering, grouping and paging, so
-that a browser is sent a window and not a cluster. It tells when the cluster cannot be reached and when it is back: one
-probe decides for all watches. It writes nothing.
+that a browser is sent a window and not a cluster. It tells when the cluster cannot be reached and when it is back: the
+client's gate decides for all watches. It writes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.cluster import watch
+from jupyterlab_kf.cluster import shapes, watch
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import ApiError, ForbiddenError, KubeflowError, NotFoundError, UnreachableError, UsageError
+from jupyterlab_kf.errors import ApiError, ForbiddenError, KubeflowError, NotFoundError, UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import frameworks, pods, training
-from jupyterlab_kf.model import Obj, Phase, meta
+from jupyterlab_kf.model import Cause, Explanation, Obj, Phase, meta
 
 ABSENT_PAUSE: Final = 30.0
 """Seconds until a kind that the cluster does not serve is looked for again."""
-PROBE_PAUSE: Final = 1.0
+AGAIN_PAUSE: Final = 1.0
 _BATCH: Final = 200
+_TOGETHER: Final = 0.05
+"""Seconds in which changes are gathered while they come thick and fast; browsers are told at most every 0.1."""
 _ARRANGEMENTS: Final = 16
 MOST_ITEMS: Final = 500
 
@@ -43,6 +44,8 @@ class JobRow:
     framework: str
     phase: Phase
     message: str = ""
+    cause: Cause | None = None
+    """Why it failed or waits, once that was found out; ``message`` is the sentence about it then."""
     created: float = 0.0
     started: float | None = None
     finished: float | None = None
@@ -56,6 +59,8 @@ class JobRow:
     gpu: float = 0.0
     origin: str = ""
     """Who wrote it: the field manager, such as ``jupyterlab-kf`` or ``kubectl-create``."""
+    owner: str = ""
+    """Whose it is, where that was recorded: a user of the hub."""
     deleting: bool = False
 
 
@@ -98,6 +103,21 @@ class JobPage:
     namespaces: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class JobsRecord:
+    """The jobs of a namespace, or of all when it is empty, as they were at one moment: what a cell keeps of a list.
+
+    ``rows`` are the newest of ``total``; ``cluster`` is the name under which it was looked at.
+    """
+
+    version: int
+    cluster: str
+    namespace: str
+    seen: float
+    total: int
+    rows: tuple[JobRow, ...]
+
+
 LinkState = Literal["connecting", "live", "stopped", "unreachable", "refused"]
 
 
@@ -129,37 +149,69 @@ SORTS: Final[dict[str, Callable[[JobRow], Any]]] = {
     "framework": lambda row: row.framework,
     "namespace": lambda row: row.namespace,
     "replicas": lambda row: row.replicas,
+    "owner": lambda row: (row.owner == "", row.owner),
 }
 
 
-def row_of(job: Obj) -> JobRow:
-    """The row of a job's object."""
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """What of a row follows from the job's manifest alone: the same for as long as the job's generation is."""
+
+    generation: object
+    framework: str
+    roles: dict[str, int]
+    replicas: int
+    amounts: dict[str, float]
+    origin: str
+    owner: str
+
+
+def _manifest(job: Obj) -> _Manifest:
     head = meta(job)
-    status = training.decode(job)
     roles = training.counts(job)
     framework = frameworks.of_kind(str(job.get("kind")))
-    amounts = _amounts(job, roles)
-    states = status.replicas.values()
+    return _Manifest(
+        generation=head.get("generation"),
+        framework=framework.name if framework else "",
+        roles=roles,
+        replicas=sum(roles.values()),
+        amounts=_amounts(job, roles),
+        origin=_origin(head),
+        owner=str(training.provenance(job).get("user") or ""),
+    )
+
+
+def row_of(job: Obj, manifest: _Manifest | None = None) -> JobRow:
+    """The row of a job's object; ``manifest`` is what is known already of this generation of it."""
+    manifest = manifest or _manifest(job)
+    head = meta(job)
+    status = training.decode(job)
+    active = succeeded = failed = 0
+    for state in status.replicas.values():
+        active += state["active"]
+        succeeded += state["succeeded"]
+        failed += state["failed"]
     return JobRow(
         uid=str(head.get("uid", "")),
         kind=str(job.get("kind", "")),
         namespace=str(head.get("namespace", "")),
         name=str(head.get("name", "")),
-        framework=framework.name if framework else "",
+        framework=manifest.framework,
         phase=status.phase,
         message="" if status.phase in (Phase.RUNNING, Phase.SUCCEEDED) else status.message[:200],
         created=status.created or 0.0,
         started=status.started,
         finished=status.finished,
-        roles=roles,
-        active=sum(state.get("active", 0) for state in states),
-        succeeded=sum(state.get("succeeded", 0) for state in states),
-        failed=sum(state.get("failed", 0) for state in states),
-        replicas=sum(roles.values()),
-        cpu=amounts.get("cpu", 0.0),
-        memory=amounts.get("memory", 0.0),
-        gpu=amounts.get(pods.GPU, 0.0),
-        origin=_origin(head),
+        roles=manifest.roles,
+        active=active,
+        succeeded=succeeded,
+        failed=failed,
+        replicas=manifest.replicas,
+        cpu=manifest.amounts.get("cpu", 0.0),
+        memory=manifest.amounts.get("memory", 0.0),
+        gpu=manifest.amounts.get(pods.GPU, 0.0),
+        origin=manifest.origin,
+        owner=manifest.owner,
         deleting=bool(head.get("deletionTimestamp")),
     )
 
@@ -189,7 +241,6 @@ class Board:
     Args:
         client: the cluster; used from the loop in which :meth:`start` is called.
         namespace: where to look when the account may not list the whole cluster.
-        reopen: gives the cluster's connection a chance to be read again while it does not answer.
     """
 
     def __init__(
@@ -197,7 +248,6 @@ class Board:
         client: Client,
         namespace: str,
         *,
-        reopen: Callable[[], Awaitable[None]] | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.rows: dict[str, JobRow] = {}
@@ -205,16 +255,14 @@ class Board:
         self.version = 0
         self._client = client
         self._namespace = namespace
-        self._reopen = reopen
         self._sleep = sleep
         self._listeners: list[Callable[[JobRow | None, JobRow | None], None]] = []
         self._arranged: OrderedDict[JobQuery, tuple[int, list[JobRow | JobGroup], int]] = OrderedDict()
         self._summed: tuple[int, dict[str, int], tuple[str, ...]] = (-1, {}, ())
         self._tasks: list[asyncio.Task[None]] = []
         self._synced: set[str] = set()
-        self._healthy = asyncio.Event()
-        self._healthy.set()
-        self._probing: asyncio.Task[None] | None = None
+        self._manifests: dict[str, _Manifest] = {}
+        self._deaf: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Begin to watch."""
@@ -223,13 +271,16 @@ class Board:
             families.setdefault(kind.kind, []).append(kind)
         self._tasks = [asyncio.create_task(self._keep(name, rows)) for name, rows in families.items()]
         self._families = len(families)
+        self._deaf = self._client.gate.listen(self._health)
 
     async def stop(self) -> None:
         """End the watches."""
-        tasks = [*self._tasks, *([self._probing] if self._probing else [])]
-        for task in tasks:
+        if self._deaf is not None:
+            self._deaf()
+            self._deaf = None
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def listen(self, listener: Callable[[JobRow | None, JobRow | None], None]) -> Callable[[], None]:
         """Have it called with a row before and after each change, with two Nones for the link; answers the undoing."""
@@ -304,12 +355,12 @@ class Board:
             else:
                 await self._sleep(ABSENT_PAUSE)
                 continue
-            await self._sleep(PROBE_PAUSE)
+            await self._sleep(AGAIN_PAUSE)
 
     async def _changes(self, kind: Kind, space: str | None) -> AsyncGenerator[watch.Change, None]:
-        pace = watch.Pace(longest=2.0, sleep=self._pause)
         count = 0
-        changes = watch.follow(self._client, kind, space, pace=pace)
+        pace = watch.Pace(longest=2.0, together=_TOGETHER, sleep=self._sleep)
+        changes = watch.follow(self._client, kind, space, shape=shapes.JOB, keep=_name_only, pace=pace)
         try:
             async for change in changes:
                 yield change
@@ -327,14 +378,35 @@ class Board:
         before = self.rows.get(uid)
         if change.type == "DELETED":
             self.rows.pop(uid, None)
+            self._manifests.pop(uid, None)
             after = None
         else:
-            after = row_of(change.obj)
+            after = row_of(change.obj, self._manifest(uid, change.obj))
+            if before is not None and before.cause is not None and before.phase is after.phase:
+                after = replace(after, cause=before.cause, message=before.message)
             if after == before:
                 return
             self.rows[uid] = after
         self.version += 1
         self._tell(before, after)
+
+    def explain(self, row: JobRow, why: Explanation | None) -> None:
+        """Say why from now on, or that there is nothing to say, unless the row is another by now."""
+        if self.rows.get(row.uid) is not row:
+            return
+        after = replace(row, cause=why.cause if why else None, message=why.sentence if why else "")
+        if after != row:
+            self.rows[row.uid] = after
+            self.version += 1
+            self._tell(row, after)
+
+    def _manifest(self, uid: str, job: Obj) -> _Manifest:
+        """Most changes are of the status: what the manifest says is read once for each generation of it."""
+        known = self._manifests.get(uid)
+        generation = meta(job).get("generation")
+        if known is None or generation is None or known.generation != generation:
+            known = self._manifests[uid] = _manifest(shapes.unfold(job))
+        return known
 
     def _settle(self, family: str) -> None:
         self._synced.add(family)
@@ -352,30 +424,18 @@ class Board:
 
     # ----------------------------------------------------------------------------------------------------- health
 
-    async def _pause(self, seconds: float) -> None:
-        """Between two attempts of a watch: nobody tries again before the one probe has been answered."""
-        if self._probing is None or self._probing.done():
-            self._healthy.clear()
-            self._probing = asyncio.create_task(self._probe())
-        await self._healthy.wait()
-        await self._sleep(min(seconds, 0.5) * random.random())  # noqa: S311  spreads the watches out; nothing secret
+    def _health(self, error: KubeflowError | None) -> None:
+        """What the client's gate says of the server."""
+        if error is not None:
+            refused = isinstance(error, ApiError) and error.code < 500  # noqa: PLR2004
+            self._report(Link("refused" if refused else "unreachable", error.message, error.hint))
+        elif self.link.state in ("unreachable", "refused"):
+            self._report(Link("live" if len(self._synced) == self._families else "connecting"))
 
-    async def _probe(self) -> None:
-        while True:
-            try:
-                await self._client.request("GET", "/version", revive=False)
-            except UnreachableError as error:
-                self._report(Link("unreachable", error.message, error.hint))
-            except KubeflowError as error:
-                self._report(Link("refused", str(error.message), error.hint))
-            else:
-                self._healthy.set()
-                if self.link.state == "unreachable" and len(self._synced) == self._families:
-                    self._report(Link("live"))
-                return
-            await self._sleep(PROBE_PAUSE)
-            if self._reopen is not None:
-                await self._reopen()
+
+def _name_only(obj: Obj) -> Obj:
+    head = meta(obj)
+    return {"metadata": {key: head.get(key) for key in ("uid", "name", "namespace", "resourceVersion")}}
 
 
 def _matches(row: JobRow, query: JobQuery) -> bool:
@@ -386,7 +446,7 @@ def _matches(row: JobRow, query: JobQuery) -> bool:
     words = query.text.lower().split()
     if not words:
         return True
-    said = f"{row.name} {row.namespace} {row.kind} {row.framework} {row.phase} {row.origin}".lower()
+    said = f"{row.name} {row.namespace} {row.kind} {row.framework} {row.phase} {row.origin} {row.owner}".lower()
     return all(word in said for word in words)
 
 

@@ -16,16 +16,17 @@ import json
 import math
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from jupyterlab_kf.errors import BundleError, UsageError
-from jupyterlab_kf.services import functions
+from jupyterlab_kf.services import functions, notebooks, packages
+from jupyterlab_kf.services.imports import Import, imports_of
+from jupyterlab_kf.services.notebooks import Program
 
-LIMIT: Final = 900 * 1024
-"""Bytes that a ConfigMap can carry with room for its metadata; etcd refuses more than 1 MiB."""
+_LARGEST_FILE: Final = 64 * 1024 * 1024
 
 _SKIPPED_FOLDERS: Final = {"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules", ".mypy_cache"}
 _SECRET_NAMES: Final = (
@@ -63,8 +64,9 @@ class Bundle:
         first_line: the number of its first line in tracebacks (a cell's code begins below its magic).
         call: the function to call once it has run; empty for scripts and cells.
         files: relative path to content.
-        imports: top-level modules that the code imports and that are not in the bundle.
+        imports: what the code imports and is not in the bundle.
         paths: folders of the bundle that come first on ``sys.path``.
+        program: the notebook whose cells the main file has; None for everything else.
     """
 
     main: str
@@ -72,8 +74,9 @@ class Bundle:
     first_line: int = 1
     call: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
-    imports: tuple[str, ...] = ()
+    imports: tuple[Import, ...] = ()
     paths: tuple[str, ...] = ("",)
+    program: Program | None = None
 
     @property
     def digest(self) -> str:
@@ -85,11 +88,7 @@ class Bundle:
         return total.hexdigest()
 
     def archive(self) -> bytes:
-        """The files as tar.gz; equal files give equal bytes.
-
-        Raises:
-            BundleError: it is more than a ConfigMap can carry.
-        """
+        """The files as tar.gz; equal files give equal bytes."""
         raw = io.BytesIO()
         with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for name, content in sorted(self.files.items()):
@@ -97,15 +96,12 @@ class Bundle:
                 entry.size = len(content)
                 entry.mode = 0o755 if content.startswith(b"#!") else 0o644
                 tar.addfile(entry, io.BytesIO(content))
-        packed = gzip.compress(raw.getvalue(), compresslevel=9, mtime=0)
-        if len(packed) > LIMIT:
-            largest = sorted(self.files.items(), key=lambda item: -len(item[1]))[:3]
-            listed = ", ".join(f"{name} ({_size(len(content))})" for name, content in largest)
-            raise BundleError(
-                f"the code is {_size(len(packed))} when packed; {_size(LIMIT)} fit. Largest: {listed}",
-                hint="leave data out of --files: read it from where it is, or put it on a volume",
-            )
-        return packed
+        return gzip.compress(raw.getvalue(), compresslevel=9, mtime=0)
+
+    def largest(self) -> str:
+        """The three largest files with their sizes, for who has to leave some out."""
+        found = sorted(self.files.items(), key=lambda item: -len(item[1]))[:3]
+        return ", ".join(f"{name} ({size(len(content))})" for name, content in found)
 
 
 def collect(
@@ -116,14 +112,17 @@ def collect(
     filename: str = "cell.py",
     first_line: int = 1,
     root: Path | None = None,
+    beside: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """The bundle for a cell's text, a script's path or a function, with its local modules and the files asked for.
+
+    ``beside`` are further files by their path, made on the spot; Python among them brings its local modules, too.
 
     Raises:
         BundleError: something cannot be shipped; nothing was created.
     """
     here = (root or Path.cwd()).resolve()
-    call = ""
+    call, program = "", None
     paths = [""]
     if isinstance(code, (str, Path)):
         path = script_path(code)
@@ -132,29 +131,48 @@ def collect(
             filename, first_line = name, 1
             if (folder := str(PurePosixPath(name).parent)) != ".":
                 paths.insert(0, folder)
+            program = notebooks.read(source, name) if path.suffix == notebooks.SUFFIX else None
         else:
             name, source = _file_name(filename), str(code).encode()
+            program = notebooks.from_text(str(code), filename)
     else:
         function = functions.extract(code, params or {})
-        name, source, call = f"{function.name}.py", function.source.encode(), function.name
+        # A file of that name would hide the package from whatever imports it.
+        stem = f"{function.name}_" if packages.is_package(function.name) else function.name
+        name, source, call = f"{stem}.py", function.source.encode(), function.name
         filename, first_line = name, 1
     if not source.strip():
         raise BundleError(f"{filename} is empty: there is nothing to run")
-    tree = parse(source, filename, first_line)
-    found: dict[str, bytes] = {name: source}
-    outside = _closure({name: tree}, here, [here / folder for folder in paths], found)
+    if program is not None:
+        # With both endings: the notebook may import a module of its own name.
+        program = program.given(params or {})
+        name, source, filename, first_line = f"{program.name}.py", program.text.encode(), program.name, 1
+        sources = {program.shown(cell): cell.text.encode() for cell in program.cells}
+        trees = {where: parse(text, where) for where, text in sources.items()}
+    else:
+        sources = {name: source}
+        trees = {name: parse(source, filename, first_line)}
+    found: dict[str, bytes] = {name: source, **(beside or {})}
+    trees |= {where: parse(text, where) for where, text in (beside or {}).items() if where.endswith(".py")}
+    every = _closure(trees, here, [here / folder for folder in paths], found)
     for wanted in files:
         found.update(_wanted(Path(wanted), here))
-    for where, content in found.items():
-        _refuse_secrets(where, content, first_line if where == name else 1)
+    every |= _shipped(found, {one.file for one in every} | {name, *(beside or {})})
+    own = _own(found, paths)
+    _refuse_hiding(every, own, name, filename)
+    for where, content in sources.items():
+        _refuse_secrets(where, content, first_line)
+    for where in found.keys() - {name}:
+        _refuse_secrets(where, found[where], 1)
     return Bundle(
         main=name,
         filename=filename,
         first_line=first_line,
         call=call,
         files=found,
-        imports=tuple(sorted(outside)),
+        imports=tuple(sorted(one for one in every if one.top not in own)),
         paths=tuple(paths),
+        program=program,
     )
 
 
@@ -209,6 +227,9 @@ def instructions(bundle: Bundle, **more: object) -> str:
         "paths": list(bundle.paths),
         **more,
     }
+    if bundle.program is not None:
+        document["cells"] = bundle.program.spans
+        document["folder"] = str(PurePosixPath(bundle.main).parent)
     return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True)
 
 
@@ -240,12 +261,9 @@ def _plain(value: object, where: str) -> object:
 
 def _script(path: Path, root: Path) -> tuple[str, bytes]:
     full = (path if path.is_absolute() else root / path).resolve()
-    if full.suffix == ".ipynb":
-        raise BundleError(
-            f"{path} is a notebook", hint="put %%kf_train above the cell to run, or save it as a .py file"
-        )
     if not full.is_file():
-        raise BundleError(f"there is no script {path}", hint=f"paths are looked up in {root}")
+        what = "notebook" if full.suffix == notebooks.SUFFIX else "script"
+        raise BundleError(f"there is no {what} {path}", hint=f"paths are looked up in {root}")
     return _inside(full, root), full.read_bytes()
 
 
@@ -277,46 +295,66 @@ def _wanted(path: Path, root: Path) -> dict[str, bytes]:
 
 
 def _read(path: Path) -> bytes:
-    if path.stat().st_size > 64 * LIMIT:
+    if path.stat().st_size > _LARGEST_FILE:
         raise BundleError(
-            f"{path.name} has {_size(path.stat().st_size)}; that is data, not code",
+            f"{path.name} has {size(path.stat().st_size)}; that is data, not code",
             hint="read it from where it is, or put it on a volume",
         )
     return path.read_bytes()
 
 
-def _closure(trees: dict[str, ast.Module], root: Path, search: Sequence[Path], found: dict[str, bytes]) -> set[str]:
-    """Add every module under the root that the code imports, however deep; answer the imports found elsewhere."""
-    outside: set[str] = set()
+def _closure(trees: dict[str, ast.Module], root: Path, search: Sequence[Path], found: dict[str, bytes]) -> set[Import]:
+    """Add every module under the root that the code imports, however deep; answer all imports."""
+    every: set[Import] = set()
     queue = list(trees.items())
     while queue:
         name, tree = queue.pop()
-        for module in _imported(tree, name):
-            local = _resolve(module, search, root)
-            if not local:
-                outside.add(module.split(".")[0])
-            for path in local:
+        for one in imports_of(tree, name):
+            every.add(one)
+            for path in _resolve(one.module, search, root):
                 where = _inside(path, root)
                 if where not in found:
                     found[where] = path.read_bytes()
                     queue.append((where, parse(found[where], where)))
-    return outside
+    return every
 
 
-def _imported(tree: ast.Module, name: str) -> Iterator[str]:
-    """Dotted names that a module may import; ``from a import b`` may mean the module ``a.b``."""
-    package = PurePosixPath(name).parent.parts
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package[: len(package) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            if base:
-                yield base
-            yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+def _shipped(found: Mapping[str, bytes], read: set[str]) -> set[Import]:
+    """The imports of what ``files`` brought. Whether that is Python of this version is not our business."""
+    every: set[Import] = set()
+    for name, content in found.items():
+        if name.endswith(".py") and name not in read:
+            try:
+                every |= set(imports_of(parse(content, name), name))
+            except BundleError:
+                continue
+    return every
+
+
+def _own(found: Mapping[str, bytes], paths: Sequence[str]) -> dict[str, str]:
+    """What can be imported from the bundle: top-level name to the file or folder that has it."""
+    own: dict[str, str] = {}
+    for folder in paths:
+        for name in sorted(found):
+            path = PurePosixPath(name)
+            if path.suffix == ".py" and path.is_relative_to(folder):
+                first = path.relative_to(folder).parts[0]
+                own.setdefault(first.removesuffix(".py"), str(PurePosixPath(folder, first)))
+    return own
+
+
+def _refuse_hiding(every: set[Import], own: Mapping[str, str], main: str, shown: str) -> None:
+    """Refuse a file that has the name of a package which it, or what it is shipped with, wants to import."""
+    for one in sorted(every, key=lambda one: (one.file, one.line)):
+        hiding = own.get(one.top, "")
+        if not hiding.endswith(".py") or one.relative or hiding not in (one.file, main):
+            continue
+        if packages.is_package(one.top):
+            file, hidden = (shown if path == main else path for path in (one.file, hiding))
+            raise BundleError(
+                f"{file}, line {one.line}: 'import {one.top}' would find {hidden}, which hides the package {one.top!r}",
+                hint=f"rename {hidden}",
+            )
 
 
 def _resolve(module: str, search: Sequence[Path], root: Path) -> list[Path]:
@@ -382,18 +420,6 @@ def _secret_hint() -> str:
     return "what a job is made of can be read by everyone in the namespace; keep secrets in a Kubernetes Secret"
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
+    """Bytes in words."""
     return f"{count / 1024:.0f} KiB" if count < 1024 * 1024 else f"{count / 1024 / 1024:.1f} MiB"
-
-
-def versions(imports: Iterable[str]) -> dict[str, str]:
-    """Versions of imported packages as they are installed here, for the record; unknown ones are left out."""
-    from importlib import metadata
-
-    found = {}
-    for name in imports:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -7,7 +7,7 @@ waited for. Only :meth:`Desk.awake` starts it, and only a person's deed calls th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,17 +18,20 @@ from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.cluster.connection import Choice, Connection
 from jupyterlab_kf.errors import (
     ClusterError,
-    ForbiddenError,
     KubeflowError,
     NotFoundError,
     UnreachableError,
     UsageError,
 )
-from jupyterlab_kf.manifests import pods
-from jupyterlab_kf.model import JobView, Obj, meta
-from jupyterlab_kf.services import feed, session
+from jupyterlab_kf.manifests import capacity
+from jupyterlab_kf.manifests.capacity import Capacity, Ground
+from jupyterlab_kf.manifests.studies import StudyRow, study_row
+from jupyterlab_kf.model import Explanation, JobView, Obj, meta
+from jupyterlab_kf.services import feed, hardware, namespaces, session
 from jupyterlab_kf.services.board import Board, JobRow, Link
+from jupyterlab_kf.services.listing import Listing
 from jupyterlab_kf.services.plans import kind_of
+from jupyterlab_kf.services.reasons import Reasons
 
 _LOOK: Final = 1.0
 """Seconds between two looks for a cluster that does not run yet."""
@@ -47,21 +50,6 @@ class JobKey:
     namespace: str
     name: str
     uid: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What the cluster's machines have and what is free: CPUs, bytes and GPUs; ``largest`` is of one machine."""
-
-    nodes: int = 0
-    cpu: float = 0.0
-    memory: float = 0.0
-    gpu: float = 0.0
-    free_cpu: float = 0.0
-    free_memory: float = 0.0
-    free_gpu: float = 0.0
-    largest_cpu: float = 0.0
-    largest_memory: float = 0.0
 
 
 @dataclass(slots=True)
@@ -86,14 +74,14 @@ class Desk:
     """One cluster, looked at by many.
 
     Args:
-        choose: which cluster; reads files.
+        choose: which cluster, by a context's name or empty for the default; reads files.
         open_: its connection; with True the cluster may be started by it.
         sleep: waits; tests hand in their own.
     """
 
     def __init__(
         self,
-        choose: Callable[[], Choice] | None = None,
+        choose: Callable[[str], Choice] | None = None,
         open_: Callable[[Choice, bool], Connection] | None = None,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -104,11 +92,15 @@ class Desk:
         self.choice: Choice | None = None
         self.board: Board | None = None
         self._client: Client | None = None
+        self._reasons: Reasons | None = None
+        self._studies: Listing[StudyRow] | None = None
         self._link = Link()
         self._listeners: list[Listener] = []
         self._opening: asyncio.Task[None] | None = None
         self._views: dict[JobKey, SharedView] = {}
         self._one_by_one = asyncio.Lock()
+        self._wanted_namespace = ""
+        self._own_namespace = ""
         self._background: set[asyncio.Task[None]] = set()
 
     @property
@@ -125,7 +117,8 @@ class Desk:
     def namespace(self) -> str:
         """Where the user works unless told otherwise."""
         options = settings.load()
-        return options.namespace or (self.choice.namespace if self.choice else "")
+        named = self._wanted_namespace or options.namespace or self._own_namespace
+        return named or (self.choice.namespace if self.choice else "")
 
     def open(self) -> None:
         """Begin to look at the cluster. Returns at once."""
@@ -139,8 +132,9 @@ class Desk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self.board is not None:
-            await self.board.stop()
+        for part in (self._reasons, self._studies, self.board):
+            if part is not None:
+                await part.stop()
         if self._client is not None:
             await self._client.close()
 
@@ -169,6 +163,38 @@ class Desk:
             await self._attempt(start=True)
         return await self.client()
 
+    async def use(self, context: str, namespace: str = "") -> None:
+        """Look at another cluster from now on: a context's name, or ``embedded``. It is not started by this.
+
+        Views of the cluster before end with an error that says so; its jobs run on.
+
+        Raises:
+            UsageError: there is no such context; nothing has changed.
+            ClusterError: a kubeconfig cannot be read; nothing has changed.
+        """
+        choice = await asyncio.to_thread(self._choose, context)
+        async with self._one_by_one:
+            client, parts = self._client, (self._reasons, self._studies, self.board)
+            self.board = self._client = self._reasons = self._studies = None
+            self.choice, self._link = choice, Link()
+            self._wanted_namespace, self._own_namespace = namespace, ""
+            views, self._views = self._views, {}
+        for shared in views.values():
+            if shared.task is not None:
+                shared.task.cancel()
+            shared.error = ClusterError(f"the panels look at {choice.name!r} now", hint="change back to see it")
+            shared.tell()
+        for part in parts:
+            if part is not None:
+                await part.stop()
+        if client is not None:
+            await client.close()
+        self._tell(None, None)
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        self.open()
+
     # ------------------------------------------------------------------------------------------------------ views
 
     def look(self, key: JobKey, listener: Callable[[], None]) -> tuple[SharedView, Callable[[], None]]:
@@ -190,6 +216,30 @@ class Desk:
                 task.add_done_callback(self._background.discard)
 
         return shared, leave
+
+    def explain(self, rows: Iterable[JobRow], looker: Hashable) -> None:
+        """These are what the looker sees: find out why they failed or wait. Returns at once; the board tells."""
+        if self._reasons is not None:
+            self._reasons.want(rows, looker)
+
+    def look_away(self, looker: Hashable) -> None:
+        """The looker sees nothing any more."""
+        if self._reasons is not None:
+            self._reasons.look_away(looker)
+
+    def studies(self) -> Listing[StudyRow] | None:
+        """The studies, watched from the first time that somebody asks; None while there is no cluster to look at."""
+        if self._studies is None and self.board is not None and self._client is not None:
+            self._studies = Listing(
+                self._client,
+                kinds.EXPERIMENT,
+                self.namespace or "default",
+                study_row,
+                lambda: self._tell(None, None),
+                sleep=self._sleep,
+            )
+            self._studies.start()
+        return self._studies
 
     async def job(self, key: JobKey, client: Client | None = None) -> Obj:
         """The job's object.
@@ -225,6 +275,11 @@ class Desk:
             shared.tell()
             return
 
+    async def _why(self, row: JobRow) -> Explanation | None:
+        client = await self.client()
+        job = await self.job(JobKey(row.kind, row.namespace, row.name, row.uid), client)
+        return (await feed.snapshot(client, job)).view().explanation
+
     async def _forget(self, shared: SharedView) -> None:
         await self._sleep(_LINGER)
         if shared.wanted or self._views.get(shared.key) is not shared:
@@ -255,32 +310,13 @@ class Desk:
             deaf()
         return self.board
 
+    async def ground(self) -> Ground:
+        """The machines and what is free on them now, as far as the account may see it."""
+        return await hardware.survey(await self.client(), self.namespace)
+
     async def capacity(self) -> Capacity:
-        """What is free now, as far as the account may see it."""
-        client = await self.client()
-        try:
-            nodes, running = await asyncio.gather(client.list(kinds.NODE), client.list(kinds.POD))
-        except ForbiddenError:
-            return Capacity()
-        each = [{k: float(pods.quantity(v, k)) for k, v in _allocatable(node).items() if k in _SHOWN} for node in nodes]
-        used: dict[str, float] = {}
-        for pod in running:
-            if (pod.get("spec") or {}).get("nodeName") and (pod.get("status") or {}).get("phase") in _OCCUPYING:
-                for name, amount in pods.requests_of(pod["spec"]).items():
-                    used[name] = used.get(name, 0.0) + float(amount)
-        have = {name: sum(node.get(name, 0.0) for node in each) for name in _SHOWN}
-        free = {name: max(0.0, have[name] - used.get(name, 0.0)) for name in _SHOWN}
-        return Capacity(
-            nodes=len(nodes),
-            cpu=have["cpu"],
-            memory=have["memory"],
-            gpu=have[pods.GPU],
-            free_cpu=free["cpu"],
-            free_memory=free["memory"],
-            free_gpu=free[pods.GPU],
-            largest_cpu=max((node.get("cpu", 0.0) for node in each), default=0.0),
-            largest_memory=max((node.get("memory", 0.0) for node in each), default=0.0),
-        )
+        """What is free now, all in all."""
+        return capacity.capacity(await self.ground())
 
     async def _connect(self) -> None:
         """Until there is a cluster to look at."""
@@ -300,13 +336,16 @@ class Desk:
         try:
             choice = self.choice
             if choice is None:
-                choice = self.choice = await asyncio.to_thread(self._choose)
+                choice = self.choice = await asyncio.to_thread(self._choose, "")
             opened = await asyncio.to_thread(self._open, choice, start)
             if self._client is None:
-                self._client = Client(opened)
+                reread = (lambda: self._open(choice, False)) if choice.embedded else None
+                self._client = Client(opened, reread=reread)
             else:
-                await self._replace(opened)
+                await self._client.replace(opened)
             await self._client.request("GET", "/version", revive=False)
+            if not choice.settled:
+                self._own_namespace = await namespaces.of_user(self._client)
         except KubeflowError as error:
             stopped = self.choice is not None and self.choice.embedded
             self._report(_STOPPED if stopped else Link("unreachable", error.message, error.hint))
@@ -314,21 +353,11 @@ class Desk:
                 raise
             return
         if self.board is None:
-            self.board = Board(self._client, self.namespace or opened.namespace, reopen=self._reopen)
+            self.board = Board(self._client, self.namespace or opened.namespace)
+            self._reasons = Reasons(self.board, self._why)
             self.board.listen(self._tell)
             self.board.start()
             self._tell(None, None)
-
-    async def _reopen(self) -> None:
-        """The connection, read again: a cluster that was made anew has other credentials."""
-        if self.choice is not None:
-            with suppress(KubeflowError):
-                await self._replace(await asyncio.to_thread(self._open, self.choice, False))
-
-    async def _replace(self, opened: Connection) -> None:
-        if self._client is not None:
-            self._client.connection = opened
-            await self._client.close()
 
     def _report(self, link: Link) -> None:
         if link != self._link:
@@ -349,8 +378,6 @@ class Desk:
 _STOPPED: Final = Link(
     "stopped", "The cluster on this machine is not running.", "It starts with the first job, or right now."
 )
-_SHOWN: Final = ("cpu", "memory", pods.GPU)
-_OCCUPYING: Final = ("Pending", "Running", "Unknown", None)
 
 
 def training_kinds(name: str) -> list[kinds.Kind]:
@@ -365,12 +392,8 @@ def training_kinds(name: str) -> list[kinds.Kind]:
     return found
 
 
-def _allocatable(node: Obj) -> dict[str, str]:
-    return (node.get("status") or {}).get("allocatable") or {}
-
-
-def _choose() -> Choice:
-    return connection.choose(settings.load())
+def _choose(context: str) -> Choice:
+    return connection.choose(settings.load(), context)
 
 
 def _open(choice: Choice, start: bool) -> Connection:  # noqa: FBT001  called in a thread, by position

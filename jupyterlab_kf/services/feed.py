@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.cluster import watch
+from jupyterlab_kf.cluster import shapes, watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ApiError, ForbiddenError, InvalidError, NotFoundError, UnreachableError
 from jupyterlab_kf.kinds import Kind
@@ -31,8 +31,17 @@ _MOST_FOLLOWED: Final = 64
 _QUIET: Final = 1.0
 _TOGETHER: Final = 0.05
 _DRAIN: Final = 3.0
+_LATE: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds to wait for the rest of a traceback when its container has ended.
+
+A node's runtime copies the output through a pipe: the last lines may be written a moment after the exit is told.
+"""
+_PACKED: Final = 600
+"""Lines that carry the result files of a replica, and a few more."""
 _PATIENCE: Final = 1.5
 """Seconds that a replica may wait before the events are asked why."""
+_MACHINES: Final = 15.0
+"""Seconds between two looks at the machines: there may be thousands, and their sizes seldom change."""
 
 
 @dataclass(slots=True)
@@ -47,6 +56,10 @@ class Picture:
     events: list[Event] = field(default_factory=list)
     gone: dict[str, Obj] = field(default_factory=dict)
     """Pods that were deleted: what they said last is all that is known of a replica that was cleaned up."""
+    nodes: list[Obj] | None = None
+    """The cluster's machines, once a replica waits for one and if the account may see them."""
+    looked: float = float("-inf")
+    """When the machines were read last, on the monotonic clock."""
 
     def take(self, line: LogLine) -> None:
         """A line of a replica's log."""
@@ -71,7 +84,9 @@ class Picture:
         status = training.decode(self.job)
         replicas = self.replicas
         tails = {name: list(lines) for name, lines in self.tails.items()}
-        case = explain.Case(self.job, status, replicas, list(self.pods.values()), self.events, tails)
+        case = explain.Case(
+            self.job, status, replicas, list(self.pods.values()), self.events, tails, self.nodes, now=now
+        )
         row = frameworks.of_kind(str(self.job.get("kind")))
         done = status.phase is Phase.SUCCEEDED
         return JobView(
@@ -93,22 +108,65 @@ class Picture:
         if status.phase is Phase.SUCCEEDED:
             return False
         waits = any(one.phase in ("Pending", "Waiting") for one in self.replicas)
-        return status.phase in (Phase.FAILED, Phase.RESTARTING) or waits
+        return status.phase in (Phase.FAILED, Phase.RESTARTING) or waits or bool(self.silent())
+
+    def silent(self) -> set[str]:
+        """Pods that run and are not ready, as all are whose node stopped to tell of them."""
+        return {
+            str(meta(pod).get("name"))
+            for pod in self.pods.values()
+            if (pod.get("status") or {}).get("phase") == "Running" and not _ready(pod)
+        }
+
+
+def _ready(pod: Obj) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return all(one.get("status") == "True" for one in conditions if one.get("type") == "Ready")
 
 
 async def snapshot(client: Client, job: Obj) -> Picture:
     """A job, its pods, the ends of their logs and the events, read once."""
     picture = Picture(job)
     space = meta(job)["namespace"]
-    found = training.owned(job, await client.list(kinds.POD, space, selector=training.pod_selector(job)))
+    found = training.owned(
+        job, await client.list(kinds.POD, space, selector=training.pod_selector(job), shape=shapes.POD)
+    )
     picture.pods = {str(meta(pod).get("uid")): dict(pod) for pod in found}
     places = [one for one in picture.replicas if one.pod][:_MOST_FOLLOWED]
-    texts = await asyncio.gather(*(tail(client, space, one, training.container_of(job)) for one in places))
+    texts = await asyncio.gather(*(_tail_if_any(client, space, one, training.container_of(job)) for one in places))
     for line in logs.merge(line for lines in texts for line in lines):
         picture.take(line)
     if picture.puzzling():
-        picture.events = await events_about(client, picture)
+        await ask(client, picture)
     return picture
+
+
+async def ask(client: Client, picture: Picture) -> None:
+    """Read what tells why replicas do not run: events, and the machines when one is waited for."""
+    picture.events = await events_about(client, picture)
+    placeless = any(one.phase == "Pending" and one.pod and not one.node for one in picture.replicas)
+    if placeless and time.monotonic() - picture.looked > _MACHINES:
+        picture.looked = time.monotonic()
+        try:
+            picture.nodes = await client.list(kinds.NODE, shape=shapes.NODE)
+        except ForbiddenError:  # a user's account seldom may; the scheduler's words are enough for a sentence
+            picture.nodes = None
+
+
+async def _tail_if_any(client: Client, namespace: str, replica: Replica, container: str) -> list[LogLine]:
+    """As :func:`tail`, but nothing where the node of the replica does not answer: the rest is told all the same."""
+    try:
+        lines = await tail(client, namespace, replica, container)
+        for pause in _LATE if replica.exit_code is not None else ():
+            if not explain.torn(lines):
+                break
+            await asyncio.sleep(pause)
+            lines = await tail(client, namespace, replica, container)
+    except ApiError as error:
+        if error.code < 500:  # noqa: PLR2004
+            raise
+        return []
+    return lines
 
 
 async def tail(
@@ -121,23 +179,26 @@ async def tail(
     since: int | None = None,
 ) -> list[LogLine]:
     """The last lines of a replica, of its run before this one too when it was started again and has said nothing."""
-    pod = replica.pod
     for previous in (False, True):
         if previous and not replica.restarts:
             break
-        try:
-            lines = [
+
+        async def read(most: int | None, previous: bool = previous) -> list[LogLine]:  # noqa: FBT001  of this loop
+            return [
                 logs.parse(line, replica.name)
                 async for line in client.logs(
                     namespace,
-                    pod,
+                    replica.pod,
                     container=container,
-                    tail=count,
+                    tail=most,
                     since_seconds=since,
                     timestamps=True,
                     previous=previous,
                 )
             ]
+
+        try:
+            lines = await _for_people(read, count)
         except (NotFoundError, InvalidError):  # not started yet, or gone
             continue
         if lines:
@@ -145,14 +206,30 @@ async def tail(
     return []
 
 
+async def _for_people(
+    read: Callable[[int | None], Coroutine[Any, Any, list[LogLine]]], count: int | None
+) -> list[LogLine]:
+    """The last lines without those that carry result files, of which there may be more than were asked for."""
+    lines = await read(count)
+    shown = [line for line in lines if not logs.packed(line)]
+    if count is None or len(shown) == len(lines):
+        return shown
+    most = count + _PACKED
+    return [line for line in await read(most) if not logs.packed(line)][-count:]
+
+
 async def events_about(client: Client, picture: Picture) -> list[Event]:
-    """Events of the job, of its volume, and of replicas that do not run; oldest first."""
+    """Events of the job, of its volumes, and of replicas that do not run; oldest first."""
     job = picture.job
     space = meta(job)["namespace"]
-    stuck = [one.pod for one in picture.replicas if one.pod and one.phase not in ("Running", "Succeeded")]
-    claim = training.output_claim_of(job)
+    silent = picture.silent()
+    stuck = [
+        one.pod
+        for one in picture.replicas
+        if one.pod and (one.phase not in ("Running", "Succeeded") or one.pod in silent)
+    ]
     asked: list[Coroutine[Any, Any, list[Obj]]] = [client.events(space, uid=str(meta(job).get("uid", "")))]
-    asked += [client.events(space, name=name) for name in [*stuck[:4], *([claim] if claim else [])]]
+    asked += [client.events(space, name=name) for name in [*stuck[:4], *training.claims_of(job)[:4]]]
     try:
         found = [explain.decode_event(event) for events in await asyncio.gather(*asked) for event in events]
     except ForbiddenError:  # a view without events is better than none
@@ -232,6 +309,8 @@ class _Feed:
         self._deleted = False
         self._synced = asyncio.Event()
         self._asked = 0.0
+        self._heard = 0.0
+        """When a line was read last, on the monotonic clock."""
 
     async def views(self) -> AsyncGenerator[JobView, None]:
         self._start()
@@ -259,11 +338,17 @@ class _Feed:
                 yield queue.get_nowait()
             self._check()
             if training.decode(self._picture.job).phase.finished:
-                await self._drain()
-                while not queue.empty():
-                    yield queue.get_nowait()
-                return
+                break
             await self._changed(together=0.0)
+        # Whoever reads lines wants them all, however far behind the reading is; only silence ends it.
+        await self._found()
+        self._heard = time.monotonic()
+        while self._reading() and time.monotonic() - self._heard < _DRAIN:
+            await self._changed(together=0.0)
+            while not queue.empty():
+                yield queue.get_nowait()
+        while not queue.empty():
+            yield queue.get_nowait()
 
     async def stop(self) -> None:
         tasks = [*self._tasks, *self._readers.values()]
@@ -308,7 +393,9 @@ class _Feed:
 
     async def _watch_pods(self) -> None:
         job = self._picture.job
-        changes = watch.follow(self._client, kinds.POD, self._space, selector=training.pod_selector(job))
+        changes = watch.follow(
+            self._client, kinds.POD, self._space, selector=training.pod_selector(job), shape=shapes.POD
+        )
         async for change in changes:
             if change.type == "SYNCED":
                 self._synced.set()
@@ -329,7 +416,8 @@ class _Feed:
             for status in (pod.get("status") or {}).get("containerStatuses") or ()
         )
         if begun and uid not in self._readers and len(self._readers) < _MOST_FOLLOWED:
-            self._readers[uid] = asyncio.create_task(self._follow(uid, str(meta(pod)["name"])))
+            reader = self._readers[uid] = asyncio.create_task(self._follow(uid, str(meta(pod)["name"])))
+            reader.add_done_callback(lambda _: self._dirty.set())
 
     async def _follow(self, uid: str, pod: str) -> None:
         name = next((one.name for one in self._picture.replicas if one.pod == pod), pod)
@@ -340,6 +428,7 @@ class _Feed:
             await self._read_log(pod, name, place, previous=True)
             place = _Place()
         while True:
+            await self._client.gate.wait()
             before = self._restarts(uid)
             try:
                 said = await self._read_log(pod, name, place)
@@ -374,31 +463,68 @@ class _Feed:
         except NotFoundError:
             if not previous:
                 raise
-        except (ApiError, UnreachableError):
-            return False  # it is being started again, or the server is: the caller pauses and comes back
+        except UnreachableError:
+            await self._client.gate.failed()
+            return False
+        except ApiError:
+            return False  # it is being started again: the caller pauses and comes back
         return said
 
     def _restarts(self, uid: str) -> int:
         return int(pods.main_status(self._picture.pods.get(uid) or {}).get("restartCount") or 0)
 
     def _take(self, line: LogLine) -> None:
-        self._picture.take(line)
+        if logs.packed(line):
+            return
         if self._queue is not None:
             self._queue.put_nowait(line)
+        else:
+            self._picture.take(line)
+        self._heard = time.monotonic()
         self._dirty.set()
 
-    async def _drain(self) -> None:
-        """Let the logs be read to their ends; the last lines matter most when a job fails."""
+    async def _found(self) -> None:
+        """Until it is known which pods there are."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN):
                 await self._synced.wait()
+
+    def _reading(self) -> list[str]:
+        """The pods whose logs are not read to their ends yet."""
+        return [uid for uid, reader in self._readers.items() if not reader.done()]
+
+    async def _drain(self) -> None:
+        """Let the logs be read to their ends; the last lines matter most when a job fails.
+
+        Of a log that is so long that its reading is far behind, the end is read by itself.
+        """
+        await self._found()
         if self._readers:
             await asyncio.wait(self._readers.values(), timeout=_DRAIN)
+        late = {str(meta(self._picture.pods.get(uid) or {}).get("name")) for uid in self._reading()}
+        for reader in self._readers.values():
+            reader.cancel()
+        for one in self._picture.replicas:
+            if one.pod in late or (one.pod and explain.torn(list(self._picture.tails.get(one.name, ())))):
+                await self._skip_to_end(one)
+
+    async def _skip_to_end(self, replica: Replica) -> None:
+        """Take the last lines of a replica that are not taken yet."""
+        container = training.container_of(self._picture.job)
+        lines = await _tail_if_any(self._client, self._space, replica, container)
+        for name in dict.fromkeys(line.replica for line in lines):
+            said, taken = [line for line in lines if line.replica == name], self._picture.tails.get(name)
+            known = max((place for place, line in enumerate(said, 1) if taken and line == taken[-1]), default=0)
+            for line in said[known:]:
+                if known or not taken or (line.time or 0.0) > (taken[-1].time or 0.0):
+                    self._picture.take(line)
 
     async def _ask(self) -> None:
         self._asked = time.monotonic()
-        if self._picture.puzzling():
-            self._picture.events = await events_about(self._client, self._picture)
+        # While the server is away the watches wait for it, and the view goes on with what was known.
+        if self._client.gate.error is None and self._picture.puzzling():
+            with suppress(UnreachableError, ApiError):
+                await ask(self._client, self._picture)
 
 
 def without_times(line: LogLine) -> LogLine:

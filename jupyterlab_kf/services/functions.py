@@ -1,4 +1,4 @@
-"""A function as a file of its own: its source and that of everything of the user's that it uses.
+"""A function or class as a file of its own: its source and that of everything of the user's that it uses.
 
 Found by reading syntax trees, in the order in which a file needs them: imports, constants, helpers, the function.
 Refuses closures and values that are not plain data, by name, because the alternative is to pickle a kernel's state
@@ -62,8 +62,26 @@ def extract(function: Callable[..., object], params: Mapping[str, object]) -> Ex
         inspect.signature(function).bind(**params)
     except TypeError as error:
         raise UsageError(f"the parameters do not fit {name}{inspect.signature(function)}: {error}") from error
+    return _extracted(name, function)
+
+
+def extract_class(value: type) -> Extracted:
+    """A class of the notebook's own as a module's source, with everything of the user's that it uses.
+
+    Raises:
+        BundleError: it was made inside a function, or it uses what cannot be shipped as source.
+    """
+    if "<locals>" in value.__qualname__ or "." in value.__qualname__:
+        raise BundleError(
+            f"class {value.__qualname__} is defined inside something else",
+            hint="define it at the top of a cell or file",
+        )
+    return _extracted(value.__name__, value)
+
+
+def _extracted(name: str, value: FunctionType | type) -> Extracted:
     pieces = _Pieces()
-    _define(name, function, pieces)
+    _define(name, value, pieces)
     blocks = ["\n".join(pieces.imports.values()), "\n".join(pieces.constants.values()), *pieces.definitions.values()]
     # Annotations may name types that only exist in the notebook; they are not evaluated.
     header = "from __future__ import annotations\n"
@@ -97,8 +115,8 @@ def _need(name: str, value: object, user: str, pieces: _Pieces) -> None:
     else:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise BundleError(
-            f"function {user!r} uses {name!r}, a {kind}, which is not plain data",
-            hint=f"make or load {name!r} inside the function, or pass what it is made of as a parameter",
+            f"{user!r} uses {name!r}, a {kind}, which is not plain data",
+            hint=f"make or load {name!r} inside {user!r}, or pass what it is made of as a parameter",
         )
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster import shapes
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import JobFailedError, NotFoundError, UsageError, WaitTimeoutError
 from jupyterlab_kf.kinds import Kind
@@ -30,6 +32,7 @@ from jupyterlab_kf.model import (
     meta,
 )
 from jupyterlab_kf.services import downloads, feed, logs, session
+from jupyterlab_kf.services.board import JobRow, row_of
 from jupyterlab_kf.services.downloads import ResultFile
 from jupyterlab_kf.services.explain import decode_event
 from jupyterlab_kf.services.metrics import Metrics
@@ -44,7 +47,7 @@ class Job:
 
     def __init__(self, where: Session, obj: Obj, *, output: Path | None = None) -> None:
         self._session = where
-        self._obj = obj
+        self._read_last = obj
         self._row = frameworks.of_kind(str(obj.get("kind")))
         self._output = output
         self._fetched = False
@@ -52,19 +55,26 @@ class Job:
         self._kept: feed.Picture | None = None
 
     @property
+    def _obj(self) -> Obj:
+        """Everything that was last read of it; what a list left as text is decoded when it is first looked at."""
+        if shapes.is_folded(self._read_last):
+            self._read_last = shapes.unfold(self._read_last)
+        return self._read_last
+
+    @property
     def name(self) -> str:
         """The job's name."""
-        return str(meta(self._obj)["name"])
+        return str(meta(self._read_last)["name"])
 
     @property
     def namespace(self) -> str:
         """The namespace that it is in."""
-        return str(meta(self._obj)["namespace"])
+        return str(meta(self._read_last)["namespace"])
 
     @property
     def kind(self) -> str:
         """Its kind, such as ``PyTorchJob``."""
-        return str(self._obj["kind"])
+        return str(self._read_last["kind"])
 
     @property
     def framework(self) -> str:
@@ -74,13 +84,13 @@ class Job:
     @property
     def ref(self) -> Ref:
         """Where it is."""
-        return Ref.of(self._obj)
+        return Ref.of(self._read_last)
 
     @property
     def output(self) -> Path | None:
         """The folder that its results come back to; None for a job without results."""
         named = self._output or training.provenance(self._obj).get("output")
-        return Path(named) if named and training.output_claim_of(self._obj) else None
+        return Path(named) if named and training.output_of(self._obj) is not None else None
 
     def status(self) -> Status:
         """What the cluster says about it now."""
@@ -88,7 +98,11 @@ class Job:
 
     def seen(self) -> Status:
         """What was last read of it, without asking the cluster: right for a job that was listed a moment ago."""
-        return training.decode(self._obj)
+        return training.decode(self._read_last)
+
+    def row(self) -> JobRow:
+        """What a list shows of it, as it was last read."""
+        return row_of(self._obj)
 
     def view(self) -> JobView:
         """Everything about it at this moment: replicas, last lines, metrics, the reason why."""
@@ -105,7 +119,7 @@ class Job:
         """Its replicas, those too that do not run yet."""
         job = self._read()
         found = self._session.run(
-            lambda client: client.list(kinds.POD, self.namespace, selector=training.pod_selector(job))
+            lambda client: client.list(kinds.POD, self.namespace, selector=training.pod_selector(job), shape=shapes.POD)
         )
         return training.replicas(job, found)
 
@@ -138,7 +152,9 @@ class Job:
         picture = feed.Picture(self._read())
 
         async def read(client: Client) -> list[Event]:
-            found = await client.list(kinds.POD, self.namespace, selector=training.pod_selector(picture.job))
+            found = await client.list(
+                kinds.POD, self.namespace, selector=training.pod_selector(picture.job), shape=shapes.POD
+            )
             owned = [str(meta(pod)["uid"]) for pod in training.owned(picture.job, found)]
             uids = [str(meta(picture.job).get("uid", "")), *owned]
             every = await asyncio.gather(*(client.events(self.namespace, uid=uid) for uid in uids))
@@ -172,7 +188,7 @@ class Job:
             self._last = view
         if view.status.phase is Phase.FAILED:
             raise self._failure(view)
-        if self._output is not None and not self._fetched and training.output_claim_of(self._obj):
+        if self._output is not None and not self._fetched and training.output_of(self._obj) is not None:
             self.download(self._output)
         return self
 
@@ -187,15 +203,19 @@ class Job:
     def download(self, directory: str | Path | None = None) -> list[Path]:
         """Bring the files of its output folder here; answers their paths.
 
+        Files that are here already are not fetched again, and what an interrupted download got is kept: call it again.
+
         Raises:
             UsageError: it has no output folder, or no directory is known.
         """
         target = Path(directory) if directory is not None else self.output
         if target is None:
             raise UsageError(f"{self.ref} has no output folder", hint="give one with --output DIR when it is made")
-        paths = self._session.run(lambda client: downloads.fetch(client, self._obj, target))
+        found = self._session.run(lambda client: downloads.fetch(client, self._obj, target))
         self._fetched = True
-        return paths
+        if found.notice:
+            warnings.warn(f"{self.ref}: {found.notice}", stacklevel=2)
+        return found.paths
 
     def delete(self) -> None:
         """Delete it, with its pods, its code and its results on the cluster."""
@@ -219,7 +239,7 @@ class Job:
         return training.provenance(self._obj)
 
     def __repr__(self) -> str:
-        return f"<{self.kind} {self.namespace}/{self.name}: {training.decode(self._obj).phase}>"
+        return f"<{self.kind} {self.namespace}/{self.name}: {self.seen().phase}>"
 
     @property
     def _kind(self) -> Kind:
@@ -234,7 +254,7 @@ class Job:
                 hint=f"jupyterlab_kf.job({self.name!r}) is the other one",
                 ref=self.ref,
             )
-        self._obj = now
+        self._read_last = now
         return now
 
     def _picture(self) -> feed.Picture:
@@ -345,11 +365,11 @@ async def find_all(client: Client, namespace: str, name: str) -> list[Obj]:
 
 
 async def list_all(client: Client, namespace: str | None) -> list[Obj]:
-    """Training jobs of every kind that the cluster serves, newest first."""
+    """Training jobs of every kind that the cluster serves, newest first; their manifests are left as text."""
 
     async def of(kind: Kind) -> list[Obj]:
         try:
-            return await client.list(kind, namespace)
+            return await client.list(kind, namespace, shape=shapes.JOB)
         except NotFoundError:  # the cluster does not have this kind
             return []
 

@@ -25,6 +25,11 @@ def parse(line: str, replica: str, *, stamped: bool = True) -> LogLine:
     return LogLine(replica, text, time)
 
 
+def packed(line: LogLine) -> bool:
+    """Whether a line carries result files, which come back through the log where there is no volume."""
+    return line.text.startswith(("kf-data ", "kf-end "))
+
+
 def plain(text: str) -> str:
     """The text without colours and cursor movements."""
     return _ESCAPES.sub("", text)

@@ -6,31 +6,46 @@ YAML, as a Python call and as a magic, and is what :mod:`.training` submits.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from importlib import resources as package_files
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from jupyterlab_kf import kinds, names
+from jupyterlab_kf import kinds, names, settings
 from jupyterlab_kf.errors import BundleError, UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import frameworks, pods, training
 from jupyterlab_kf.manifests.training import TrainingSpec
 from jupyterlab_kf.model import Obj
+from jupyterlab_kf.profiles import Choice, Hardware, Use, choose
 from jupyterlab_kf.services import bundle as bundles
+from jupyterlab_kf.services import contents, packages
+from jupyterlab_kf.services import hardware as named
+from jupyterlab_kf.services import shelf as shelves
 from jupyterlab_kf.services.bundle import Bundle
+from jupyterlab_kf.services.contents import Contents, Gap
+from jupyterlab_kf.services.packages import Package, Wanted
+from jupyterlab_kf.services.shelf import Parcel
+from jupyterlab_kf.services.storage import Storage
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Request:
-    """The arguments of :func:`jupyterlab_kf.train`, as they were given."""
+    """The arguments of :func:`jupyterlab_kf.train`, as they were given; its documentation explains them."""
 
     code: str | Path | Callable[..., object]
     framework: str = "pytorch"
+    _: KW_ONLY
     workers: int | None = None
     replicas: Mapping[str, int] | None = None
     name: str | None = None
@@ -38,13 +53,16 @@ class Request:
     cpu: float | str | None = None
     memory: float | str | None = None
     gpu: int | None = None
+    profile: str | None = None
     nproc: int = 1
     env: Mapping[str, str] | None = None
     args: Sequence[str] = ()
     params: Mapping[str, object] | None = None
     files: Sequence[str | Path] = ()
     image: str | None = None
+    install: bool | Sequence[str] = False
     output: str | Path | None = None
+    volumes: Sequence[str] = ()
     replace: bool = False
     restart: str | None = None
     retries: int | None = None
@@ -57,6 +75,30 @@ class Request:
     root: Path | None = None
 
 
+def taking(request: Callable[P, R]) -> Callable[[Callable[[R], T]], Callable[P, T]]:
+    """Give a function of one request that class' own arguments, also where help and completion look."""
+
+    def decorate(function: Callable[[R], T]) -> Callable[P, T]:
+        known = inspect.signature(request)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            for name in kwargs:
+                if name not in known.parameters:
+                    raise UsageError(
+                        f"{function.__name__} has no argument {name!r}",
+                        hint=frameworks.nearest(name, known.parameters, "its arguments are"),
+                    )
+            known.bind(*args, **kwargs)  # a TypeError of this function, not of the class
+            return function(request(*args, **kwargs))
+
+        answer = inspect.signature(function).return_annotation
+        call.__signature__ = known.replace(return_annotation=answer)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What would be created, in order. Making one creates nothing.
@@ -66,12 +108,22 @@ class Plan:
         bundle: the code that it runs.
         manifests: the objects: the code, the results' volume if there is one, the job.
         request: what was asked for.
+        storage: what the cluster offers to keep files on, as it was known when the plan was made.
+        install: what is installed at start where the image lacks it.
+        parcel: code that goes onto a volume before anything is created; None when ConfigMaps carry it.
+        needed: the packages that the code imports.
+        contents: what the image has of them, as far as it was known when the plan was made.
     """
 
     spec: TrainingSpec
     bundle: Bundle
     manifests: list[Obj]
     request: Request = field(repr=False)
+    storage: Storage | None = None
+    install: tuple[Wanted, ...] = ()
+    parcel: Parcel | None = field(default=None, repr=False)
+    needed: tuple[Package, ...] = ()
+    contents: Contents = field(default_factory=Contents)
 
     @property
     def job(self) -> Obj:
@@ -79,20 +131,62 @@ class Plan:
         return self.manifests[-1]
 
     @property
+    def notice(self) -> str:
+        """What to tell before it is submitted: that its hardware profile is deprecated; else empty."""
+        return self.spec.hardware.profile.notice() if self.spec.hardware is not None else ""
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What to tell before it is submitted: what the image has not, or not as the notebook has it."""
+        return contents.gaps(self.needed, self.contents, self.install)
+
+    @property
+    def told(self) -> list[str]:
+        """What to tell of packages: what is installed, what the image has not, and that nobody knows what it has."""
+        wanted = ", ".join(one.requirement for one in self.install)
+        lines = [f"Installed at start, unless the image has it: {wanted}"] if wanted else []
+        lines += [f"Note: {gap}" for gap in self.gaps]
+        if self.contents.versions is None and any(not one.optional for one in self.needed):
+            why = f" ({self.contents.source})" if self.contents.source else ""
+            lines.append(f"Note: what packages the image {self.spec.image} has is not known here{why}")
+        return lines
+
+    @property
     def summary(self) -> str:
         """A few lines for people: what would be created, and of what it is made."""
         spec, bundle = self.spec, self.bundle
-        size = len(self.manifests[0]["binaryData"]["code.tar.gz"]) * 3 // 4
+        carried = [made.get("binaryData") or {} for made in self.manifests if made["kind"] == kinds.CONFIG_MAP.kind]
+        size = sum(len(text) * 3 // 4 for entries in carried for text in entries.values())
         lines = [f"Would be created in namespace {spec.namespace}:"]
         lines += [f"  {made['kind']} {made['metadata']['name']}" for made in self.manifests]
         counts = ", ".join(f"{count} {role}" for role, count in spec.replicas.items())
-        each = spec.resources.as_mapping()
-        asked = ", ".join(f"{value} {name}" for name, value in each.items()) or "no resources asked for"
+        asked = ", ".join(f"{value} {name}" for name, value in spec.requests.items()) or "no resources asked for"
         lines.append(f"{spec.framework.title}: {counts}; each: {asked}; image {spec.image}")
+        if spec.hardware is not None:
+            profile = spec.hardware.profile
+            lines.append(f"Hardware profile: {profile.display_name} ({profile.slug})")
+        if self.notice:
+            lines.append(f"Note: {self.notice}")
         listed = ", ".join(sorted(bundle.files))
+        if self.parcel is not None:
+            size = len(self.parcel.content)
         lines.append(f"Code: {listed} ({size} bytes packed, sha256 {bundle.digest[:12]})")
+        if self.parcel is not None:
+            lines.append(f"  kept on the volume {spec.shelf} as {training.SHELF}/{spec.archive}.tar.gz, where it stays")
+        if bundle.program is not None and bundle.program.dropped:
+            lines.append(f"Does not run in the job: {'; '.join(bundle.program.dropped)}")
+        for one in spec.volumes:
+            tied = self.storage is not None and self.storage.tied(one.claim)
+            lines.append(
+                f"Volume: {one.claim} at {one.path} (${one.variable})"
+                + (", read only" if one.read_only else "")
+                + ("; it can be mounted on one machine only, where all replicas must find room" if tied else "")
+            )
+        lines += self.told
         if spec.output:
-            lines.append(f"Results: the files in $KF_OUTPUT come back to {self.request.output}")
+            lines.append(
+                f"Results: the files in $KF_OUTPUT come back to {self.request.output}; {_kept(spec, self.storage)}"
+            )
         return "\n".join(lines)
 
     def yaml(self) -> str:
@@ -102,20 +196,26 @@ class Plan:
     def python(self) -> str:
         """The same as a Python call."""
         code = self.request.code
-        first = getattr(code, "__name__", None) or repr(str(code) if isinstance(code, (str, Path)) else code)
+        first = getattr(code, "__name__", None) or repr(self._file or str(code))
         given = [f"{key}={_shown(value)}" for key, value in self._given()]
         arguments = ",\n    ".join([first, repr(self.spec.framework.name), *given])
         return f"import jupyterlab_kf as kf\n\njob = kf.train(\n    {arguments},\n)\njob.wait()\n"
 
     def magic(self) -> str:
         """The same as a cell."""
-        words = [self.spec.framework.name]
+        code = self.request.code
+        named = self._file or getattr(code, "__name__", "")
+        words = [self.spec.framework.name, *([named] if named else [])]
         # Everything after --args goes to the program, so it comes last.
         for key, value in sorted(self._given(), key=lambda pair: pair[0] == "args"):
             words += _flags(key, value)
+        return f"%kf_train {shlex.join(words)}\n" if named else f"%%kf_train {shlex.join(words)}\n{code}"
+
+    @property
+    def _file(self) -> str:
+        """The script or notebook that was named, below the folder where it was looked up; else empty."""
         code = self.request.code
-        text = code if isinstance(code, str) and bundles.script_path(code) is None else ""
-        return f"%%kf_train {shlex.join(words)}\n{text}"
+        return self.bundle.filename if isinstance(code, (str, Path)) and bundles.script_path(code) else ""
 
     def _given(self) -> list[tuple[str, Any]]:
         """The arguments that differ from their defaults, in the signature's order."""
@@ -129,8 +229,19 @@ class Plan:
         ]
 
 
-def make(request: Request, *, namespace: str, submission: str, kind: Kind | None = None) -> Plan:
-    """The plan of a request.
+def make(
+    request: Request,
+    *,
+    namespace: str,
+    submission: str,
+    kind: Kind | None = None,
+    storage: Storage | None = None,
+    beside: Mapping[str, bytes] | None = None,
+    use: Use = Use.TRAINING,
+) -> Plan:
+    """The plan of a request; what the cluster has to keep files on is not judged where it is not given.
+
+    ``beside`` are files that travel with the code and are on no disk; ``use`` says what a hardware profile must be for.
 
     Raises:
         UsageError: anything about the request is wrong; the message says what.
@@ -145,10 +256,18 @@ def make(request: Request, *, namespace: str, submission: str, kind: Kind | None
         filename=request.filename,
         first_line=request.first_line,
         root=request.root,
+        beside=beside,
     )
     archive = bundle.archive()
     digest = hashlib.sha256(archive).hexdigest()
-    image = request.image or row.image
+    resources = pods.resources(request.cpu, request.memory, request.gpu)
+    hardware = None
+    if request.profile is not None:
+        asked = Choice(resources.cpu, resources.memory, request.gpu, image=request.image or "")
+        hardware = _hardware(request.profile, asked, use)
+    image = request.image or (hardware.image if hardware else "") or row.image
+    needed = _needed(bundle)
+    install = packages.wanted(request.install, needed, packages.here)
     spec = training.check(
         TrainingSpec(
             name=names.check_job_name(request.name) if request.name is not None else _name(request, submission),
@@ -159,7 +278,8 @@ def make(request: Request, *, namespace: str, submission: str, kind: Kind | None
             ),
             submission=submission,
             image=image,
-            resources=pods.resources(request.cpu, request.memory, request.gpu),
+            resources=resources,
+            hardware=hardware,
             nproc=request.nproc,
             env=dict(request.env or {}),
             restart=request.restart or "",
@@ -167,10 +287,11 @@ def make(request: Request, *, namespace: str, submission: str, kind: Kind | None
             deadline=request.deadline,
             ttl=request.ttl,
             clean=request.clean,
-            output=request.output is not None,
+            **_keeping(request, storage),
             elastic=request.elastic,
-            provenance=_provenance(request, bundle, params, image),
+            provenance=_provenance(request, bundle, needed, params, image),
             kind=kind,
+            volumes=pods.mounts(request.volumes),
         )
     )
     instructions = bundles.instructions(
@@ -182,18 +303,95 @@ def make(request: Request, *, namespace: str, submission: str, kind: Kind | None
         nproc=spec.nproc,
         ranks=spec.ranks,
         sha256=digest,
+        **({"resultsLimit": training.LOG_LIMIT} if spec.output_logs else {}),
+        **({"install": [one.instruction() for one in install]} if install else {}),
     )
-    texts = {"job.json": instructions, "launch.py": launcher()}
-    total = len(archive) + sum(len(text.encode()) for text in texts.values())
-    if total > bundles.LIMIT + 64 * 1024:
+    texts = {"job.json": instructions, "launch.py": runtime("launch.py")}
+    if install:
+        texts["install.py"] = runtime("install.py")
+    _check_texts(texts)
+    if len(archive) <= training.MAPS_LIMIT:
+        parts = training.pieces(texts, archive)
+    else:
+        parts = [b""]
+        spec = replace(spec, shelf=shelves.choose(spec, len(archive), bundle.largest()), archive=digest)
+        # What is run can be read without the volume, as far as it fits.
+        texts |= _readable(texts, bundle)
+    spec = replace(spec, code_pieces=len(parts))
+    manifests = training.code_maps(spec, texts, parts)
+    if spec.output and not spec.output_claim and not spec.output_logs:
+        manifests.append(training.output_claim(spec))
+    job = training.encode(spec)
+    if storage is not None:
+        own = {made["metadata"]["name"] for made in manifests}
+        storage.check(name for name in training.claims_of(job) if name not in own)
+    parcel = Parcel(spec, job, texts["launch.py"], archive) if spec.shelf else None
+    return Plan(
+        spec,
+        bundle,
+        [*manifests, job],
+        request,
+        storage=storage,
+        install=install,
+        needed=needed,
+        contents=contents.listed(image),
+        parcel=parcel,
+    )
+
+
+def _needed(bundle: Bundle) -> tuple[Package, ...]:
+    """What the code imports, with the file's name as people know it."""
+    found = packages.imported(bundle.imports, packages.here)
+    return tuple(replace(one, file=bundle.filename) if one.file == bundle.main else one for one in found)
+
+
+def _keeping(request: Request, storage: Storage | None) -> dict[str, Any]:
+    """Where results are kept, as arguments of the spec.
+
+    On a claim of the request's own, else on the notebook's if all machines can write it, else on a claim made for the
+    job; and where that would get no volume, in the logs.
+    """
+    if request.output is None:
+        return {}
+    claim = next((one.claim for one in pods.mounts(request.volumes) if not one.read_only), "")
+    own = settings.load().workspace
+    if not claim and own is not None and storage is not None and storage.shared(own.claim):
+        claim = own.claim
+    logs = not claim and storage is not None and bool(storage.unable)
+    return {"output": True, "output_claim": claim, "output_logs": logs}
+
+
+def _kept(spec: TrainingSpec, storage: Storage | None) -> str:
+    if spec.output_claim:
+        return f"they stay on the volume {spec.output_claim} in {spec.output_folder}"
+    if not spec.output_logs or storage is None:
+        return f"a volume of {spec.output_size} is made for them, and goes with the job"
+    there = f" (there are {', '.join(sorted(storage.claims))})" if storage.claims else ""
+    return (
+        f"{storage.unable}, so they come through the log of each replica that succeeds: at most "
+        f"{bundles.size(training.LOG_LIMIT)} packed, what does not fit is left out. On a volume all of them are kept: "
+        f"--volume CLAIM{there}"
+    )
+
+
+def _check_texts(texts: Mapping[str, str]) -> None:
+    said = sum(len(text.encode()) for text in texts.values())
+    if said > training.MAP_LIMIT:
         raise BundleError(
-            f"code, parameters and arguments are {total // 1024} KiB; {bundles.LIMIT // 1024} KiB fit",
+            f"parameters and arguments are {bundles.size(said)}; {bundles.size(training.MAP_LIMIT)} fit",
             hint="pass large values as files on a volume",
         )
-    manifests = [training.code_map(spec, texts, archive)]
-    if spec.output:
-        manifests.append(training.output_claim(spec))
-    return Plan(spec, bundle, [*manifests, training.encode(spec)], request)
+
+
+def _readable(texts: Mapping[str, str], bundle: Bundle) -> dict[str, str]:
+    source = bundle.files[bundle.main].decode(errors="replace")
+    room = training.MAP_LIMIT - sum(len(text.encode()) for text in texts.values())
+    return {training.SOURCE_KEY: source} if len(source.encode()) <= room else {}
+
+
+def _hardware(slug: str, asked: Choice, use: Use) -> Hardware:
+    """The profile of that name with what was said beside it. Groups are not known here: the cluster decides."""
+    return choose(named.catalogue().usable(slug, use), asked, any_image=True, any_amount=True)
 
 
 def kind_of(obj: Obj) -> Kind:
@@ -201,9 +399,9 @@ def kind_of(obj: Obj) -> Kind:
     return kinds.of(obj["apiVersion"], obj["kind"])
 
 
-def launcher() -> str:
-    """The text of the launcher that travels with the code."""
-    return package_files.files("jupyterlab_kf.runtime").joinpath("launch.py").read_text(encoding="utf-8")
+def runtime(name: str) -> str:
+    """The text of a program that travels with the code."""
+    return package_files.files("jupyterlab_kf.runtime").joinpath(name).read_text(encoding="utf-8")
 
 
 def to_yaml(*documents: Obj) -> str:
@@ -229,6 +427,8 @@ def _check_words(request: Request) -> None:
         )
     if isinstance(request.files, (str, Path)):
         raise UsageError("files is one path; it must be a list of paths", hint=f"for example [{str(request.files)!r}]")
+    if isinstance(request.volumes, str):
+        raise UsageError("volumes is one text; it must be a list", hint=f"for example [{request.volumes!r}]")
     if request.image is not None and (not request.image or any(c.isspace() for c in request.image)):
         raise UsageError(f"{request.image!r} is not an image's name")
     if request.output is not None and not str(request.output).strip():
@@ -242,18 +442,26 @@ def _name(request: Request, submission: str) -> str:
     return f"{names.slug(base, limit=names.MAX_JOB_NAME - 6)}-{submission[:5]}"
 
 
-def _provenance(request: Request, bundle: Bundle, params: Mapping[str, Any], image: str) -> dict[str, Any]:
+def _provenance(
+    request: Request, bundle: Bundle, needed: Sequence[Package], params: Mapping[str, Any], image: str
+) -> dict[str, Any]:
     record: dict[str, Any] = {
         "code": bundle.digest,
         "main": bundle.filename,
         "files": sorted(bundle.files),
         "image": image,
-        "packages": bundles.versions(bundle.imports),
+        "packages": packages.versions(needed),
         "params": dict(params),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
     }
+    if user := settings.load().user:
+        record["user"] = user
     if commit := git_commit(request.root or Path.cwd()):
         record["commit"] = commit
+    if request.profile is not None:
+        record["profile"] = request.profile
+    if request.install:
+        record["install"] = request.install if isinstance(request.install, bool) else list(request.install)
     if request.args:
         record["args"] = list(request.args)
     if request.output is not None:
@@ -296,6 +504,10 @@ def _flags(key: str, value: Any) -> list[str]:
             words = ["--param", *(f"{name}={item!r}" for name, item in value.items())]
         case "env":
             words = ["--env", *(f"{name}={item}" for name, item in value.items())]
+        case "volumes":
+            words = [word for item in value for word in ("--volume", str(item))]
+        case "install":
+            words = ["--install", *([] if value is True else value)]
         case "files" | "args":
             words = [f"--{key}", *(str(item) for item in value)]
         case _:

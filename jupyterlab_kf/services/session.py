@@ -7,22 +7,29 @@ both sides; nobody above asks which of them it is.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from jupyterlab_kf import kinds, settings
+from jupyterlab_kf import kinds, names, settings
 from jupyterlab_kf.cluster import connection
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.cluster.connection import Choice
 from jupyterlab_kf.cluster.portal import PORTAL, Portal
-from jupyterlab_kf.errors import ForbiddenError
+from jupyterlab_kf.errors import ForbiddenError, KubeflowError, UnreachableError
 from jupyterlab_kf.manifests.pods import GPU
+from jupyterlab_kf.services import namespaces
 from jupyterlab_kf.settings import Settings
 
+if TYPE_CHECKING:
+    from jupyterlab_kf.cluster.official import ApiClient
+
 T = TypeVar("T")
+
+_ASK_SECONDS: Final = 5.0
 
 
 def start_embedded(options: Settings) -> Path:
@@ -35,7 +42,9 @@ def start_embedded(options: Settings) -> Path:
 class Session:
     """A chosen cluster and the client to it."""
 
-    def __init__(self, options: Settings, choice: Choice, portal: Portal = PORTAL) -> None:
+    def __init__(self, options: Settings, choice: Choice, portal: Portal = PORTAL, *, namespace: str = "") -> None:
+        self._wanted = namespace
+        self._own: str | None = None
         self.settings = options
         self.choice = choice
         self.portal = portal
@@ -44,8 +53,16 @@ class Session:
 
     @property
     def namespace(self) -> str:
-        """Where the user works unless told otherwise."""
-        return self.settings.namespace or self.choice.namespace
+        """Where the user works unless told otherwise; a cluster with profiles may be asked for it."""
+        named = self._wanted or self.settings.namespace
+        if named or self.choice.settled:
+            return named or self.choice.namespace
+        if self._own is None:
+            try:
+                self._own = self.run(_own_namespace)
+            except KubeflowError:  # nobody answers, or there are no credentials: whatever is sent next will say so
+                return self.choice.namespace
+        return self._own or self.choice.namespace
 
     @property
     def client(self) -> Client:
@@ -53,7 +70,8 @@ class Session:
         if self._client is None or self.process != os.getpid():
             self.process = os.getpid()
             # The files are read and TLS is prepared in the caller's thread; the loop only ever does I/O.
-            self._client = Client(self._open(), reopen=self._open if self.choice.embedded else None)
+            own = self.choice.embedded
+            self._client = Client(self._open(), reopen=self._open if own else None, reread=self._look if own else None)
             self.portal.at_close(self._client.close)
         return self._client
 
@@ -61,12 +79,30 @@ class Session:
         """The result of an asynchronous function of the client."""
         return self.portal.run(work(self.client))
 
+    def glance(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T | None:
+        """The same where the cluster answers soon, and need not be started for it; else None."""
+
+        async def ask(client: Client) -> T:
+            try:
+                async with asyncio.timeout(_ASK_SECONDS):
+                    return await work(client)
+            finally:
+                await client.close()
+
+        try:
+            return self.portal.run(ask(Client(self._look())))
+        except (KubeflowError, TimeoutError):  # who acts will be told
+            return None
+
     def iterate(self, work: Callable[[Client], AsyncGenerator[T, None]]) -> Iterator[T]:
         """The items of an asynchronous generator of the client."""
         return self.portal.iterate(work(self.client))
 
     def _open(self) -> connection.Connection:
         return connection.open_connection(self.choice, self.settings, start_embedded)
+
+    def _look(self) -> connection.Connection:
+        return connection.open_connection(self.choice, self.settings)
 
 
 _sessions: list[Session] = []
@@ -79,13 +115,35 @@ def current() -> Session:
     return _sessions[-1]
 
 
-def use(context: str) -> Session:
-    """Work with another cluster from now on: a context's name, ``embedded``, or empty for the default."""
+def use(context: str, namespace: str = "", *, checked: bool = False) -> Session:
+    """Work with another cluster from now on. Jobs that were got before go on being followed where they are.
+
+    Args:
+        context: a context's name, ``embedded``, or empty for the default.
+        namespace: where to work there; empty leaves it to settings, kubeconfig and cluster.
+        checked: ask the cluster first, and change nothing when it does not answer.
+
+    Raises:
+        UsageError: there is no such context, or the namespace cannot be one.
+        UnreachableError: with ``checked``, nobody answers.
+    """
     options = settings.load()
-    fresh = Session(options, connection.choose(options, context))
+    if namespace:
+        names.check_namespace(namespace)
+    fresh = Session(options, connection.choose(options, context), namespace=namespace)
+    if checked:
+        fresh.run(Client.version)
     # Sessions of before are kept: their jobs go on using them.
     _sessions.append(fresh)
     return fresh
+
+
+async def _own_namespace(client: Client) -> str:
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            return await namespaces.of_user(client)
+    except TimeoutError as error:
+        raise UnreachableError("the cluster did not say in time which namespace is yours") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +202,18 @@ class Cluster:
             return []
         return [_node(node) for node in found]
 
+    def api_client(self) -> ApiClient:
+        """A ``kubernetes.client.ApiClient`` for this cluster, as the same user: for what this package does not do.
+
+            core = kubernetes.client.CoreV1Api(kf.cluster().api_client())
+
+        Credentials are renewed in it as they are here. It stays with this cluster when another one is chosen. What
+        opens a web socket (``kubernetes.stream``: exec, port-forward) does not go through it.
+        """
+        from jupyterlab_kf.cluster import official
+
+        return official.api_client(self._session.client.connection)
+
     def contexts(self) -> list[str]:
         """Names that can be chosen."""
         return connection.contexts(self._session.settings)
@@ -165,6 +235,14 @@ def _node(node: dict[str, Any]) -> NodeInfo:
     )
 
 
-def cluster(context: str | None = None) -> Cluster:
-    """The cluster that this process works with; with a context's name (or ``embedded``), change to that one."""
-    return Cluster(current() if context is None else use(context))
+def cluster(context: str | None = None, *, namespace: str | None = None) -> Cluster:
+    """The cluster that this process works with; with a context's name (or ``embedded``), change to that one.
+
+    ``namespace`` is where to work there; alone, it changes the namespace on the same cluster.
+
+    Raises:
+        UsageError: there is no such context, or the namespace cannot be one.
+    """
+    if context is None and namespace is None:
+        return Cluster(current())
+    return Cluster(use(context if context is not None else current().choice.name, namespace or ""))

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 from jupyterlab_kf import kinds, names
+from jupyterlab_kf.cluster import shapes
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import (
     AlreadyExistsError,
@@ -28,48 +31,23 @@ from jupyterlab_kf.errors import (
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import frameworks, pods, training
 from jupyterlab_kf.model import Obj, Ref, labels, meta, parse_time
-from jupyterlab_kf.services import session
+from jupyterlab_kf.services import contents, session, shelf, storage
+from jupyterlab_kf.services.contents import Contents
 from jupyterlab_kf.services.jobs import Job, find_all
-from jupyterlab_kf.services.plans import Plan, Request, kind_of, make
+from jupyterlab_kf.services.plans import Plan, Request, kind_of, make, taking
+from jupyterlab_kf.services.storage import Storage
 
 _GONE_TIMEOUT = 120.0
 _ORPHAN_AGE = 600.0
 """Seconds after which code that no job owns is what a killed submit left behind."""
 
 
-def train(
-    code: str | Path | Callable[..., object],
-    framework: str = "pytorch",
-    *,
-    workers: int | None = None,
-    replicas: Mapping[str, int] | None = None,
-    name: str | None = None,
-    namespace: str | None = None,
-    cpu: float | str | None = None,
-    memory: float | str | None = None,
-    gpu: int | None = None,
-    nproc: int = 1,
-    env: Mapping[str, str] | None = None,
-    args: Sequence[str] = (),
-    params: Mapping[str, object] | None = None,
-    files: Sequence[str | Path] = (),
-    image: str | None = None,
-    output: str | Path | None = None,
-    replace: bool = False,
-    restart: str | None = None,
-    retries: int | None = None,
-    deadline: int | None = None,
-    ttl: int | None = None,
-    clean: str = "Running",
-    elastic: tuple[int, int] | None = None,
-    filename: str = "cell.py",
-    first_line: int = 1,
-    root: Path | None = None,
-) -> Job:
+@taking(Request)
+def train(request: Request) -> Job:  # noqa: D417  its arguments are the request's fields
     """Run code as a distributed training job. Submits and returns at once.
 
     Args:
-        code: source text, a script's path, or a function.
+        code: source text, the path of a script or a notebook, or a function.
         framework: pytorch, tensorflow, mpi, mxnet or chainer.
         workers: how many replicas train; the framework's launchers, masters and servers come by themselves.
         replicas: role to count, for layouts of your own: ``{"chief": 1, "ps": 1, "worker": 2}``.
@@ -78,13 +56,18 @@ def train(
         cpu: CPUs of each replica, such as 2 or "500m".
         memory: memory of each replica, such as "4Gi".
         gpu: GPUs of each replica.
+        profile: name of a hardware profile (:func:`jupyterlab_kf.profiles`); what is said beside it wins.
         nproc: processes in each replica.
         env: environment variables.
         args: what the code finds in ``sys.argv[1:]``.
         params: plain data; globals of the code before it runs, or the function's arguments.
         files: further files and folders to ship, beside the local modules that the code imports.
         image: the container image; the framework's own when left out.
+        install: packages that each pod installs at start unless the image has them: True for those that the code
+            imports, in the versions that are installed here, or a list of requirements.
         output: folder that the files written to ``$KF_OUTPUT`` come back to.
+        volumes: volume claims to mount, each as ``CLAIM``, ``CLAIM:/PATH`` or ``CLAIM:/PATH:ro``; ``$KF_VOLUME_CLAIM``
+            holds the path, which is ``/mnt/CLAIM`` when left out.
         replace: delete a job of that name first.
         restart: Never, OnFailure, Always or ExitCode; the default is Never without ``retries``, else OnFailure.
         retries: restarts before the job fails; 0 unless a restart policy or elasticity asks for restarts (then 3).
@@ -100,103 +83,30 @@ def train(
         UsageError: something about the request is wrong; nothing was created.
         AlreadyExistsError: a job of that name exists and ``replace`` is off.
     """
-    request = Request(
-        code=code,
-        framework=framework,
-        workers=workers,
-        replicas=replicas,
-        name=name,
-        namespace=namespace,
-        cpu=cpu,
-        memory=memory,
-        gpu=gpu,
-        nproc=nproc,
-        env=env,
-        args=args,
-        params=params,
-        files=files,
-        image=image,
-        output=output,
-        replace=replace,
-        restart=restart,
-        retries=retries,
-        deadline=deadline,
-        ttl=ttl,
-        clean=clean,
-        elastic=elastic,
-        filename=filename,
-        first_line=first_line,
-        root=root,
-    )
     here = session.current()
     planned = make(request, namespace=here.namespace, submission=_submission())
+    if planned.notice:
+        warnings.warn(planned.notice, FutureWarning, stacklevel=3)  # of who called train, through its wrapper
+    if planned.needed:
+        planned = replace(planned, contents=here.run(lambda client: contents_for(client, planned)))
+    for gap in planned.gaps:
+        warnings.warn(str(gap), UserWarning, stacklevel=3)
     made = here.run(lambda client: submit(client, planned))
-    return Job(here, made, output=Path(output) if output is not None else None)
+    return Job(here, made, output=Path(request.output) if request.output is not None else None)
 
 
-def plan(
-    code: str | Path | Callable[..., object],
-    framework: str = "pytorch",
-    *,
-    workers: int | None = None,
-    replicas: Mapping[str, int] | None = None,
-    name: str | None = None,
-    namespace: str | None = None,
-    cpu: float | str | None = None,
-    memory: float | str | None = None,
-    gpu: int | None = None,
-    nproc: int = 1,
-    env: Mapping[str, str] | None = None,
-    args: Sequence[str] = (),
-    params: Mapping[str, object] | None = None,
-    files: Sequence[str | Path] = (),
-    image: str | None = None,
-    output: str | Path | None = None,
-    replace: bool = False,
-    restart: str | None = None,
-    retries: int | None = None,
-    deadline: int | None = None,
-    ttl: int | None = None,
-    clean: str = "Running",
-    elastic: tuple[int, int] | None = None,
-    filename: str = "cell.py",
-    first_line: int = 1,
-    root: Path | None = None,
-) -> Plan:
-    """What :func:`train` would create for the same arguments. Creates nothing and speaks to no server.
+@taking(Request)
+def plan(request: Request) -> Plan:
+    """What :func:`train` would create for the same arguments. Creates nothing, and starts no cluster.
 
     Raises:
         UsageError: something about the request is wrong.
     """
-    request = Request(
-        code=code,
-        framework=framework,
-        workers=workers,
-        replicas=replicas,
-        name=name,
-        namespace=namespace,
-        cpu=cpu,
-        memory=memory,
-        gpu=gpu,
-        nproc=nproc,
-        env=env,
-        args=args,
-        params=params,
-        files=files,
-        image=image,
-        output=output,
-        replace=replace,
-        restart=restart,
-        retries=retries,
-        deadline=deadline,
-        ttl=ttl,
-        clean=clean,
-        elastic=elastic,
-        filename=filename,
-        first_line=first_line,
-        root=root,
-    )
-    return make(request, namespace=session.current().namespace, submission=_submission())
+    here = session.current()
+    planned = make(request, namespace=here.namespace, submission=_submission())
+    asks = keeps_files(planned) or planned.needed
+    found = here.glance(lambda client: seen(client, planned)) if asks else None
+    return shown(planned, found) if found else planned
 
 
 async def submit(client: Client, planned: Plan) -> Obj:
@@ -207,12 +117,14 @@ async def submit(client: Client, planned: Plan) -> Obj:
         AlreadyExistsError: the name is taken and the request does not replace.
     """
     spec = planned.spec
-    served, taken, nodes = await asyncio.gather(
-        _served(client, spec.job_kind), find_all(client, spec.namespace, spec.name), _nodes(client)
+    served, taken, nodes, offered = await asyncio.gather(
+        _served(client, spec.job_kind),
+        find_all(client, spec.namespace, spec.name),
+        _nodes(client),
+        storage_for(client, planned),
     )
-    if served != spec.job_kind:
-        planned = make(planned.request, namespace=spec.namespace, submission=spec.submission, kind=served)
-        spec = planned.spec
+    planned = placed(planned, offered, served)
+    spec = planned.spec
     check_fit(planned.job, nodes)
     for job in taken:
         if not planned.request.replace:
@@ -222,6 +134,8 @@ async def submit(client: Client, planned: Plan) -> Obj:
                 ref=Ref.of(job),
             )
         await remove(client, job)
+    if planned.parcel is not None:
+        await shelf.deliver(client, planned.parcel)
     try:
         made = [await client.create(kind_of(obj), obj, namespace=spec.namespace) for obj in planned.manifests]
     except asyncio.CancelledError:
@@ -235,6 +149,49 @@ async def submit(client: Client, planned: Plan) -> Obj:
     await asyncio.gather(*(_adopt(client, job, obj) for obj in beside))
     await _sweep(client, spec.namespace, spec.name)
     return job
+
+
+async def seen(client: Client, planned: Plan) -> tuple[Storage | None, Contents]:
+    """What a plan depends on of this cluster: what there is to keep files on, and what the image has."""
+    return await asyncio.gather(storage_for(client, planned), contents_for(client, planned))
+
+
+def shown(planned: Plan, found: tuple[Storage | None, Contents]) -> Plan:
+    """The same plan, with what was seen of a cluster.
+
+    Raises:
+        UsageError: it names a claim that is not there.
+    """
+    offered, known = found
+    return replace(placed(planned, offered), contents=known)
+
+
+async def contents_for(client: Client, planned: Plan) -> Contents:
+    """What the image has of what the code imports."""
+    return await contents.look(client, planned.spec.image) if planned.needed else planned.contents
+
+
+async def storage_for(client: Client, planned: Plan) -> Storage | None:
+    """What the namespace offers to keep files on; None for a job that has no use for it."""
+    return await storage.look(client, planned.spec.namespace) if keeps_files(planned) else None
+
+
+def placed(planned: Plan, offered: Storage | None, served: Kind | None = None) -> Plan:
+    """The same plan for a cluster that offers this storage and serves this version of the kind.
+
+    Raises:
+        UsageError: it names a claim that is not there.
+    """
+    spec = planned.spec
+    kind = served or spec.job_kind
+    if (kind, offered) == (spec.job_kind, planned.storage):
+        return planned
+    return make(planned.request, namespace=spec.namespace, submission=spec.submission, kind=kind, storage=offered)
+
+
+def keeps_files(planned: Plan) -> bool:
+    """Whether the plan depends on what there is to keep files on."""
+    return planned.spec.output or bool(training.claims_of(planned.job))
 
 
 async def remove(client: Client, job: Obj, timeout: float = _GONE_TIMEOUT) -> None:  # noqa: ASYNC109  part of the face
@@ -311,7 +268,7 @@ async def _served(client: Client, kind: Kind) -> Kind:
 
 async def _nodes(client: Client) -> list[Obj]:
     try:
-        return await client.list(kinds.NODE)
+        return await client.list(kinds.NODE, shape=shapes.NODE)
     except ForbiddenError:
         return []
 
@@ -349,8 +306,8 @@ async def _adopt(client: Client, job: Obj, obj: Obj) -> None:
 
 
 async def _sweep(client: Client, namespace: str, name: str) -> None:
-    """Remove what a killed submit of the same name left: code and volumes of no job, older than any submit takes."""
-    for kind in (kinds.CONFIG_MAP, kinds.PERSISTENT_VOLUME_CLAIM):
+    """Remove what a killed submit of the same name left and no job owns, older than any submit takes."""
+    for kind in (kinds.CONFIG_MAP, kinds.PERSISTENT_VOLUME_CLAIM, kinds.POD):
         try:
             found = await client.list(kind, namespace, selector=f"{names.LABEL_JOB}={name}")
         except ForbiddenError:

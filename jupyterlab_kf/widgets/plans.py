@@ -28,6 +28,12 @@ def plan_card(summary: str, yaml: str) -> Rendered:
     return Rendered(f"Dry run: nothing was created\n{summary}\n\n{shown}".rstrip(), html)
 
 
+def cell_card(text: str) -> Rendered:
+    """A cell that does what a form says, folded away: what is left of the form when nobody is there to run it."""
+    html = page(el("details", el("summary", "This form as a cell"), code.html(text, "python")))
+    return Rendered(text, html)
+
+
 def folded(yaml: str) -> str:
     """YAML whose long block texts and long lines are cut, each with a comment that says by how much."""
     kept: list[str] = []

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jupyterlab_kf.model import Event, JobView
+from jupyterlab_kf.services.board import JobsRecord
 from jupyterlab_kf.widgets import jobs, text
 from jupyterlab_kf.widgets.markup import Child, Html, el, join
 from jupyterlab_kf.widgets.rendered import Rendered
 from jupyterlab_kf.widgets.style import sheet
+from jupyterlab_kf.widgets.wire import MIME_JOBS, plain
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[Child]], *, label: str) -> Html:
@@ -38,19 +40,24 @@ class JobRow:
     took: float | None = None
 
 
-def jobs_table(rows: Sequence[JobRow], *, namespaces: bool = False) -> Rendered:
-    """The jobs, newest first as given; with a column for the namespace when they are of several."""
+def jobs_table(rows: Sequence[JobRow], record: JobsRecord | None = None, *, namespaces: bool = False) -> Rendered:
+    """The jobs, newest first as given, with a column for the namespace when they are of several.
+
+    JupyterLab shows the record of them instead, live.
+    """
+    more = {MIME_JOBS: plain(record)} if record is not None else {}
     if not rows:
-        return note("No training jobs here.", "Run a cell with %%kf_train, for example `%%kf_train pytorch -n 2`.")
+        said = note("No training jobs here.", "Run a cell with %%kf_train, for example `%%kf_train pytorch -n 2`.")
+        return replace(said, more=more)
     header = [*(("Namespace",) if namespaces else ()), "Name", "Framework", "State", "Replicas", "Took", "Age"]
-    plain: list[list[str]] = []
+    lines: list[list[str]] = []
     marked: list[list[Child]] = []
     for row in rows:
         first = [row.namespace] if namespaces else []
         title, took, age = jobs.framework(row.framework), text.duration(row.took), text.duration(row.age)
-        plain.append([*first, row.name, title, row.phase, row.replicas, took, age])
+        lines.append([*first, row.name, title, row.phase, row.replicas, took, age])
         marked.append([*first, el("b", row.name), title, jobs.badge(row.phase), row.replicas, took, age])
-    return Rendered(text.table(header, plain), page(grid(header, marked, label="Training jobs")))
+    return Rendered(text.table(header, lines), page(grid(header, marked, label="Training jobs")), more)
 
 
 def note(message: str, hint: str = "") -> Rendered:
@@ -59,15 +66,21 @@ def note(message: str, hint: str = "") -> Rendered:
     return Rendered(f"{message} {hint}".strip(), page(said))
 
 
-def files_list(folder: Path, files: Sequence[tuple[str, int]]) -> Rendered:
-    """Files that came back from a job: path and size in bytes."""
-    if not files:
+def above(said: str, card: Rendered) -> Rendered:
+    """A sentence over something that is shown."""
+    return Rendered(f"{said}\n\n{card.text}", join(page(el("p", said, style="margin:2px 0 8px")), Html(card.html)))
+
+
+def files_list(folder: Path, files: Sequence[tuple[str, int]], left: str = "") -> Rendered:
+    """Files that came back from a job: path and size in bytes; ``left`` tells of those that could not."""
+    if not files and not left:
         return note(f"The job left no files for {folder}.", "Files that it writes to $KF_OUTPUT come back.")
     rows = [(path, text.size(count)) for path, count in files]
     title = f"{text.plural(len(rows), 'file')} in {folder}"
     items = [el("div", el("code", name), " ", el("span", count, cls="kf-dim")) for name, count in rows]
-    html = page(el("div", el("b", title)), *items)
-    return Rendered("\n".join([title, *(f"  {name}  {count}" for name, count in rows)]), html)
+    told = [left[:1].upper() + left[1:]] if left else []
+    html = page(el("div", el("b", title)), *items, *(el("p", one) for one in told))
+    return Rendered("\n".join([title, *(f"  {name}  {count}" for name, count in rows), *told]), html)
 
 
 # ------------------------------------------------------------------------------------------------------- one job

@@ -1,4 +1,4 @@
-"""A job view as JSON: what JupyterLab's renderer of ``application/vnd.jupyterlab-kf.job+json`` is given.
+"""Views as JSON: what JupyterLab's renderers of ``application/vnd.jupyterlab-kf.job+json`` and its like are given.
 
 Pure. Every value is valid JSON: numbers that are not finite become null, since browsers refuse ``NaN``; series are
 thinned as the plot thins them, so that a long training does not make a notebook heavy.
@@ -15,6 +15,7 @@ from jupyterlab_kf.model import JobView
 from jupyterlab_kf.widgets import plot
 
 MIME_JOB: Final = "application/vnd.jupyterlab-kf.job+json"
+MIME_JOBS: Final = "application/vnd.jupyterlab-kf.jobs+json"
 VERSION: Final = 1
 
 

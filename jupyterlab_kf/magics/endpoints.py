@@ -1,0 +1,218 @@
+"""The words of the serving magics and of ``jupyter kf serve``, and endpoints as they are shown. Knows no IPython."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from jupyterlab_kf.errors import UsageError
+from jupyterlab_kf.magics.arguments import Parser, add_namespace, commas, pair, params, seconds, whole
+
+if TYPE_CHECKING:
+    from jupyterlab_kf import Endpoint
+    from jupyterlab_kf.widgets.rendered import Rendered
+
+HELP: Final = """\
+Serve a model: a variable with a fitted estimator or a class, a saved model's path, or this cell's class.
+
+    %kf_serve model --name iris
+    %kf_serve model --name iris --canary 10
+    %kf_serve models/digits.onnx --name digits --replicas 2
+    %%kf_serve --name doubler
+    class Doubler:
+        def predict(self, X, names):
+            return 2 * X
+
+The same name again adds a version, which gets its requests once it is ready. The endpoint is then in `_`, or in the
+variable named by --into. Interrupt the kernel to detach.
+"""
+
+
+def serve_parser(prog: str) -> Parser:
+    """The options of ``kf_serve``."""
+    parser = Parser(prog, description=HELP)
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a variable, a path, or nothing above a cell's class")
+    parser.add_argument("--name", help="the endpoint's name (default: made from the model's)")
+    parser.add_argument("--version", metavar="VERSION", help="the version's name (default: the next of v1, v2, ...)")
+    parser.add_argument("--canary", type=whole, metavar="PERCENT", help="share of the requests that it gets")
+    parser.add_argument("--replicas", type=whole, default=1, metavar="N", help="how many servers (default 1)")
+    parser.add_argument("--protocol", default="seldon", metavar="P", help="seldon (default), v2 or tensorflow")
+    parser.add_argument("--method", metavar="NAME", help="the estimator's method that answers (default predict)")
+    parser.add_argument("--framework", metavar="KIND", help="sklearn, xgboost, pytorch, onnx, tensorflow or mlflow")
+    _resources(parser.add_argument_group("what each server gets"))
+    _delivery(parser.add_argument_group("what travels with the model"))
+    parser.add_argument("-n", "--namespace", metavar="NS", help="the namespace to work in")
+    parser.add_argument("--timeout", type=seconds, default=600.0, metavar="TIME", help="longest wait (default 10m)")
+    parser.add_argument("--detach", action="store_true", help="do not wait until it is ready")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be made or changed; change nothing")
+    parser.add_argument("--into", metavar="VAR", help="put the endpoint into this variable")
+    return parser
+
+
+def _resources(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--profile", metavar="NAME", help="hardware by name; what is said beside it wins")
+    group.add_argument("--cpu", metavar="N", help="CPUs, such as 2 or 500m")
+    group.add_argument("--memory", metavar="SIZE", help="memory, such as 4Gi")
+    group.add_argument("--gpu", type=whole, metavar="N", help="GPUs")
+    group.add_argument("--image", metavar="IMAGE", help="the container image")
+
+
+def _delivery(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--param", nargs="+", action="extend", default=[], metavar="NAME",
+        help="what the class is made with: notebook variables by name, or NAME=VALUE",
+    )  # fmt: skip
+    group.add_argument("--path", metavar="PATH", help="the model's path in a job's results")
+    group.add_argument("--env", nargs="+", action="extend", type=pair, default=[], metavar="K=V", help="environment")
+    group.add_argument(
+        "--files", nargs="+", action="extend", type=commas, default=[], metavar="PATH", help="a.csv,lib/"
+    )
+    group.add_argument(
+        "--install", nargs="*", metavar="PACKAGE",
+        help="install at start what the image lacks: these, such as NAME==1.2; without, what the model imports",
+    )  # fmt: skip
+    group.add_argument(
+        "--volume", action="append", default=[], metavar="CLAIM", help="mount a claim: CLAIM, CLAIM:/PATH[:ro]"
+    )
+
+
+def serve_arguments(options: argparse.Namespace, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The keyword arguments of ``jupyterlab_kf.serve`` for parsed options."""
+    same = (
+        "name",
+        "version",
+        "canary",
+        "replicas",
+        "protocol",
+        "method",
+        "framework",
+        "profile",
+        "cpu",
+        "memory",
+        "gpu",
+    )
+    found = {key: getattr(options, key) for key in (*same, "image", "path", "namespace", "timeout")}
+    found |= {
+        "params": params(options.param, variables) or None,
+        "env": dict(options.env) or None,
+        "files": [path for group in options.files for path in group],
+        "volumes": options.volume,
+        "install": False if options.install is None else options.install or True,
+        "wait": not options.detach,
+    }
+    return found
+
+
+def predict_parser(prog: str) -> Parser:
+    """``kf_predict``."""
+    parser = Parser(prog, description="Ask an endpoint: %kf_predict iris X, or a Python literal such as [[5.1, 3.5]].")
+    parser.add_argument("name", metavar="NAME", help="the endpoint's name")
+    parser.add_argument("data", metavar="DATA", nargs="+", help="a variable's name, or a Python literal")
+    add_namespace(parser)
+    parser.add_argument("--into", metavar="VAR", help="put the prediction into this variable")
+    return parser
+
+
+def traffic_parser(prog: str) -> Parser:
+    """``kf_traffic``."""
+    parser = Parser(
+        prog,
+        description="Divide an endpoint's requests: %kf_traffic iris v1=90 v2=10; or one of the options. "
+        "Without any, say how they are divided.",
+    )
+    parser.add_argument("name", metavar="NAME", help="the endpoint's name")
+    parser.add_argument("shares", metavar="VERSION=PERCENT", nargs="*", type=pair, help="must sum to 100")
+    parser.add_argument("--promote", metavar="VERSION", help="all requests to this one; the others are taken away")
+    parser.add_argument(
+        "--rollback", nargs="?", const="", metavar="REVISION", help="as it was before, or at a revision"
+    )
+    parser.add_argument("--mirror", type=pair, metavar="VERSION=PERCENT", help="copies of requests; 0 ends it")
+    parser.add_argument("--remove", metavar="VERSION", help="take away a version that answers nothing")
+    parser.add_argument("--history", action="store_true", help="what was changed, by whom, from where")
+    add_namespace(parser)
+    return parser
+
+
+def feedback_parser(prog: str) -> Parser:
+    """``kf_feedback``."""
+    parser = Parser(prog, description="Tell how good the last prediction of this notebook was.")
+    parser.add_argument("name", metavar="NAME", help="the endpoint's name")
+    parser.add_argument("reward", metavar="REWARD", nargs="?", type=float, help="a number; 1 is usual for right")
+    parser.add_argument("--truth", metavar="DATA", help="what would have been right: a variable, or a literal")
+    add_namespace(parser)
+    return parser
+
+
+def endpoints_parser(prog: str) -> Parser:
+    """``kf_endpoints``."""
+    parser = Parser(prog, description="List the endpoints of a namespace, or show one with what it measured.")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="show this one")
+    parser.add_argument("--logs", action="store_true", help="what its servers printed")
+    parser.add_argument("--delete", action="store_true", help="delete it, with all its versions")
+    add_namespace(parser)
+    return parser
+
+
+def divide(endpoint: Endpoint, options: argparse.Namespace) -> Endpoint:
+    """What the options of ``kf_traffic`` ask for.
+
+    Raises:
+        UsageError: two things are asked for at once, or a share is not a number.
+    """
+    asked = [name for name in ("shares", "promote", "mirror", "remove") if getattr(options, name)]
+    asked += ["rollback"] if options.rollback is not None else []
+    if len(asked) > 1:
+        raise UsageError(f"one thing at a time: {' and '.join(asked)}")
+    if options.promote:
+        return endpoint.promote(options.promote)
+    if options.rollback is not None:
+        return endpoint.rollback(_percent(options.rollback, "revision") if options.rollback else None)
+    if options.mirror:
+        return endpoint.mirror(options.mirror[0], _percent(options.mirror[1], options.mirror[0]))
+    if options.remove:
+        return endpoint.remove(options.remove)
+    if options.shares:
+        return endpoint.traffic({name: _percent(share, name) for name, share in options.shares})
+    return endpoint
+
+
+def _percent(text: str, what: str) -> int:
+    if not text.removesuffix("%").strip().isdigit():
+        raise UsageError(f"{what}={text}: not a whole number")
+    return int(text.removesuffix("%"))
+
+
+def value_of(words: Sequence[str], variables: Mapping[str, Any]) -> Any:
+    """What the rest of a line stands for: a variable, or a Python literal.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    import ast
+
+    said = " ".join(words)
+    if said in variables:
+        return variables[said]
+    try:
+        return ast.literal_eval(said)
+    except (ValueError, SyntaxError):
+        raise UsageError(
+            f"{said!r} is neither a variable of this notebook nor a Python literal",
+            hint="give a variable's name, or a literal such as '[[5.1, 3.5, 1.4, 0.2]]'",
+        ) from None
+
+
+def card(endpoint: Endpoint, *, measured: bool = False) -> Rendered:
+    """An endpoint as it is now."""
+    from jupyterlab_kf.widgets.endpoints import endpoint_card
+
+    return endpoint_card(endpoint.view(), endpoint.metrics() if measured else None)
+
+
+def listing(namespace: str | None) -> Rendered:
+    """The table of endpoints."""
+    import jupyterlab_kf as kf
+    from jupyterlab_kf.widgets.endpoints import endpoints_table
+
+    return endpoints_table([one.view() for one in kf.endpoints(namespace)])

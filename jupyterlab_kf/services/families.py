@@ -1,0 +1,128 @@
+"""The families of controllers that run over a real cluster: what each looks at, needs, and must not meet.
+
+Data and one check; :mod:`.operators` runs them. A family runs where its operator's definitions are and the operator is
+not: two would do everything twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.controllers import Controller, katib, seldon
+from jupyterlab_kf.controllers.katib.template import LABEL_TRIAL
+from jupyterlab_kf.controllers.seldon.names import LABEL_ID
+from jupyterlab_kf.errors import ClusterError, ForbiddenError
+from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.model import meta
+
+TEMPLATES: Final = "katib.kubeflow.org/component=trial-templates"
+"""ConfigMaps with this label (Katib's own convention) may hold trial templates; no others are looked at."""
+COLLECTED: Final = ("StdOut", "PrometheusMetric", "None")
+"""Metrics collectors that work from outside a pod; the others read its files."""
+Watched = tuple[tuple[Kind, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One operator's controllers.
+
+    Attributes:
+        name: as on the command line; the Lease is called by it.
+        work: what is done, in a word.
+        operator: whose controllers these are, and the name of its Deployment.
+        needed: definitions that the cluster must have, and where they come from.
+        watched: what the controllers look at, each with a label selector.
+        make: the controllers, for a cluster that serves all that is watched or some of it.
+        optional: kinds that are watched only where the cluster has them.
+        collects: whether metrics of pods are read.
+    """
+
+    name: str
+    work: str
+    operator: tuple[str, str]
+    needed: tuple[tuple[Kind, ...], str]
+    watched: Watched
+    make: Callable[[frozenset[Kind]], Sequence[Controller]]
+    optional: frozenset[Kind] = frozenset()
+    collects: bool = False
+
+    @property
+    def lease(self) -> str:
+        """The name of the Lease that decides who works."""
+        return f"jupyterlab-kf-{self.name}"
+
+    async def check(self, client: Client) -> Watched:
+        """What is to be watched on this cluster.
+
+        Raises:
+            ClusterError: it lacks the definitions, or the operator itself runs there.
+        """
+        kinds_, whence = self.needed
+        missing = [kind.resource for kind in kinds_ if not await client.serves(kind)]
+        if missing:
+            raise ClusterError(f"this cluster does not have {', '.join(missing)}", hint=f"apply {whence} first")
+        title, deployment = self.operator
+        try:
+            found = await client.list(kinds.DEPLOYMENT, None, fields=f"metadata.name={deployment}")
+        except ForbiddenError:  # who may not look everywhere was given one namespace; an administrator knows what runs
+            found = []
+        if found:
+            raise ClusterError(
+                f"{title} itself runs in namespace {meta(found[0]).get('namespace')}: two would do everything twice",
+                hint=f"delete the Deployment {deployment}, or let {title} do the work",
+            )
+        there = [one for one in self.watched if one[0] not in self.optional or await client.serves(one[0])]
+        return tuple(there)
+
+
+def _katib(_: frozenset[Kind]) -> Sequence[Controller]:
+    return [katib.unadmitted(one, COLLECTED) if one.kind == kinds.EXPERIMENT else one for one in katib.CONTROLLERS]
+
+
+def _serving(there: frozenset[Kind]) -> Sequence[Controller]:
+    options = seldon.Options(istio=kinds.VIRTUAL_SERVICE in there)
+    return [seldon.unadmitted(one) for one in seldon.controllers(options) if one.kind == kinds.SELDON_DEPLOYMENT]
+
+
+KATIB: Final = Family(
+    name="katib",
+    work="studies",
+    operator=("Katib", "katib-controller"),
+    needed=(kinds.KATIB, "Katib's CustomResourceDefinitions (manifests/v1beta1/components/crd of Katib 0.19)"),
+    watched=(
+        (kinds.EXPERIMENT, ""),
+        (kinds.SUGGESTION, ""),
+        (kinds.TRIAL, ""),
+        (kinds.POD, LABEL_TRIAL),
+        (kinds.CONFIG_MAP, TEMPLATES),
+        (kinds.JOB, ""),
+    ),
+    make=_katib,
+    collects=True,
+)
+SERVING: Final = Family(
+    name="serving",
+    work="SeldonDeployments",
+    operator=("Seldon's operator", "seldon-controller-manager"),
+    needed=(
+        (kinds.SELDON_DEPLOYMENT,),
+        "Seldon's CustomResourceDefinition (operator/config/crd of Seldon Core 1.17.1)",
+    ),
+    watched=(
+        (kinds.SELDON_DEPLOYMENT, ""),
+        (kinds.DEPLOYMENT, ""),
+        (kinds.SERVICE, ""),
+        (kinds.HORIZONTAL_POD_AUTOSCALER, ""),
+        (kinds.POD_DISRUPTION_BUDGET, ""),
+        (kinds.VIRTUAL_SERVICE, ""),
+        (kinds.DESTINATION_RULE, ""),
+        (kinds.POD, LABEL_ID),
+    ),
+    make=_serving,
+    optional=frozenset({kinds.VIRTUAL_SERVICE, kinds.DESTINATION_RULE}),
+)
+FAMILIES: Final = {family.name: family for family in (KATIB, SERVING)}

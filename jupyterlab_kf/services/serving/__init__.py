@@ -1,0 +1,163 @@
+"""Serving: a model to an endpoint of the cluster, and the endpoint as an object to hold.
+
+``models`` recognises and saves what is handed over, ``shipping`` and ``plans`` make objects of it, ``rollout`` creates
+and changes them without a failed request, ``states`` tells how they are, ``way`` and ``messages`` carry predictions,
+``handle`` is what a person holds. Nothing here decides by where the cluster is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.errors import NotFoundError, UsageError
+from jupyterlab_kf.manifests import frameworks
+from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.services import contents, session
+from jupyterlab_kf.services.jobs import Job
+from jupyterlab_kf.services.plans import taking
+from jupyterlab_kf.services.serving import plans, rollout, shipping
+from jupyterlab_kf.services.serving.handle import Endpoint
+from jupyterlab_kf.services.serving.models import Model
+from jupyterlab_kf.services.serving.plans import ServePlan, ServeRequest
+from jupyterlab_kf.services.tuning import Study
+
+__all__ = ["Endpoint", "ServePlan", "ServeRequest", "endpoint", "endpoints", "plan_serve", "serve"]
+
+
+@taking(ServeRequest)
+def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are the request's fields
+    """Serve a model; waits until it answers.
+
+    Args:
+        model: a class with a method ``predict(self, X, names)``, a fitted estimator (scikit-learn, XGBoost, PyTorch,
+            Keras, ONNX), the path of a saved model, or a finished job whose results have one.
+        name: the endpoint's name; made from the model's when left out. The same name again adds a version.
+        version: the version's name; the next of v1, v2, ... when left out.
+        canary: percent of the requests that the new version gets; all of them when left out.
+        replicas: how many servers the version has.
+        protocol: seldon, v2 (Open Inference) or tensorflow.
+        namespace: where it goes; the connection's own when left out.
+        profile: name of a hardware profile; what is said beside it wins.
+        cpu: CPUs of each server.
+        memory: memory of each server.
+        gpu: GPUs of each server.
+        image: the container image; one with Python, or the model's framework, when left out.
+        framework: the kind of model, where that cannot be told: sklearn, xgboost, pytorch, onnx, tensorflow, mlflow.
+        params: what the class is made with.
+        method: the estimator's method that answers, such as predict_proba; predict when left out.
+        path: the model's path in a job's results, where there are several.
+        example: an input, by which a PyTorch module is traced that cannot be scripted.
+        env: environment variables.
+        files: further files and folders to ship; the class finds them in its working directory.
+        install: packages that the servers install at start unless the image has them: True for those that the model
+            and its code import, in the versions that are installed here, or a list of requirements.
+        volumes: volume claims to mount, each as ``CLAIM``, ``CLAIM:/PATH`` or ``CLAIM:/PATH:ro``.
+        wait: False to return at once; the version then gets its requests when ``endpoint.wait()`` finds it ready.
+        timeout: seconds to wait.
+        filename: the name of source text in tracebacks.
+        first_line: the number of its first line in tracebacks.
+        root: the folder in which local modules and files are looked up; the working directory when left out.
+
+    Raises:
+        UsageError: something about the request is wrong; nothing was created.
+        EndpointNotReadyError: the version does not come up; says why. What served before serves on.
+    """
+    here = session.current()
+    made = start(request)
+    return made.wait(request.timeout) if request.wait else Endpoint(here, made._obj)  # noqa: SLF001  the same object
+
+
+def start(request: ServeRequest) -> Endpoint:
+    """As :func:`serve`, without waiting."""
+    here = session.current()
+    model = read(request)
+    planned = here.run(lambda client: _planned(client, request, model, here.namespace))
+    if planned.inner.notice:
+        warnings.warn(planned.inner.notice, FutureWarning, stacklevel=4)
+    for gap in planned.gaps:
+        warnings.warn(str(gap), UserWarning, stacklevel=4)
+    who = rollout.author(here.settings)
+    return Endpoint(here, here.run(lambda client: rollout.submit(client, planned, who)))
+
+
+@taking(ServeRequest)
+def plan_serve(request: ServeRequest) -> ServePlan:
+    """What :func:`serve` would create for the same arguments. Creates nothing, and starts no cluster.
+
+    Raises:
+        UsageError: something about the request is wrong.
+    """
+    here = session.current()
+    model = read(request)
+    found = here.glance(lambda client: _planned(client, request, model, here.namespace))
+    return found or _made(request, model, here.namespace, None)
+
+
+def endpoint(name: str, namespace: str | None = None) -> Endpoint:
+    """The endpoint of that name, however it was made.
+
+    Raises:
+        NotFoundError: there is none; names the nearest.
+    """
+    here = session.current()
+    space = namespace or here.namespace
+    found = here.run(lambda client: rollout.find(client, space, name))
+    if found is None:
+        known = [one.name for one in endpoints(space)]
+        hint = frameworks.nearest(name, known, "the endpoints there are") if known else "there are none"
+        raise NotFoundError(f"there is no endpoint {name!r} in namespace {space}", hint=hint)
+    return Endpoint(here, found)
+
+
+def endpoints(namespace: str | None = None) -> list[Endpoint]:
+    """The endpoints of a namespace, newest first."""
+    here = session.current()
+    space = namespace or here.namespace
+    try:
+        found = here.run(lambda client: client.list(rollout.KIND, space))
+    except NotFoundError:  # the cluster does not have this kind
+        return []
+    found.sort(key=lambda obj: str(meta(obj).get("creationTimestamp") or ""), reverse=True)
+    return [Endpoint(here, obj) for obj in found]
+
+
+def read(request: ServeRequest) -> Model:
+    """The model of a request; a job's results are fetched for it.
+
+    Raises:
+        UsageError: it is none, or not of a kind that can be served.
+    """
+    given: Any = request.model
+    if isinstance(given, Study):
+        best = given.best
+        raise UsageError(
+            f"the trials of study {given.name} keep no files",
+            hint=f"train once more with what is best, and serve that: kf.train(code, params={best!r}, output='best')",
+        )
+    if not isinstance(given, Job):
+        return plans.read(request)
+    with tempfile.TemporaryDirectory(prefix="kf-serve-") as place:
+        given.wait().download(place)
+        where = Path(place) / request.path if request.path else Path(place)
+        return plans.read(replace(request, model=where, root=Path(place)))
+
+
+async def _planned(client: Client, request: ServeRequest, model: Model, namespace: str) -> ServePlan:
+    space = request.namespace or namespace
+    first = _made(request, model, namespace, None)
+    before = await rollout.find(client, space, first.name)
+    planned = _made(request, model, namespace, before) if before else first
+    return plans.with_contents(planned, await contents.look(client, planned.inner.spec.image))
+
+
+def _made(request: ServeRequest, model: Model, namespace: str, before: Obj | None) -> ServePlan:
+    submission = uuid.uuid4().hex[:12]
+    return plans.make(
+        request, model, namespace=namespace, submission=submission, before=before, runtime=shipping.runtime()
+    )

@@ -1,0 +1,437 @@
+"""An endpoint, as an object to hold: predict, feedback, traffic, versions, history, and why it is not ready.
+
+All state is the cluster's: ``endpoint("name")`` is the same thing again, in another notebook and after every restart.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.errors import ApiError, EndpointError, NotFoundError, UsageError
+from jupyterlab_kf.manifests import endpoints, frameworks, traffic
+from jupyterlab_kf.manifests.endpoints import Revision
+from jupyterlab_kf.model import Explanation, LogLine, Obj, Ref, meta
+from jupyterlab_kf.services.plans import to_yaml
+from jupyterlab_kf.services.serving import batches, measures, messages, rollout, routers, shipping, states
+from jupyterlab_kf.services.serving.messages import Answer
+from jupyterlab_kf.services.serving.plans import difference
+from jupyterlab_kf.services.serving.rollout import Author
+from jupyterlab_kf.services.serving.states import EndpointView
+from jupyterlab_kf.services.serving.way import SECONDS, Way
+from jupyterlab_kf.services.session import Session
+
+_TIMEOUT: Final = 600.0
+
+
+class Endpoint:
+    """A model, or several versions of it, behind one path of a cluster."""
+
+    def __init__(self, where: Session, obj: Obj) -> None:
+        self._session = where
+        self._obj = obj
+        self._way = Way()
+        self._last: Answer | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(meta(self._obj)["name"])
+
+    @property
+    def namespace(self) -> str:
+        """Where it is."""
+        return str(meta(self._obj)["namespace"])
+
+    @property
+    def ref(self) -> Ref:
+        """Enough to find it again."""
+        return Ref.of(self._obj)
+
+    @property
+    def protocol(self) -> str:
+        """seldon, v2 or tensorflow."""
+        return endpoints.protocol(self._obj)
+
+    @property
+    def path(self) -> str:
+        """The path of its predictions, below the gateway's address."""
+        return shipping.path(self.namespace, self.name, self.protocol)
+
+    # Looking
+
+    def view(self) -> EndpointView:
+        """Everything about it at this moment."""
+        return self._session.run(lambda client: self._look(client, self._obj))
+
+    @property
+    def status(self) -> str:
+        """Ready, Degraded (a version that answers nothing is not ready), Starting or Failed."""
+        return self.view().state
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Version to the percentage of requests that it answers."""
+        return endpoints.weights(self._read())
+
+    def explain(self) -> Explanation | None:
+        """Why it is not ready, and what to do; None when all is well."""
+        return self.view().explanation
+
+    def history(self) -> list[Revision]:
+        """Its changes, oldest first: what was done, by whom, from which notebook, with which code and model."""
+        now = self._read()
+        return self._session.run(lambda client: rollout.history(client, now))
+
+    def logs(self, version: str | None = None, *, tail: int | None = 200) -> list[LogLine]:
+        """What its servers printed, by replica; of one version where that is named."""
+        now = self._read()
+        if version is not None:
+            self._check_version(version, now)
+        return self._session.run(lambda client: _logs(client, now, version, tail))
+
+    def metrics(self) -> dict[str, measures.Measures]:
+        """What its versions measured of the requests that they answered, since their pods started."""
+        now = self._read()
+        return self._session.run(lambda client: measures.read(client, now))
+
+    def provenance(self, version: str | None = None) -> dict[str, Any]:
+        """What a version is made of, as it was recorded; of the one that answers most when none is named."""
+        now = self._read()
+        found = endpoints.versions(now)
+        chosen = max(endpoints.weights(now).items(), key=lambda pair: pair[1])[0] if version is None else version
+        self._check_version(chosen, now)
+        return endpoints.provenance(found[chosen])
+
+    def yaml(self) -> str:
+        """The SeldonDeployment as YAML."""
+        now = self._read()
+        head = {key: value for key, value in meta(now).items() if key in ("name", "namespace", "labels", "annotations")}
+        return to_yaml({"apiVersion": now["apiVersion"], "kind": now["kind"], "metadata": head, "spec": now["spec"]})
+
+    # Predictions
+
+    def predict(self, value: Any, *, names: tuple[str, ...] | list[str] = (), timeout: float = SECONDS) -> Any:
+        """The prediction for an array, list of rows, one row, DataFrame, text, bytes, image or a protocol's message.
+
+        Arrays come back as arrays, a DataFrame as one with its index; one row gives one result.
+
+        Raises:
+            PredictionError: the model refused or failed; says which unit, with its traceback.
+        """
+        return self.ask(value, names=names, timeout=timeout).value
+
+    def ask(self, value: Any, *, names: tuple[str, ...] | list[str] = (), timeout: float = SECONDS) -> Answer:
+        """As :meth:`predict`, with everything that came back: tags, the way through the graph, the version, seconds."""
+        sent = messages.request(value, protocol=self.protocol, model=self.name, names=names)
+        began = time.perf_counter()
+        reply = self._session.run(
+            lambda client: self._way.ask(client, self._obj, sent.path, sent.body, again=True, seconds=timeout)
+        )
+        took = time.perf_counter() - began
+        try:
+            found = messages.answer(reply.content, sent, protocol=self.protocol, seconds=took)
+        except ValueError as error:
+            raise EndpointError(
+                f"{self.ref} answered something that is not a message of its protocol: {error}",
+                hint=f"it began with {reply.content[:80]!r}",
+                ref=self.ref,
+            ) from error
+        if found.path and not found.path.keys() & endpoints.units(self._obj).keys():
+            self._read()  # it has a version that was not there when this handle was got
+        self._last = messages.of_version(found, endpoints.units(self._obj))
+        return self._last
+
+    def batch(
+        self,
+        rows: Any,
+        *,
+        size: int = 256,
+        at_once: int = 4,
+        retries: int = 3,
+        output: str | Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Any:
+        """The predictions for many rows, in parts of ``size``, ``at_once`` at a time.
+
+        Args:
+            rows: an array, a list of rows, a DataFrame, or the path of a ``.npy``, ``.csv`` or ``.jsonl`` file.
+            size: rows of one request.
+            at_once: requests at a time.
+            retries: how often a part that reached no model is sent again.
+            output: a folder that keeps what has come; run again, only what is missing is asked.
+            progress: told how many parts are done, and of how many.
+
+        Raises:
+            PredictionError: the model refused a part, or it failed each time.
+        """
+        wanted = batches.requests_of(rows, size=size, protocol=self.protocol, model=self.name)
+        found: dict[int, Any] = {}
+
+        def work(client: Client) -> Any:
+            async def ask(sent: messages.Sent) -> bytes:
+                return (await self._way.ask(client, self._obj, sent.path, sent.body, again=True)).content
+
+            folder = None if output is None else Path(output)
+            return batches.run(ask, wanted, at_once=at_once, retries=retries, folder=folder)
+
+        for number, content in self._session.iterate(work):
+            found[number] = messages.answer(content, wanted[number], protocol=self.protocol).value
+            if progress is not None:
+                progress(len(found), len(wanted))
+        return batches.joined([found[number] for number in range(len(wanted))])
+
+    def feedback(self, reward: float | None = None, *, truth: Any = None, answer: Answer | None = None) -> None:
+        """Tell how good an answer was, or what would have been right; the last one's when none is given.
+
+        Routers learn from it which branch does well. It is sent once, and never again by itself.
+
+        Raises:
+            UsageError: there was no answer yet, or the protocol knows no feedback.
+            PredictionError: a unit did not take it.
+        """
+        if self.protocol != "seldon":
+            raise UsageError(f"{self.name} speaks {self.protocol}, which knows no feedback", hint="serve with seldon")
+        if reward is None and truth is None:
+            raise UsageError("a feedback is a reward or a truth", hint="for example endpoint.feedback(reward=1.0)")
+        about = answer or self._last
+        if about is None:
+            raise UsageError("there is no answer yet that it could be about", hint="predict first, or give answer=")
+        body = messages.feedback(about.request, about.response, reward, truth)
+        self._session.run(lambda client: self._way.ask(client, self._obj, "api/v1.0/feedback", body, again=False))
+
+    # Changes
+
+    def wait(self, timeout: float = _TIMEOUT) -> Endpoint:
+        """Wait until all versions are ready; they then get the traffic that is meant for them.
+
+        Raises:
+            EndpointNotReadyError: one does not come up; says why. What served before serves on.
+        """
+        for _ in self.coming(timeout):
+            pass
+        return self
+
+    def coming(self, timeout: float = _TIMEOUT) -> Iterator[EndpointView]:
+        """As :meth:`wait`, with how it is, now and whenever that is another way.
+
+        Raises:
+            EndpointNotReadyError: one does not come up.
+        """
+        steps = self._session.iterate(
+            lambda client: rollout.coming(client, self._obj, self._way, self._author, timeout=timeout)
+        )
+        for now, seen in steps:
+            self._obj = now
+            yield seen
+
+    def traffic(self, shares: Mapping[str, int] | None = None, /, **more: int) -> Endpoint:
+        """Divide the requests: ``traffic(v1=90, v2=10)``. Versions that are not named get none.
+
+        Raises:
+            UsageError: a version is unknown, is not ready, or the percentages do not sum to 100.
+        """
+        wanted = {**(shares or {}), **more}
+        self._refuse_unready(wanted)
+        said = ", ".join(f"{name} {share}" for name, share in wanted.items())
+        return self._change(lambda found: traffic.weighted(found, wanted), f"traffic: {said}")
+
+    def promote(self, version: str, *, keep: bool = False, timeout: float = _TIMEOUT) -> Endpoint:
+        """Let one version answer everything, and take the others away (or keep them without requests).
+
+        Raises:
+            UsageError: there is no such version, or it is not ready.
+        """
+        now = self._read()
+        self._check_version(version, now)
+        self._refuse_unready({version: 100}, alone=not keep)
+        chosen = {key: value for key, value in endpoints.versions(now)[version].items() if key != "shadow"}
+        others = [one for one in endpoints.predictors(now) if one["name"] != version] if keep else []
+        target = traffic.weighted([*others, chosen], {version: 100})
+        return self._move(now, target, f"promote {version}", timeout)
+
+    def rollback(self, to: int | None = None, *, timeout: float = _TIMEOUT) -> Endpoint:
+        """Go back to how it was before requests were last divided in another way, or to a revision of its history.
+
+        Raises:
+            UsageError: there is nothing to go back to.
+            EndpointNotReadyError: a version of then does not come up; requests are answered as before.
+        """
+        now, known = self._read(), self.history()
+        if to is None:
+            chosen = rollout.earlier(known, endpoints.weights(now))
+        else:
+            chosen = next((one for one in known if one.number == to), None)
+        if chosen is None:
+            numbers = ", ".join(str(one.number) for one in known)
+            what = f"no revision {to}" if to is not None else "nothing to go back to"
+            raise UsageError(f"{self.ref} has {what}", hint=f"its revisions are {numbers or 'not recorded'}")
+        well = {one.name for one in self.view().versions if one.state == "Ready"}
+        return self._move(now, rollout.worth(chosen, well), f"roll back to {chosen.number}", timeout)
+
+    def mirror(self, version: str, percent: int = 100) -> Endpoint:
+        """Let a version see copies of so many percent of the requests; its answers are dropped. 0 ends it."""
+        self._refuse_unready({version: percent})
+        said = f"mirror {percent} percent to {version}" if percent else f"end the mirror {version}"
+        return self._change(lambda found: traffic.shadowed(found, version, percent), said)
+
+    def ab_test(self, first: str, second: str, *, share: int = 50) -> Endpoint:
+        """Divide the requests between two versions; ``share`` percent go to the second.
+
+        Compare them by :meth:`metrics` and by the rewards that :meth:`feedback` brought.
+        """
+        wanted = {first: 100 - share, second: share}
+        self._refuse_unready(wanted)
+        return self._change(lambda found: traffic.weighted(found, wanted), f"A/B test of {first} and {second}")
+
+    def bandit(
+        self,
+        *versions: str,
+        algorithm: str = "epsilon-greedy",
+        name: str = "bandit",
+        volume: str | None = None,
+        timeout: float = _TIMEOUT,
+        **settings: float | str,
+    ) -> Endpoint:
+        """Let a router choose between versions, and learn by :meth:`feedback` which does best; it gets all requests.
+
+        Args:
+            versions: at least two.
+            algorithm: epsilon-greedy, thompson, ucb, or linucb, which looks at the rows that are asked.
+            name: the name of the version that routes.
+            volume: a volume claim that keeps what was learnt when the pod goes; a restart forgets nothing anyway.
+            timeout: seconds to wait until it answers.
+            settings: the algorithm's own, such as ``epsilon=0.05`` or ``seed=1``.
+
+        Raises:
+            UsageError: a version is unknown, or there is no such algorithm.
+            EndpointNotReadyError: it does not come up; requests are answered as before.
+        """
+        now = self._read()
+        self._refuse_unready({})
+        plan = routers.make(
+            now,
+            versions,
+            algorithm=algorithm,
+            version=name,
+            settings=settings,
+            volume=volume,
+            submission=uuid.uuid4().hex[:12],
+            runtime=shipping.runtime(),
+        )
+        self._obj = self._session.run(lambda client: rollout.submit(client, plan, self._author))
+        return self.wait(timeout)
+
+    def remove(self, version: str) -> Endpoint:
+        """Take a version away that answers no requests."""
+        now = self._read()
+        self._check_version(version, now)
+        if endpoints.weights(now).get(version):
+            raise UsageError(f"{version} answers requests", hint="send the traffic to another version first")
+        return self._change(lambda found: [one for one in found if one["name"] != version], f"remove {version}")
+
+    def delete(self) -> None:
+        """Delete it, with all its versions, their code and its history."""
+        uid = str(meta(self._obj).get("uid", ""))
+        self._session.run(lambda client: client.delete(rollout.KIND, self.namespace, self.name, uid=uid))
+
+    def diff(self, to: int) -> str:
+        """What is different between a revision and now, as a unified diff."""
+        now = self._read()
+        told = next((one for one in self.history() if one.number == to), None)
+        if told is None:
+            raise UsageError(f"{self.ref} has no revision {to}")
+        return difference({"spec": dict(told.spec)}, now)
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{name} {share} %" for name, share in endpoints.weights(self._obj).items())
+        return f"<Endpoint {self.namespace}/{self.name}: {shares}>"
+
+    # Helpers
+
+    @property
+    def _author(self) -> Author:
+        return rollout.author(self._session.settings)
+
+    def _read(self) -> Obj:
+        """The endpoint as it is now; another one that took its name is not it."""
+        now = self._session.run(lambda client: client.get(rollout.KIND, self.namespace, self.name))
+        if meta(now).get("uid") != meta(self._obj).get("uid"):
+            raise NotFoundError(
+                f"{self.ref} was deleted, and another endpoint has its name",
+                hint=f"jupyterlab_kf.endpoint({self.name!r}) is the other one",
+                ref=self.ref,
+            )
+        self._obj = now
+        return now
+
+    async def _look(self, client: Client, obj: Obj) -> EndpointView:
+        now = await client.get(rollout.KIND, str(meta(obj)["namespace"]), str(meta(obj)["name"]))
+        await self._way.find(client)
+        return replace(await states.look(client, now), divided=self._way.divided)
+
+    def _change(self, make: Callable[[list[Obj]], list[Obj]], cause: str) -> Endpoint:
+        now = self._read()
+        made = make(endpoints.predictors(now))
+
+        async def work(client: Client) -> Obj:
+            done = await rollout.change(client, now, made, cause, self._author)
+            await rollout.routed(client, done)
+            return done
+
+        self._obj = self._session.run(work)
+        return self
+
+    def _move(self, now: Obj, target: list[Obj], cause: str, timeout: float) -> Endpoint:
+        self._obj = self._session.run(
+            lambda client: rollout.moved(client, now, target, cause, way=self._way, who=self._author, timeout=timeout)
+        )
+        return self
+
+    def _check_version(self, version: str, now: Obj) -> None:
+        known = sorted(endpoints.versions(now))
+        if version not in known:
+            raise UsageError(
+                f"{self.ref} has no version {version!r}", hint=frameworks.nearest(version, known, "its versions are")
+            )
+
+    def _refuse_unready(self, wanted: Mapping[str, int], *, alone: bool = False) -> None:
+        """Requests are not sent to a version that cannot answer them, nor divided while one holds up the routes."""
+        for seen in self.view().versions:
+            why = seen.explanation.sentence if seen.explanation else "it is starting"
+            if wanted.get(seen.name) and not seen.ready:
+                raise UsageError(
+                    f"{seen.name} is not ready: {why}", hint=f"wait for it: endpoint({self.name!r}).wait()"
+                )
+            if not seen.ready and not alone:
+                raise UsageError(
+                    f"{seen.name} is not ready, and Seldon changes no routes before it is: {why}",
+                    hint=f"take it away first: endpoint.remove({seen.name!r})",
+                )
+
+
+async def _logs(client: Client, endpoint: Obj, version: str | None, tail: int | None) -> list[LogLine]:
+    space = str(meta(endpoint)["namespace"])
+    found = await client.list(kinds.POD, space, selector=endpoints.pod_selector(str(meta(endpoint)["name"])))
+    lines = []
+    for name, predictor in endpoints.versions(endpoint).items():
+        if version not in (None, name):
+            continue
+        units = [
+            str(one["name"]) for part in predictor.get("componentSpecs") or () for one in part["spec"]["containers"]
+        ]
+        for number, pod in enumerate(states.pods_of(name, found)):
+            for unit in units:
+                shown = f"{name}-{number}" if len(units) == 1 else f"{name}-{number}/{unit}"
+                try:
+                    said = client.logs(space, str(meta(pod)["name"]), container=unit, tail=tail)
+                    lines += [LogLine(shown, text) async for text in said]
+                except ApiError:  # it has not begun, or is gone
+                    continue
+    return lines

@@ -1,0 +1,157 @@
+"""The way to an endpoint: through the API server's proxy to Istio's gateway, or to a version's own Service without one.
+
+Nothing of the cluster need be reachable, and no address comes from anywhere but the cluster. What a model refuses is
+told with the unit that refused, its status and its traceback. A prediction may be sent again where nothing was reached;
+a feedback never is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.cluster.transport import Reply
+from jupyterlab_kf.errors import ApiError, EndpointError, ForbiddenError, NotFoundError, PredictionError
+from jupyterlab_kf.manifests import endpoints
+from jupyterlab_kf.model import Obj, Ref, meta
+from jupyterlab_kf.services.serving import messages, shipping
+
+SECONDS: Final = 60.0
+_AWAY: Final = frozenset({404, 502, 503})
+"""Nobody is behind the route, or not any more: the request has reached no model."""
+_PAUSES: Final = (0.1, 0.3, 0.6)
+_JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
+
+
+class Way:
+    """The way to one endpoint; which one it is, is found out once."""
+
+    def __init__(self) -> None:
+        self._gateway: bool | None = None
+
+    @property
+    def divided(self) -> bool | None:
+        """Whether requests are divided between versions; None before that was found out."""
+        return self._gateway
+
+    async def find(self, client: Client) -> bool:
+        """Whether there is a gateway; without one, requests go to one version's own Service."""
+        if self._gateway is None:
+            space, name, _ = shipping.GATEWAY
+            try:
+                await client.get(kinds.SERVICE, space, name)
+            except NotFoundError:
+                return False  # the first route brings it: asked again the next time
+            except ForbiddenError:
+                self._gateway = await _may_pass(client)
+            else:
+                self._gateway = True
+        return self._gateway
+
+    async def send(
+        self, client: Client, endpoint: Obj, path: str, body: bytes | None, *, seconds: float = SECONDS
+    ) -> Reply:
+        """The answer to one request, whatever its status.
+
+        Raises:
+            ApiError: the API server could not reach the Service.
+            EndpointError: there is no version that it could go to.
+        """
+        head = meta(endpoint)
+        method = "GET" if body is None else "POST"
+        if await self.find(client):
+            space, name, port = shipping.GATEWAY
+            target = shipping.prefix(str(head["namespace"]), str(head["name"])) + path
+            sent = client.proxy(space, name, port, target, method=method, body=body, headers=_JSON, seconds=seconds)
+            return await sent
+        version = heaviest(endpoint)
+        service = endpoints.service_name(endpoint, version)
+        return await client.proxy(
+            str(head["namespace"]),
+            service,
+            "http",
+            f"/{path}",
+            method=method,
+            body=body,
+            headers=_JSON,
+            seconds=seconds,
+        )
+
+    async def ask(
+        self, client: Client, endpoint: Obj, path: str, body: bytes, *, again: bool, seconds: float = SECONDS
+    ) -> Reply:
+        """The answer to a request that a model took.
+
+        Raises:
+            PredictionError: it refused, failed, or nobody took the request.
+        """
+        for pause in (*_PAUSES, None):
+            try:
+                reply = await self.send(client, endpoint, path, body, seconds=seconds)
+            except ApiError as error:
+                if pause is None or not again or error.code not in _AWAY:
+                    raise PredictionError(
+                        f"{Ref.of(endpoint)} cannot be reached: {error.message}",
+                        status=error.code,
+                        hint="look why with %kf_endpoints, or endpoint.explain()",
+                        ref=Ref.of(endpoint),
+                    ) from error
+            else:
+                if reply.status < 400:  # noqa: PLR2004  success
+                    return reply
+                if pause is None or not again or reply.status not in _AWAY or _told(reply):
+                    raise refused(endpoint, reply)
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable")  # the last attempt returns or raises
+
+
+async def _may_pass(client: Client) -> bool:
+    """Whether the account may send through the gateway, though it may not look at it."""
+    space, name, port = shipping.GATEWAY
+    try:
+        await client.proxy(space, name, port, "/")
+    except (ForbiddenError, NotFoundError):
+        return False
+    return True
+
+
+def heaviest(endpoint: Mapping[str, object]) -> str:
+    """The version that answers most requests.
+
+    Raises:
+        EndpointError: no version answers any.
+    """
+    shares = endpoints.weights(endpoint)
+    if not shares:
+        raise EndpointError(f"{Ref.of(endpoint)} has no versions", ref=Ref.of(endpoint))
+    return max(shares, key=lambda name: shares[name])
+
+
+def _told(reply: Reply) -> bool:
+    """Whether a model said so itself, rather than the gateway: those answer JSON."""
+    return reply.content.lstrip()[:1] == b"{"
+
+
+def refused(endpoint: Obj, reply: Reply) -> PredictionError:
+    """What an answer that is an error means."""
+    found = messages.failure(reply.content, reply.status)
+    ref = Ref.of(endpoint)
+    unit = f" (unit {found.unit})" if found.unit else ""
+    hint = {
+        400: "the model did not take the input: are shape and type those that it was made with?",
+        404: "no route leads there yet, or the endpoint speaks another protocol",
+        503: "no replica is ready: look why with endpoint.explain()",
+        504: "it took too long",
+    }.get(reply.status, "")
+    return PredictionError(
+        f"{ref} answered {reply.status}{unit}: {found.sentence}"
+        + (f"\n\n{found.traceback}" if found.traceback else ""),
+        status=reply.status,
+        unit=found.unit,
+        traceback=found.traceback,
+        hint=hint,
+        ref=ref,
+    )

@@ -1,0 +1,451 @@
+"""Tuning: a program and a search space to a Katib Experiment, and the running study as an object to hold.
+
+The code travels as that of a training job; a trial gets its values in the environment. All state is the cluster's:
+``study("name")`` is the same thing again, however it was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import math
+import uuid
+import warnings
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any, Final
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster import watch
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.errors import (
+    AlreadyExistsError,
+    ApiError,
+    ClusterError,
+    JobFailedError,
+    NotFoundError,
+    UnreachableError,
+    UsageError,
+    WaitTimeoutError,
+)
+from jupyterlab_kf.manifests import studies, training
+from jupyterlab_kf.manifests.studies import TrialRow
+from jupyterlab_kf.model import Obj, Ref, meta
+from jupyterlab_kf.services import designs, session, shelf
+from jupyterlab_kf.services.designs import StudyPlan, StudyRequest
+from jupyterlab_kf.services.plans import taking
+from jupyterlab_kf.services.training import contents_for
+
+_REMEMBERED: Final = 200
+_BETWEEN: Final = 0.2
+"""Seconds between two pictures of one study."""
+
+
+@taking(StudyRequest)
+def tune(request: StudyRequest) -> Study:  # noqa: D417  its arguments are the request's fields
+    """Search for the parameters with which a program does best. Submits and returns at once.
+
+    Args:
+        code: source text, a script's path, or a function; it prints its metrics as ``loss=0.31``.
+        space: parameter to what it may be (``loguniform(1e-4, 1e-1)``, a list of values); for source text it may be
+            left out: assignments such as ``lr = loguniform(1e-4, 1e-1)`` at the top level are the space.
+        objective: the metric that counts.
+        direction: minimize or maximize.
+        algorithm: how the next parameters are chosen: random, grid, sobol, tpe, bayesianoptimization and others.
+        settings: the algorithm's own, such as ``{"random_state": 1}``.
+        trials: how many trials at most.
+        parallel: how many at the same time.
+        max_failed: failed trials that end the study; a quarter of the trials, and at least 3, when left out.
+        goal: a value of the objective that ends the study.
+        metrics: further metrics to keep.
+        stop_early: end trials that are behind the median of others.
+        framework: empty for one process a trial, or pytorch or tensorflow for a distributed job.
+        workers: how many replicas train, with a framework.
+        name: the study's name; made from the code's when left out.
+        namespace: where it goes; the connection's own when left out.
+        profile: name of a hardware profile for each replica; what is said beside it wins.
+        cpu: CPUs of each replica.
+        memory: memory of each replica.
+        gpu: GPUs of each replica.
+        env: environment variables.
+        params: further plain data; globals of the code before it runs, or the function's arguments.
+        files: further files and folders to ship.
+        image: the container image.
+        install: packages that each trial installs at start unless the image has them: True for those that the code
+            imports, in the versions that are installed here, or a list of requirements.
+        deadline: seconds after which a trial fails.
+        filename: the name of source text in tracebacks.
+        first_line: the number of its first line in tracebacks.
+        root: the folder in which local modules and files are looked up.
+
+    Raises:
+        UsageError: something about the request is wrong; nothing was created.
+        AlreadyExistsError: a study of that name exists.
+    """
+    return start(design(request))
+
+
+def design(request: StudyRequest) -> StudyPlan:
+    """What :func:`tune` would create. Creates nothing and speaks to no server.
+
+    Raises:
+        UsageError: something about the request is wrong.
+    """
+    return designs.make(request, namespace=session.current().namespace, submission=uuid.uuid4().hex[:12])
+
+
+@taking(StudyRequest)
+def plan_study(request: StudyRequest) -> StudyPlan:
+    """What :func:`tune` would create for the same arguments. Creates nothing and speaks to no server.
+
+    Raises:
+        UsageError: something about the request is wrong.
+    """
+    return design(request)
+
+
+def start(planned: StudyPlan) -> Study:
+    """Submit what was planned.
+
+    Raises:
+        AlreadyExistsError: a study of that name exists.
+    """
+    here = session.current()
+    if planned.notice:
+        warnings.warn(planned.notice, FutureWarning, stacklevel=4)  # of who called tune, through its wrapper
+    if (trial := planned.trial).needed:
+        trial = replace(trial, contents=here.run(lambda client: contents_for(client, trial)))
+    for gap in trial.gaps:
+        warnings.warn(str(gap), UserWarning, stacklevel=4)
+    if (parcel := planned.parcel) is not None:
+        here.run(lambda client: shelf.deliver(client, parcel))
+    code_maps, experiment = planned.code_maps, planned.experiment
+    return Study(here, here.run(lambda client: _submit(client, code_maps, experiment)))
+
+
+def study(name: str, namespace: str | None = None) -> Study:
+    """The study of that name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    here = session.current()
+    space = namespace or here.namespace
+    return Study(here, here.run(lambda client: client.get(kinds.EXPERIMENT, space, name)))
+
+
+def studies_of(namespace: str | None = None) -> list[Study]:
+    """The studies of a namespace, newest first."""
+    here = session.current()
+    space = namespace or here.namespace
+    found = here.run(lambda client: client.list(kinds.EXPERIMENT, space))
+    found.sort(key=lambda obj: str(meta(obj).get("creationTimestamp")), reverse=True)
+    return [Study(here, obj) for obj in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What earlier trials tell of the next: the metrics that were seen, and the median of the seconds they took."""
+
+    metrics: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+def past() -> Past:
+    """What the cluster remembers; empty where there is none or it does not run: looking starts no cluster."""
+    here = session.current()
+    found = here.glance(lambda client: client.list(kinds.TRIAL, here.namespace))
+    rows = studies.rows(found or ())[-_REMEMBERED:]
+    took = [row.finished - row.started for row in rows if row.finished and row.started and row.state == "Succeeded"]
+    return Past(tuple(dict.fromkeys(name for row in rows for name in row.metrics)), median(took) if took else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A study at one moment; ``budget`` is 0 when it has none."""
+
+    state: str
+    message: str
+    trials: tuple[TrialRow, ...]
+    best: TrialRow | None
+    objective: str
+    budget: int
+
+
+class Study:
+    """A study on the cluster."""
+
+    def __init__(self, here: session.Session, experiment: Obj) -> None:
+        self._here = here
+        self._obj = experiment
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(meta(self._obj)["name"])
+
+    @property
+    def namespace(self) -> str:
+        """Where it is."""
+        return str(meta(self._obj)["namespace"])
+
+    @property
+    def ref(self) -> Ref:
+        """Enough to find it again."""
+        return Ref.of(self._obj)
+
+    @property
+    def experiment(self) -> Obj:
+        """The Experiment as the cluster has it now.
+
+        Raises:
+            NotFoundError: it was deleted.
+        """
+        self._obj = self._here.run(lambda client: client.get(kinds.EXPERIMENT, self.namespace, self.name))
+        return self._obj
+
+    @property
+    def status(self) -> str:
+        """Created, Running, Restarting, Succeeded or Failed."""
+        return studies.state_of(self.experiment)[0]
+
+    @property
+    def why(self) -> str:
+        """What the cluster says about its state, in a sentence."""
+        return studies.state_of(self.experiment)[1]
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The parameters of the best trial so far, as the code got them; None while there is none."""
+        row = self.best_trial
+        return None if row is None else self._values(row)
+
+    @property
+    def best_trial(self) -> TrialRow | None:
+        """The best trial so far."""
+        name = ((self.experiment.get("status") or {}).get("currentOptimalTrial") or {}).get("bestTrialName")
+        return next((row for row in self.trials if row.name == name), None)
+
+    @property
+    def trials(self) -> list[TrialRow]:
+        """Its trials, in the order in which they were suggested."""
+        selector = f"katib.kubeflow.org/experiment={self.name}"
+        return studies.rows(self._here.run(lambda client: client.list(kinds.TRIAL, self.namespace, selector=selector)))
+
+    def picture(self) -> Picture:
+        """All that a display shows, at one moment."""
+        experiment, rows = self.experiment, self.trials
+        status, spec = experiment.get("status") or {}, experiment.get("spec") or {}
+        best = (status.get("currentOptimalTrial") or {}).get("bestTrialName")
+        state, message = studies.state_of(experiment)
+        return Picture(
+            state=state,
+            message=message,
+            trials=tuple(rows),
+            best=next((row for row in rows if row.name == best), None),
+            objective=str((spec.get("objective") or {}).get("objectiveMetricName")),
+            budget=int(spec.get("maxTrialCount") or 0),
+        )
+
+    def changes(self) -> Iterator[str]:
+        """Its state, now and whenever something about it or its trials has changed, until it has ended."""
+        return self._here.iterate(lambda client: _changes(client, self._obj))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A dictionary a trial: number, name, state, the parameters, the metrics, seconds."""
+        return [
+            {
+                "number": row.number,
+                "trial": row.name,
+                "state": row.state,
+                **self._values(row),
+                **{key: _number(text) for key, text in row.metrics.items()},
+                "seconds": row.finished - row.started if row.finished and row.started else None,
+            }
+            for row in self.trials
+        ]
+
+    def dataframe(self) -> Any:
+        """The trials as a pandas DataFrame.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise UsageError(
+                "pandas is not installed here", hint="pip install pandas, or use rows() or csv()"
+            ) from None
+        return pd.DataFrame(self.rows())
+
+    def csv(self) -> str:
+        """The trials as comma-separated text."""
+        rows = self.rows()
+        out = io.StringIO()
+        fields = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(out, fields)
+        writer.writeheader()
+        writer.writerows(rows)
+        return out.getvalue()
+
+    def wait(self, timeout: float | None = None) -> Study:
+        """Wait until it has ended; answers the study itself.
+
+        Raises:
+            JobFailedError: it failed; says why.
+            WaitTimeoutError: it has not ended within ``timeout`` seconds; it goes on.
+        """
+        self._obj = self._here.run(lambda client: _ended(client, self._obj, timeout))
+        state, message = studies.state_of(self._obj)
+        if state == "Failed":
+            raise JobFailedError(f"{self.ref} failed: {message}", ref=self.ref)
+        return self
+
+    def logs(self, trial: str | int) -> Iterator[str]:
+        """What a trial printed, by its number or name.
+
+        Raises:
+            NotFoundError: there is no such trial, or no pod of it any more.
+        """
+        row = next((row for row in self.trials if trial in (row.name, row.number)), None)
+        if row is None:
+            raise NotFoundError(f"{self.ref} has no trial {trial!r}", hint="look at .trials", ref=self.ref)
+        selector = f"katib.kubeflow.org/trial={row.name}"
+        pods = self._here.run(lambda client: client.list(kinds.POD, self.namespace, selector=selector))
+        if not pods:
+            raise NotFoundError(f"trial {row.name} has no pods: {row.message}", ref=self.ref)
+        for pod in pods:
+            yield from self._here.iterate(
+                lambda client, pod=pod: _log(client, self.namespace, str(meta(pod)["name"]))  # type: ignore[misc]
+            )
+
+    def extend(self, trials: int) -> Study:
+        """Give it a budget of that many trials in all; a study that has used its budget up goes on.
+
+        Raises:
+            UsageError: the cluster refuses; says why.
+        """
+        return self._change({"spec": {"maxTrialCount": trials}})
+
+    def stop(self) -> Study:
+        """End it now; running trials are ended, finished ones stay.
+
+        Raises:
+            ClusterError: what runs studies on this cluster does not know how to.
+        """
+        self._change({"metadata": {"annotations": {"jupyterlab-kf.io/stop": "true"}}})
+        try:
+            self._obj = self._here.run(lambda client: _ended(client, self._obj, 10.0))
+        except WaitTimeoutError:
+            raise ClusterError(
+                f"{self.ref} goes on: Katib itself cannot end a study", hint="delete it, or let it use up its budget"
+            ) from None
+        return self
+
+    def delete(self) -> None:
+        """Delete it with its trials, their jobs and logs."""
+        self._here.run(
+            lambda client: client.delete(kinds.EXPERIMENT, self.namespace, self.name, uid=meta(self._obj)["uid"])
+        )
+
+    def _change(self, patch: Obj) -> Study:
+        try:
+            self._obj = self._here.run(lambda client: client.patch(kinds.EXPERIMENT, self.namespace, self.name, patch))
+        except ApiError as error:
+            raise UsageError(error.message, hint=error.hint, ref=self.ref) from error
+        return self
+
+    def _values(self, row: TrialRow) -> dict[str, Any]:
+        types = {one["name"]: one["parameterType"] for one in self._obj["spec"].get("parameters") or ()}
+        return {
+            key: int(text) if types.get(key) == "int" else _number(text) if types.get(key) == "double" else text
+            for key, text in row.parameters.items()
+        }
+
+    def __repr__(self) -> str:
+        state, message = studies.state_of(self._obj)
+        return f"<Study {self.name}: {state}{': ' + message if message else ''}>"
+
+
+async def _submit(client: Client, code_maps: list[Obj], experiment: Obj) -> Obj:
+    kind, space = kinds.EXPERIMENT, experiment["metadata"]["namespace"]
+    if not await client.serves(kind):
+        raise ClusterError(
+            "this cluster has no Experiment: nothing there runs studies",
+            hint="install Kubeflow's Katib, or work on this machine: KF_CONTEXT=embedded",
+        )
+    ref = Ref.of(experiment)
+    try:
+        await client.get(kind, space, ref.name)
+    except NotFoundError:
+        pass
+    else:
+        raise AlreadyExistsError(f"{ref} exists", hint="choose another name, or delete it first", ref=ref)
+    stored: list[Obj] = []
+    try:
+        for one in code_maps:
+            stored.append(await client.create(kinds.CONFIG_MAP, one, namespace=space))  # noqa: PERF401  what was made is undone
+        made = await client.create(kind, experiment, namespace=space)
+    except (ApiError, UnreachableError, asyncio.CancelledError):
+        gone = (client.delete(kinds.CONFIG_MAP, space, meta(one)["name"], uid=meta(one)["uid"]) for one in stored)
+        await asyncio.shield(asyncio.gather(*gone))
+        raise
+    patch = training.owner_patch(made)
+    await asyncio.gather(*(client.patch(kinds.CONFIG_MAP, space, meta(one)["name"], patch) for one in stored))
+    return made
+
+
+async def _ended(client: Client, experiment: Obj, timeout: float | None) -> Obj:  # noqa: ASYNC109  of the face
+    ref = Ref.of(experiment)
+    changes = watch.follow(client, kinds.EXPERIMENT, ref.namespace, fields=f"metadata.name={ref.name}")
+    try:
+        async with asyncio.timeout(timeout):
+            async for change in changes:
+                if change.type == "DELETED":
+                    raise NotFoundError(f"{ref} was deleted", ref=ref)
+                if change.obj and studies.state_of(change.obj)[0] in ("Succeeded", "Failed"):
+                    return await client.get(kinds.EXPERIMENT, ref.namespace, ref.name)
+    except TimeoutError:
+        raise WaitTimeoutError(f"{ref} has not ended after {timeout:g} s", hint="it goes on", ref=ref) from None
+    finally:
+        await changes.aclose()
+    raise NotFoundError(f"{ref} was deleted", ref=ref)
+
+
+async def _changes(client: Client, experiment: Obj) -> AsyncGenerator[str, None]:
+    """The Experiment's state after each change, at most a few times a second."""
+    ref = Ref.of(experiment)
+    # The controller sums up its trials in the Experiment, so its changes are all that there is to follow.
+    changes = watch.follow(client, kinds.EXPERIMENT, ref.namespace, fields=f"metadata.name={ref.name}")
+    try:
+        async for change in changes:
+            if change.type == "DELETED":
+                raise NotFoundError(f"{ref} was deleted", ref=ref)
+            if not change.obj:
+                continue
+            state = studies.state_of(change.obj)[0]
+            yield state
+            if state in ("Succeeded", "Failed"):
+                return
+            await asyncio.sleep(_BETWEEN)
+    finally:
+        await changes.aclose()
+
+
+async def _log(client: Client, namespace: str, pod: str) -> Any:
+    async for line in client.logs(namespace, pod):
+        yield line
+
+
+def _number(text: str) -> float | str:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
+
+
+__all__ = ["Past", "Study", "design", "past", "plan_study", "start", "studies_of", "study", "tune"]
