@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import re
+import tempfile
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from jupyterlab_kf import kinds, names
+from jupyterlab_kf import kinds, names, settings
+from jupyterlab_kf.cluster import connection, shapes
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import AlreadyExistsError, BundleError, KubeflowError, UsageError
+from jupyterlab_kf.errors import AlreadyExistsError, BundleError, ConflictError, KubeflowError, UsageError
 from jupyterlab_kf.handlers import wire
 from jupyterlab_kf.handlers.asks import all_lines
-from jupyterlab_kf.manifests import frameworks, pods, training
+from jupyterlab_kf.manifests import capacity, frameworks, pods, training
+from jupyterlab_kf.manifests.capacity import Capacity, Ground
+from jupyterlab_kf.manifests.rebase import rebase
 from jupyterlab_kf.model import Event, Obj, labels, meta
-from jupyterlab_kf.services import again, plans
+from jupyterlab_kf.profiles import Use
+from jupyterlab_kf.services import again, hardware, notebooks, plans
 from jupyterlab_kf.services import training as submitting
 from jupyterlab_kf.services.board import JobPage, JobQuery
-from jupyterlab_kf.services.desk import Capacity, Desk, JobKey
+from jupyterlab_kf.services.desk import Desk, JobKey
 from jupyterlab_kf.services.explain import decode_event
 from jupyterlab_kf.services.jobs import find_all
 from jupyterlab_kf.services.plans import Plan, Request, kind_of, to_yaml
@@ -40,12 +45,19 @@ _LARGEST_MANIFEST: Final = 2**20
 async def cluster(desk: Desk) -> wire.ClusterInfo:
     """What the panels look at."""
     desk.open()
-    capacity = None
+    free, ground, fault = None, Ground(), ""
+    offers: list[hardware.Offer] = []
     if desk.link.state == "live":
         try:
-            capacity = await desk.capacity()
+            ground = await desk.ground()
+            free = capacity.capacity(ground)
         except KubeflowError:  # what is free is a help, not a need
-            capacity = None
+            free = None
+    try:
+        known = await asyncio.to_thread(hardware.catalogue)
+        offers = hardware.offers(ground, known.offered(Use.TRAINING))
+    except UsageError as error:
+        fault = error.message
     return wire.ClusterInfo(
         name=desk.choice.name if desk.choice else "",
         namespace=desk.namespace,
@@ -55,13 +67,44 @@ async def cluster(desk: Desk) -> wire.ClusterInfo:
             wire.Framework(row.name, row.title, tuple(role.name for role in row.roles), row.image, row.leads)
             for row in frameworks.FRAMEWORKS
         ),
-        capacity=capacity,
+        capacity=free,
+        profiles=tuple(
+            wire.HardwareOffer(
+                one.profile.slug,
+                one.profile.display_name,
+                one.profile.hardware(),
+                one.room.sentence,
+                not one.room.sentence or one.room.now > 0,
+                one.room.ever,
+            )
+            for one in offers
+        ),
+        fault=fault,
     )
 
 
 async def start(desk: Desk) -> wire.ClusterInfo:
     """Start the cluster of our own."""
     await desk.awake()
+    return await cluster(desk)
+
+
+async def contexts(desk: Desk) -> wire.Contexts:
+    """The clusters that can be looked at, and which one is."""
+    desk.open()
+    found = await asyncio.to_thread(lambda: connection.offers(settings.load()))
+    current = desk.choice.name if desk.choice else ""
+    return wire.Contexts(current, tuple(wire.Context(one.name, one.namespace, one.server) for one in found))
+
+
+async def use(desk: Desk, said: dict[str, Any]) -> wire.ClusterInfo:
+    """Look at another cluster."""
+    context, namespace = str(said.get("context") or ""), str(said.get("namespace") or "")
+    if not context:
+        raise UsageError("which cluster?", hint="context is the name of one")
+    if namespace:
+        names.check_namespace(namespace)
+    await desk.use(context, namespace)
     return await cluster(desk)
 
 
@@ -92,15 +135,22 @@ def launch_request(said: dict[str, Any]) -> wire.LaunchRequest:
     known = {entry.name for entry in fields(wire.LaunchRequest)}
     if unknown := sorted(set(said) - known):
         raise UsageError(f"a launch has no field {unknown[0]!r}")
-    return wire.LaunchRequest(**said)
+    like = said.get("like")
+    if not (like is None or (isinstance(like, dict) and set(like) <= {"kind", "namespace", "name", "uid"})):
+        raise UsageError("like names a job: kind, namespace, name and uid")
+    return wire.LaunchRequest(
+        **said | {"like": JobKey(**{key: str(one) for key, one in like.items()}) if like else None}
+    )
 
 
 async def plan(desk: Desk, said: dict[str, Any], root: Path) -> wire.PlanAnswer:
     """What a launch would create, and whether it fits now."""
     request = launch_request(said)
-    planned = await asyncio.to_thread(_plan, desk, request, root)
+    planned = await _planned(desk, request, root)
     room, fits = True, ""
     if desk.link.state == "live":
+        found = await submitting.seen(await desk.client(), planned)
+        planned = await asyncio.to_thread(submitting.shown, planned, found)
         room, fits = await _fits(desk, planned)
     return wire.PlanAnswer(
         name=planned.spec.name,
@@ -112,6 +162,9 @@ async def plan(desk: Desk, said: dict[str, Any], root: Path) -> wire.PlanAnswer:
         magic=planned.magic(),
         fits=fits,
         room=room,
+        code=planned.bundle.files[planned.bundle.main].decode(errors="replace") if request.path else "",
+        dropped=planned.bundle.program.dropped if planned.bundle.program else (),
+        gaps=tuple(wire.Gap(gap.sentence, gap.requirements) for gap in planned.gaps),
     )
 
 
@@ -119,7 +172,7 @@ async def launch(desk: Desk, said: dict[str, Any], root: Path) -> JobKey:
     """Create the job."""
     request = launch_request(said)
     client = await desk.awake()
-    planned = await asyncio.to_thread(_plan, desk, request, root)
+    planned = await _planned(desk, request, root)
     try:
         made = await submitting.submit(client, planned)
     except AlreadyExistsError as error:
@@ -137,7 +190,25 @@ async def _mine(client: Client, planned: Plan, error: AlreadyExistsError) -> Obj
     raise error
 
 
-def _plan(desk: Desk, request: wire.LaunchRequest, root: Path) -> Plan:
+async def _planned(desk: Desk, request: wire.LaunchRequest, root: Path) -> Plan:
+    if request.like is None:
+        return await asyncio.to_thread(_plan, desk, request, root)
+    client = await desk.client()
+    files = await again.beside(client, await desk.job(request.like, client))
+
+    def around() -> Plan:
+        # What travelled with the other job lies around the code as it did there, and is read from there.
+        with tempfile.TemporaryDirectory(prefix="kf-like-") as folder:
+            for name, content in files.items():
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            return _plan(desk, request, Path(folder).resolve(), files=sorted(files))
+
+    return await asyncio.to_thread(around)
+
+
+def _plan(desk: Desk, request: wire.LaunchRequest, root: Path, files: Sequence[str] = ()) -> Plan:
     folder = _below(root, request.folder)
     code: str | Path = _below(root, request.path) if request.path else request.code
     if isinstance(code, str) and not code.strip():
@@ -157,12 +228,16 @@ def _plan(desk: Desk, request: wire.LaunchRequest, root: Path) -> Plan:
         cpu=request.cpu or None,
         memory=request.memory or None,
         gpu=request.gpu or None,
+        profile=request.profile or None,
         nproc=request.nproc,
         env=request.env or None,
         args=tuple(request.args),
         params=request.params or None,
+        files=files,
         image=request.image or None,
+        install=[str(word) for word in request.install],
         output=request.output or None,
+        volumes=request.volumes,
         replace=request.replace,
         filename=request.filename,
         root=folder if not request.path else (_below(root, request.path).parent),
@@ -184,13 +259,18 @@ def _below(root: Path, path: str) -> Path:
 async def _fits(desk: Desk, planned: Plan) -> tuple[bool, str]:
     client = await desk.client()
     try:
-        submitting.check_fit(planned.job, await client.list(kinds.NODE))
+        submitting.check_fit(planned.job, await client.list(kinds.NODE, shape=shapes.NODE))
     except UsageError as error:
         return False, error.message
     except KubeflowError:
         return True, ""
-    free = await desk.capacity()
-    return _room(planned, free)
+    ground = await desk.ground()
+    if (chosen := planned.spec.hardware) is not None:
+        # The sums below know nothing of the machines that a profile is bound to.
+        place = hardware.room_for(ground, chosen)
+        if place.sentence and not place.now:
+            return False, place.sentence
+    return _room(planned, capacity.capacity(ground))
 
 
 def _room(planned: Plan, free: Capacity) -> tuple[bool, str]:
@@ -225,8 +305,8 @@ async def detail(desk: Desk, where: Where) -> wire.JobDetail:
         version=str(meta(job).get("resourceVersion", "")),
         provenance=training.provenance(job),
         code=code.text,
-        filename=code.name,
-        files=code.files,
+        filename=notebooks.notebook_of(code.name),
+        files=tuple(notebooks.notebook_of(name) for name in code.files),
         suspended=bool(policy.get("suspend")),
         suspendable=_suspendable(job),
     )
@@ -241,8 +321,30 @@ def _suspendable(job: Obj) -> bool:
     return job.get("kind") != kinds.CHAINER_JOB.kind and not training.decode(job).phase.finished
 
 
-async def replace(desk: Desk, where: Where, manifest: str, version: str) -> wire.JobDetail:
-    """The job with an edited manifest."""
+class OvertakenError(ConflictError):
+    """The job has changed since it was read. Says what it is ``now``, and the edit on top of that in ``both``."""
+
+    def __init__(self, error: ConflictError, now: wire.JobDetail, both: str) -> None:
+        super().__init__(error.message, hint=error.hint, ref=error.ref)
+        self.now = now
+        self.both = both
+
+
+def failure(error: KubeflowError) -> wire.Failure:
+    """What is said of a failure."""
+    reason = str(getattr(error, "reason", type(error).__name__))
+    if isinstance(error, OvertakenError):
+        return wire.Failure(error.message, error.hint, reason, error.now, error.both)
+    return wire.Failure(error.message, error.hint, reason)
+
+
+async def replace(desk: Desk, where: Where, said: dict[str, Any]) -> wire.JobDetail:
+    """The job with an edited ``manifest``: of the ``version`` that was read, with ``base`` as its manifest.
+
+    Raises:
+        OvertakenError: it has changed since; nothing is applied.
+    """
+    manifest, version, base = (str(said.get(name) or "") for name in ("manifest", "version", "base"))
     edited = await asyncio.to_thread(_parsed, manifest)
     key, client, job = await _found(desk, where)
     head = edited.get("metadata")
@@ -253,8 +355,18 @@ async def replace(desk: Desk, where: Where, manifest: str, version: str) -> wire
         raise UsageError("kind, name and namespace cannot be changed", hint="run the job again under another name")
     body = {**edited, "apiVersion": job["apiVersion"], "metadata": {**head, "resourceVersion": version}}
     kind = kind_of(job)
-    await client.request("PUT", kind.path(key.namespace, key.name), body=body, params={"fieldManager": "jupyterlab-kf"})
+    path, params = kind.path(key.namespace, key.name), {"fieldManager": "jupyterlab-kf"}
+    try:
+        await client.request("PUT", path, body=body, params=params)
+    except ConflictError as error:
+        now = await detail(desk, where)
+        both = await asyncio.to_thread(_on_top, base, edited, now.manifest)
+        raise OvertakenError(error, now, both) from error
     return await detail(desk, where)
+
+
+def _on_top(base: str, edited: Obj, now: str) -> str:
+    return to_yaml(rebase(_parsed(base) if base else {}, edited, _parsed(now)))
 
 
 def _parsed(manifest: str) -> Obj:
@@ -336,23 +448,28 @@ async def copies(desk: Desk, where: Where) -> wire.Copies:
 
 async def form(desk: Desk, where: Where) -> wire.LaunchRequest:
     """The form that would launch a job like this one."""
-    _, client, job = await _found(desk, where)
+    key, client, job = await _found(desk, where)
     code = await again.source(client, job)
-    asked = (await asyncio.to_thread(again.as_plan, job, code)).request
+    planned = await asyncio.to_thread(again.as_plan, job, code)
+    asked = planned.request
     return wire.LaunchRequest(
         framework=asked.framework,
         code=code.text,
-        filename=code.name or _UNNAMED,
+        filename=notebooks.notebook_of(code.name) or _UNNAMED,
         namespace=asked.namespace or "",
         workers=asked.workers,
         replicas=dict(asked.replicas or {}),
         cpu=str(asked.cpu or ""),
         memory=str(asked.memory or ""),
         gpu=asked.gpu or 0,
+        profile=asked.profile or "",
         env=dict(asked.env or {}),
         args=list(asked.args),
         params=dict(asked.params or {}),
         image=asked.image or "",
+        install=[one.requirement for one in planned.install],
+        volumes=list(asked.volumes),
+        like=key if len(code.files) > 1 else None,
     )
 
 

@@ -17,13 +17,14 @@ from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.model import LogLine, Obj, Phase, meta
 from jupyterlab_kf.services import feed, logs
-from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow
+from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk, JobKey, SharedView, training_kinds
 from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.widgets.wire import job_json
 
 MOST_ASKS: Final = 256
-MOST_LINES: Final = 10_000
+MOST_LINES: Final = 4_000
+"""In one message: a browser reads and shows so many between two pictures of its screen."""
 
 Frame = dict[str, Any]
 
@@ -36,6 +37,7 @@ class Rows:
         self.query = query
         self._has: dict[str, JobRow] = {}
         self._said: tuple[Any, ...] = ()
+        self._desk: Desk | None = None
 
     def ask(self, query: JobQuery) -> None:
         """Move the window, or change what is in it."""
@@ -44,10 +46,13 @@ class Rows:
 
     def frames(self, desk: Desk) -> Iterator[Frame]:
         """What is new."""
-        if desk.board is None:
+        if desk.board is None and not self._said:
             return
-        page = desk.board.page(self.query)
+        # Without a board what was shown is of a cluster that is not looked at any more.
+        page = desk.board.page(self.query) if desk.board else JobPage(0, 0, 0, 0, (), {}, ())
         shown = [item for item in page.items if isinstance(item, JobRow)]
+        self._desk = desk
+        desk.explain(shown, id(self))
         fresh = [row for row in shown if self._has.get(row.uid) is not row]
         items = tuple(item if isinstance(item, JobGroup) else item.uid for item in page.items)
         said = (page.total, page.matched, page.size, page.offset, items, page.counts, page.namespaces)
@@ -67,6 +72,28 @@ class Rows:
             "counts": page.counts,
             "namespaces": page.namespaces,
         }
+
+    def close(self) -> None:
+        """Nobody looks at it any more."""
+        if self._desk is not None:
+            self._desk.look_away(id(self))
+
+
+class Studies:
+    """The studies, sent whole when any has changed: there are tens of them."""
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+        self._said: tuple[object, int] | None = None
+
+    def frames(self, desk: Desk) -> Iterator[Frame]:
+        """What is new."""
+        listing = desk.studies()
+        if listing is None or not listing.known or (id(listing), listing.version) == self._said:
+            return
+        self._said = (id(listing), listing.version)
+        rows = [asdict(row) for row in listing.newest()]
+        yield {"type": "studies", "id": self.id, "rows": rows, "total": listing.total, "served": listing.served}
 
     def close(self) -> None:
         """Nothing is held."""
@@ -155,7 +182,7 @@ class Asks:
     def __init__(self, desk: Desk, tell: Callable[[], None]) -> None:
         self._desk = desk
         self._tell = tell
-        self._asks: dict[str, Rows | Job | Lines] = {}
+        self._asks: dict[str, Rows | Job | Lines | Studies] = {}
         self._ended: list[JobRow] = []
         self._link: Frame = {}
         self._deaf = desk.listen(self._changed)
@@ -185,6 +212,8 @@ class Asks:
         elif kind == "job":
             shared, leave = self._desk.look(_key(said["key"]), self._tell)
             self._put(id_, Job(id_, shared, leave))
+        elif kind == "studies":
+            self._put(id_, Studies(id_))
         elif kind == "lines":
             self._put(id_, Lines(id_, self._desk, _key(said["key"]), self._tell))
         elif kind == "close" and known is not None:
@@ -204,7 +233,7 @@ class Asks:
         for row in ended:
             yield {"type": "ended", "row": row_json(row)}
 
-    def _put(self, id_: str, ask: Rows | Job | Lines) -> None:
+    def _put(self, id_: str, ask: Rows | Job | Lines | Studies) -> None:
         if (before := self._asks.pop(id_, None)) is not None:
             before.close()
         if len(self._asks) >= MOST_ASKS:

@@ -65,9 +65,10 @@ class Handler(APIHandler):
 
     def fail(self, error: KubeflowError) -> None:
         """The answer to a failure."""
-        reason = getattr(error, "reason", type(error).__name__)
+        from jupyterlab_kf.widgets.wire import plain
+
         self.set_status(_status(error))
-        self.finish(json.dumps({"message": error.message, "hint": error.hint, "reason": reason}))
+        self.finish(json.dumps(plain(self.answers.failure(error))))
 
     def body(self) -> dict[str, Any]:
         """The request's JSON object."""
@@ -117,6 +118,27 @@ class Cluster(Handler):
         await self.reply(lambda: self.answers.start(self.desk))
 
 
+class Contexts(Handler):
+    """The clusters that can be looked at."""
+
+    @web.authenticated
+    @authorized("read", resource=CLUSTER)
+    async def get(self) -> None:
+        """Their names, and which one is looked at."""
+        await self.reply(lambda: self.answers.contexts(self.desk))
+
+
+class Use(Handler):
+    """Another cluster to look at."""
+
+    @web.authenticated
+    @authorized("execute", resource=CLUSTER)
+    async def post(self) -> None:
+        """``{"context": NAME, "namespace": NAME or none}``: for all who look, until this server ends."""
+        said = self.body()
+        await self.reply(lambda: self.answers.use(self.desk, said))
+
+
 class Jobs(Handler):
     """All jobs."""
 
@@ -158,13 +180,9 @@ class Job(Handler):
     @web.authenticated
     @authorized("write", resource=JOBS)
     async def put(self, kind: str, namespace: str, name: str) -> None:
-        """Apply an edited manifest; refused when the job has changed since it was read."""
+        """Apply an edited manifest; when the job has changed since it was read, the answer says what it is now."""
         said = self.body()
-        await self.reply(
-            lambda: self.answers.replace(
-                self.desk, (kind, namespace, name), str(said.get("manifest", "")), str(said.get("version", ""))
-            )
-        )
+        await self.reply(lambda: self.answers.replace(self.desk, (kind, namespace, name), said))
 
     @web.authenticated
     @authorized("write", resource=JOBS)
@@ -241,6 +259,8 @@ NAME: Final = r"([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)"
 ONE: Final = rf"jobs/([A-Za-z]{{1,63}})/{NAME}/{NAME}"
 ROUTES: Final = (
     ("cluster", Cluster),
+    ("contexts", Contexts),
+    ("use", Use),
     ("jobs", Jobs),
     ("plans", Plans),
     (ONE, Job),
@@ -265,6 +285,9 @@ def install(serverapp: Any, desk: Desk | None = None) -> Callable[[], Desk]:
             made[0].listen(_emitter(serverapp))
         return made[0]
 
+    # Who subscribes to all events gets those whose schemas are known by then: it cannot wait for the first request.
+    if EVENT not in serverapp.event_logger.schemas:
+        serverapp.event_logger.register_event_schema(Path(__file__).with_name("events.yaml"))
     base = serverapp.web_app.settings["base_url"]
     rules = [(url_path_join(base, "jupyterlab-kf", path), handler, {"desk": shared}) for path, handler in ROUTES]
     serverapp.web_app.add_handlers(".*$", rules)
@@ -273,15 +296,10 @@ def install(serverapp: Any, desk: Desk | None = None) -> Callable[[], Desk]:
 
 def _emitter(serverapp: Any) -> Callable[[JobRow | None, JobRow | None], None]:
     """Tells Jupyter's event system of each change of a job's phase, so that other extensions can listen."""
-    registered = False
 
     def emit(before: JobRow | None, after: JobRow | None) -> None:
-        nonlocal registered
         if after is None or before is None or before.phase is after.phase:
             return
-        if not registered:
-            serverapp.event_logger.register_event_schema(Path(__file__).with_name("events.yaml"))
-            registered = True
         data = {"kind": after.kind, "namespace": after.namespace, "name": after.name, "uid": after.uid}
         serverapp.event_logger.emit(schema_id=EVENT, data={**data, "phase": str(after.phase), "before": before.phase})
 

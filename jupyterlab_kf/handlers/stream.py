@@ -1,7 +1,8 @@
-"""The WebSocket: rows, jobs and logs as they change, at most ten frames a second to each browser.
+"""The WebSocket: rows, jobs and logs as they change, at most ten messages a second to each browser.
 
-What a browser asks for is kept until it asks for something else under the same id (:mod:`.asks`). Origin and cookie are
-checked as for kernels. Light to import: a server that nobody looks at never loads the services.
+All that changed between two messages travels in one, whatever number of things a browser looks at. What it asks for
+is kept until it asks for something else under the same id (:mod:`.asks`). Origin and cookie are checked as for
+kernels. Light to import: a server that nobody looks at never loads the services.
 """
 
 from __future__ import annotations
@@ -24,13 +25,32 @@ if TYPE_CHECKING:
     from jupyterlab_kf.handlers.asks import Asks
     from jupyterlab_kf.services.desk import Desk
 
-MOST_FRAMES: Final = 10
+MOST_MESSAGES: Final = 10
 """In a second."""
 GAP: Final = 0.03
 """Seconds between two."""
 MOST_BYTES: Final = 64 * 1024
 """Of a message from a browser."""
 RESOURCE: Final = "kf:jobs"
+
+
+class Pace:
+    """When the next message may go: at once at first, closely together after that, ``MOST_MESSAGES`` in any second.
+
+    Times are in seconds of any one clock.
+    """
+
+    def __init__(self) -> None:
+        self._sent: deque[float] = deque(maxlen=MOST_MESSAGES)
+
+    def sent(self, now: float) -> None:
+        """A message goes now."""
+        self._sent.append(now)
+
+    def rest(self, now: float) -> float:
+        """Seconds to wait before the next."""
+        full = len(self._sent) == MOST_MESSAGES
+        return max(GAP, self._sent[0] + 1.0 - now) if full else GAP
 
 
 class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):
@@ -81,17 +101,17 @@ class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):
         self._dirty.set()
 
     async def _send(self, asks: Asks) -> None:
-        sent: deque[float] = deque(maxlen=MOST_FRAMES)
+        pace = Pace()
         while True:
             await self._dirty.wait()
             self._dirty.clear()
             began = time.monotonic()
-            try:
-                for frame in asks.frames():
-                    await self.write_message(json.dumps(frame, separators=(",", ":")))
-            except WebSocketClosedError:
-                return
-            sent.append(began)
-            # A change is told at once, and what follows closely together; never more than so many in a second.
-            rest = GAP if len(sent) < MOST_FRAMES else sent[0] + 1.0 - time.monotonic()
-            await asyncio.sleep(max(GAP, rest, 4 * (time.monotonic() - began)))
+            if frames := list(asks.frames()):
+                pace.sent(began)
+                try:
+                    await self.write_message(json.dumps(frames, separators=(",", ":")))
+                except WebSocketClosedError:
+                    return
+            now = time.monotonic()
+            # A browser or a server that is slow gets fewer: work takes a fifth of the time at most.
+            await asyncio.sleep(max(pace.rest(now), 4 * (now - began)))

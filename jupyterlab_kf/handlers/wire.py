@@ -1,7 +1,8 @@
 """What travels between the panels and the server, as plain values: the TypeScript types are generated from here.
 
-Rows, pages, views and events are those of the services and the model; here is what is only said on the wire. A frame
-is one message of the WebSocket; its ``type`` tells which.
+Rows, pages, views and events are those of the services and the model; here is what is only said on the wire. A
+message of the WebSocket from the server is a list of frames, all that changed since the last; ``type`` tells which one
+a frame is.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from jupyterlab_kf.manifests.capacity import Capacity
+from jupyterlab_kf.manifests.studies import StudyRow
 from jupyterlab_kf.model import JobView
 from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow, Link
-from jupyterlab_kf.services.desk import Capacity, JobKey
+from jupyterlab_kf.services.desk import JobKey
 
 API: Final = "jupyterlab-kf"
 """The first part of every path."""
@@ -29,8 +32,24 @@ class Framework:
 
 
 @dataclass(frozen=True, slots=True)
+class HardwareOffer:
+    """A hardware profile that a job can have, and in ``room`` a sentence about the room there is for it now.
+
+    ``fits`` is False where nothing of it would start now, ``ever`` where it could not even if nothing else ran.
+    ``room`` is empty where that is not known.
+    """
+
+    slug: str
+    title: str
+    hardware: str
+    room: str
+    fits: bool
+    ever: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """The cluster that the panels look at."""
+    """The cluster that the panels look at. ``fault`` says why no hardware profiles could be read."""
 
     name: str
     namespace: str
@@ -38,13 +57,41 @@ class ClusterInfo:
     link: Link
     frameworks: tuple[Framework, ...]
     capacity: Capacity | None = None
+    profiles: tuple[HardwareOffer, ...] = ()
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A cluster that could be looked at. What is not known before it is asked is empty."""
+
+    name: str
+    namespace: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """The clusters that could be looked at. ``current`` is the name of the one that is."""
+
+    current: str
+    contexts: tuple[Context, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UseRequest:
+    """Look at another cluster; an empty namespace leaves it to the cluster."""
+
+    context: str
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
-    """A filled-in launch form. ``code`` is source text; with ``path`` a script below the server's root is run.
+    """A filled-in launch form. ``code`` is source text; with ``path`` a script or notebook below the root is run.
 
-    ``folder`` is where local modules are looked up, below the server's root.
+    ``folder`` is where local modules are looked up, below the server's root. ``filename`` is what tracebacks show;
+    where it is ``train.ipynb cell 3`` the source text is a cell as it stands in its notebook.
     """
 
     framework: str = "pytorch"
@@ -59,20 +106,36 @@ class LaunchRequest:
     cpu: str = ""
     memory: str = ""
     gpu: int = 0
+    profile: str = ""
     nproc: int = 1
     env: dict[str, str] = field(default_factory=dict)
     args: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
     image: str = ""
+    install: list[str] = field(default_factory=list)
     output: str = ""
+    volumes: list[str] = field(default_factory=list)
     replace: bool = False
     submission: str = ""
     """Twelve hexadecimal digits that the form keeps: what is sent twice is created once."""
+    like: JobKey | None = None
+    """A job whose other files, such as local modules, travel with this code too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What the image lacks of what the code imports, and what would have to be installed for it."""
+
+    sentence: str
+    requirements: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PlanAnswer:
-    """What a launch would create. ``fits`` is a sentence about the cluster as it is now, ``room`` whether it fits."""
+    """What a launch would create. ``fits`` is a sentence about the cluster as it is now, ``room`` whether it fits.
+
+    ``code`` is what a file that was named would run, and ``dropped`` what of a notebook does not run.
+    """
 
     name: str
     namespace: str
@@ -83,6 +146,9 @@ class PlanAnswer:
     magic: str
     fits: str
     room: bool
+    code: str
+    dropped: tuple[str, ...]
+    gaps: tuple[Gap, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +178,16 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The body of every answer that is not a success."""
+    """The body of every answer that is not a success.
+
+    ``now`` and ``both`` come with an edit that was too late: what there is now, and the edit's manifest on top of it.
+    """
 
     message: str
     hint: str
     reason: str
+    now: JobDetail | None = None
+    both: str = ""
 
 
 # ------------------------------------------------------------------------------------------------- from the browser
@@ -147,6 +218,14 @@ class AskLines:
     id: str
     key: JobKey
     type: Literal["lines"] = "lines"
+
+
+@dataclass(frozen=True, slots=True)
+class AskStudies:
+    """Show me the studies."""
+
+    id: str
+    type: Literal["studies"] = "studies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +294,17 @@ class LinesFrame:
     done: bool
     error: str = ""
     type: Literal["lines"] = "lines"
+
+
+@dataclass(frozen=True, slots=True)
+class StudiesFrame:
+    """The newest of ``total`` studies, newest first; not ``served`` where the cluster has none of their kind."""
+
+    id: str
+    rows: tuple[StudyRow, ...]
+    total: int
+    served: bool
+    type: Literal["studies"] = "studies"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ import type {
   AskJob,
   AskLines,
   AskRows,
+  AskStudies,
   ClusterInfo,
+  Contexts,
   Copies,
   EndedFrame,
   Event,
@@ -30,12 +32,18 @@ import type {
   Link,
   LinkFrame,
   PlanAnswer,
-  RowsFrame
+  RowsFrame,
+  StudiesFrame
 } from './wire';
 
 const API = 'jupyterlab-kf';
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
+
+export interface Overtaken {
+  now: JobDetail;
+  both: string;
+}
 
 /** What the server said no with: a sentence, and what to do about it. */
 export class KubeflowError extends Error {
@@ -43,7 +51,9 @@ export class KubeflowError extends Error {
     message: string,
     readonly hint: string,
     readonly reason: string,
-    readonly status: number
+    readonly status: number,
+    /** Of an edit that was too late: what there is now, and the edit on top of it. */
+    readonly overtaken: Overtaken | null = null
   ) {
     super(message);
   }
@@ -56,8 +66,8 @@ export interface Standing extends Omit<Link, 'state'> {
   namespace: string;
 }
 
-type Frame = LinkFrame | RowsFrame | JobFrame | LinesFrame | EndedFrame;
-type Ask = AskRows | AskJob | AskLines;
+type Frame = LinkFrame | RowsFrame | JobFrame | LinesFrame | StudiesFrame | EndedFrame;
+type Ask = AskRows | AskJob | AskLines | AskStudies;
 
 export interface RowsWatch extends IDisposable {
   ask(query: JobQuery): void;
@@ -117,6 +127,15 @@ export class Client {
     });
   }
 
+  /** Watch the studies. */
+  studies(take: (state: StudiesFrame) => void): IDisposable {
+    return this.begin({ type: 'studies', id: this.newId() }, frame => {
+      if (frame.type === 'studies') {
+        take(frame);
+      }
+    });
+  }
+
   /** Read a job's log, from its beginning to its end. After a lost connection it begins again: `fresh` says so. */
   lines(key: JobKey, take: (lines: Line[], done: boolean, fresh: boolean, error: string) => void): IDisposable {
     const id = this.newId();
@@ -138,12 +157,24 @@ export class Client {
     return this.request('cluster', { method: 'POST', body: '{}' });
   }
 
+  /** The clusters that can be looked at. */
+  contexts(): Promise<Contexts> {
+    return this.request('contexts');
+  }
+
+  /** Look at another cluster, all panels of this server together. */
+  use(context: string, namespace = ''): Promise<ClusterInfo> {
+    return this.request('use', { method: 'POST', body: JSON.stringify({ context, namespace }) });
+  }
+
   detail(key: JobKey): Promise<JobDetail> {
     return this.request(place(key));
   }
 
-  replace(key: JobKey, manifest: string, version: string): Promise<JobDetail> {
-    return this.request(place(key), { method: 'PUT', body: JSON.stringify({ manifest, version }) });
+  /** Apply an edit of what was read; refused with what there is now when it was too late. */
+  replace(key: JobKey, manifest: string, read: JobDetail): Promise<JobDetail> {
+    const body = JSON.stringify({ manifest, version: read.version, base: read.manifest });
+    return this.request(place(key), { method: 'PUT', body });
   }
 
   delete(key: JobKey): Promise<JobKey> {
@@ -206,7 +237,8 @@ export class Client {
         said.message ?? `${answer.status} ${answer.statusText}`,
         said.hint ?? '',
         said.reason ?? '',
-        answer.status
+        answer.status,
+        said.now ? { now: said.now, both: said.both ?? '' } : null
       );
     }
     return body as T;
@@ -261,7 +293,9 @@ export class Client {
     };
     socket.onmessage = message => {
       this._heard = true;
-      this.receive(JSON.parse(String(message.data)) as Frame);
+      for (const frame of JSON.parse(String(message.data)) as Frame[]) {
+        this.receive(frame);
+      }
     };
     socket.onclose = () => {
       this._socket = null;

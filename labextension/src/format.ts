@@ -87,5 +87,8 @@ const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 
 /** One line of a log without escape sequences and control characters. */
 export function clean(line: string): string {
+  if (line.search(CONTROL) < 0 && !line.includes('\t')) {
+    return line;
+  }
   return line.replace(ESCAPES, '').replace(/\t/g, '    ').replace(CONTROL, '');
 }

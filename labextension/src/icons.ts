@@ -3,7 +3,7 @@
 import { LabIcon } from '@jupyterlab/ui-components';
 
 const SVG = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
-  <g class="jp-icon3" fill="#616161">
+  <g class="jp-icon3" fill="var(--jp-inverse-layout-color3)">
     <circle cx="12" cy="12" r="3.4"/>
     <circle cx="12" cy="3.6" r="2.1"/><circle cx="19.3" cy="7.8" r="2.1"/><circle cx="19.3" cy="16.2" r="2.1"/>
     <circle cx="12" cy="20.4" r="2.1"/><circle cx="4.7" cy="16.2" r="2.1"/><circle cx="4.7" cy="7.8" r="2.1"/>

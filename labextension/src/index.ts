@@ -5,10 +5,11 @@ import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { cells } from './plugins/cells';
 import { commands } from './plugins/commands';
 import { core } from './plugins/core';
+import { launches } from './plugins/launches';
 import { notices, panel, running, status } from './plugins/places';
 
 export * from './tokens';
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [core, commands, panel, cells, running, status, notices];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [core, commands, launches, panel, cells, running, status, notices];
 
 export default plugins;

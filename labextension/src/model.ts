@@ -1,6 +1,6 @@
 /** What is on the screen, as pure functions of what came over the wire. */
 
-import type { JobFrame, JobGroup, JobKey, JobRow, JobView, Phase, RowsFrame } from './wire';
+import type { JobFrame, JobGroup, JobKey, JobRow, JobView, Phase, Replica, RowsFrame } from './wire';
 
 /** A window of rows. `items` begin at `offset`; `size` counts all that could be scrolled to. */
 export interface RowsState {
@@ -135,4 +135,27 @@ export function plotted(view: JobView): [string, JobView['metrics'][string]][] {
 export function elapsed(view: JobView, now: number): number | null {
   const begin = view.status.started ?? view.status.created;
   return begin === null ? null : (view.status.finished ?? now) - begin;
+}
+
+/** The replicas of one role, by index, and how many are in which phase. */
+export interface Role {
+  role: string;
+  members: Replica[];
+  counts: [string, number][];
+}
+
+export function replicaRoles(replicas: readonly Replica[]): Role[] {
+  const roles = new Map<string, Replica[]>();
+  for (const one of replicas) {
+    roles.set(one.role, [...(roles.get(one.role) ?? []), one]);
+  }
+  return [...roles].map(([role, members]) => {
+    const counts = new Map<string, number>();
+    members.forEach(({ phase }) => counts.set(phase, (counts.get(phase) ?? 0) + 1));
+    return {
+      role,
+      members: [...members].sort((a, b) => a.index - b.index),
+      counts: [...counts]
+    };
+  });
 }

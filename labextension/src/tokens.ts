@@ -1,6 +1,7 @@
 /** What plugins offer one another. */
 
-import type { TranslationBundle } from '@jupyterlab/translation';
+import type { IEditorServices } from '@jupyterlab/codeeditor';
+import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import { Token } from '@lumino/coreutils';
 import type { ISignal } from '@lumino/signaling';
 import type { Widget } from '@lumino/widgets';
@@ -14,6 +15,14 @@ export interface Preferences {
   statusBar: boolean;
   grouped: boolean;
   sort: string;
+  /** What the button in a notebook's toolbar runs. */
+  runAsJob: 'notebook' | 'cell' | 'file';
+}
+
+/** Values by name, kept with the layout of JupyterLab where there is a place for them. */
+export interface Left {
+  fetch(name: string): Promise<unknown>;
+  save(name: string, value: unknown): void;
 }
 
 /** A section of the side panel. */
@@ -30,10 +39,18 @@ export type JobTab = 'overview' | 'logs' | 'metrics' | 'events' | 'code' | 'yaml
 export interface IKubeflow {
   readonly client: Client;
   readonly trans: TranslationBundle;
+  /** Where JupyterLab's own parts get their words from. */
+  readonly translator: ITranslator;
+  /** JupyterLab's editor, where there is one. */
+  readonly editors: IEditorServices | null;
   readonly preferences: Preferences;
   readonly preferencesChanged: ISignal<unknown, Preferences>;
   readonly sections: readonly Section[];
   readonly sectionsChanged: ISignal<unknown, Section>;
+  /** Have a preference from now on, also after the page is loaded again. */
+  keep<K extends keyof Preferences>(name: K, value: Preferences[K]): void;
+  /** What somebody left as it is, such as a filter: found again when the page is loaded again. */
+  readonly left: Left;
   /** Add a section to the side panel. */
   addSection(section: Section): void;
   /** Run one of our commands. */
@@ -52,6 +69,8 @@ export const CommandIDs = {
   panel: 'kf:open-panel',
   openJob: 'kf:open-job',
   launch: 'kf:launch',
+  runAsJob: 'kf:run-as-job',
+  runMenu: 'kf:run-as-job-menu',
   runNotebook: 'kf:run-notebook',
   runCell: 'kf:run-cell',
   runFile: 'kf:run-file',
@@ -62,5 +81,7 @@ export const CommandIDs = {
   remove: 'kf:delete-job',
   copyAs: 'kf:copy-job',
   insertCell: 'kf:insert-job-cell',
-  startCluster: 'kf:start-cluster'
+  insertStudy: 'kf:insert-study-cell',
+  startCluster: 'kf:start-cluster',
+  useCluster: 'kf:use-cluster'
 } as const;

@@ -71,11 +71,42 @@ export interface Point {
   time: number | null;
 }
 
+export type Cause =
+  | 'Suspended'
+  | 'OperatorAbsent'
+  | 'QuotaExceeded'
+  | 'AdmissionRefused'
+  | 'InvalidJob'
+  | 'LargerThanAnyMachine'
+  | 'MachinesBusy'
+  | 'InsufficientResources'
+  | 'NoMachineAccepts'
+  | 'GangWaiting'
+  | 'Unschedulable'
+  | 'VolumeMissing'
+  | 'VolumeProvisioning'
+  | 'VolumeMount'
+  | 'ConfigMissing'
+  | 'ImagePull'
+  | 'CannotStart'
+  | 'CrashLoop'
+  | 'OutOfMemory'
+  | 'PythonError'
+  | 'PackagesNotInstalled'
+  | 'ExitCode'
+  | 'DeadlineExceeded'
+  | 'Evicted'
+  | 'Preempted'
+  | 'NodeLost'
+  | 'NodeShutdown'
+  | 'Other';
+
 export interface Explanation {
   sentence: string;
   hint: string;
   replica: string;
   traceback: string;
+  cause: Cause;
 }
 
 export interface JobView {
@@ -99,6 +130,7 @@ export interface JobRow {
   framework: string;
   phase: Phase;
   message: string;
+  cause: Cause | null;
   created: number;
   started: number | null;
   finished: number | null;
@@ -111,6 +143,7 @@ export interface JobRow {
   memory: number;
   gpu: number;
   origin: string;
+  owner: string;
   deleting: boolean;
 }
 
@@ -130,6 +163,15 @@ export interface JobPage {
   items: (JobRow | JobGroup)[];
   counts: Record<string, number>;
   namespaces: string[];
+}
+
+export interface JobsRecord {
+  version: number;
+  cluster: string;
+  namespace: string;
+  seen: number;
+  total: number;
+  rows: JobRow[];
 }
 
 export interface Link {
@@ -156,6 +198,16 @@ export interface Capacity {
   free_gpu: number;
   largest_cpu: number;
   largest_memory: number;
+  quota: string;
+}
+
+export interface HardwareOffer {
+  slug: string;
+  title: string;
+  hardware: string;
+  room: string;
+  fits: boolean;
+  ever: boolean;
 }
 
 export interface ClusterInfo {
@@ -165,6 +217,31 @@ export interface ClusterInfo {
   link: Link;
   frameworks: Framework[];
   capacity: Capacity | null;
+  profiles: HardwareOffer[];
+  fault: string;
+}
+
+export interface Context {
+  name: string;
+  namespace: string;
+  server: string;
+}
+
+export interface Contexts {
+  current: string;
+  contexts: Context[];
+}
+
+export interface UseRequest {
+  context: string;
+  namespace: string;
+}
+
+export interface JobKey {
+  kind: string;
+  namespace: string;
+  name: string;
+  uid: string;
 }
 
 export interface LaunchRequest {
@@ -180,14 +257,23 @@ export interface LaunchRequest {
   cpu: string;
   memory: string;
   gpu: number;
+  profile: string;
   nproc: number;
   env: Record<string, string>;
   args: string[];
   params: Record<string, unknown>;
   image: string;
+  install: string[];
   output: string;
+  volumes: string[];
   replace: boolean;
   submission: string;
+  like: JobKey | null;
+}
+
+export interface Gap {
+  sentence: string;
+  requirements: string[];
 }
 
 export interface PlanAnswer {
@@ -200,13 +286,9 @@ export interface PlanAnswer {
   magic: string;
   fits: string;
   room: boolean;
-}
-
-export interface JobKey {
-  kind: string;
-  namespace: string;
-  name: string;
-  uid: string;
+  code: string;
+  dropped: string[];
+  gaps: Gap[];
 }
 
 export interface JobDetail {
@@ -232,6 +314,8 @@ export interface Failure {
   message: string;
   hint: string;
   reason: string;
+  now: JobDetail | null;
+  both: string;
 }
 
 export interface JobQuery {
@@ -262,6 +346,11 @@ export interface AskLines {
   id: string;
   key: JobKey;
   type: 'lines';
+}
+
+export interface AskStudies {
+  id: string;
+  type: 'studies';
 }
 
 export interface Close {
@@ -309,6 +398,32 @@ export interface LinesFrame {
   done: boolean;
   error: string;
   type: 'lines';
+}
+
+export interface StudyRow {
+  uid: string;
+  namespace: string;
+  name: string;
+  state: string;
+  message: string;
+  objective: string;
+  algorithm: string;
+  done: number;
+  running: number;
+  failed: number;
+  budget: number;
+  best: number | null;
+  parameters: Record<string, string>;
+  created: number;
+  finished: number | null;
+}
+
+export interface StudiesFrame {
+  id: string;
+  rows: StudyRow[];
+  total: number;
+  served: boolean;
+  type: 'studies';
 }
 
 export interface EndedFrame {

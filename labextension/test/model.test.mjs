@@ -4,7 +4,7 @@ import { test } from 'node:test';
 
 import { age, clean, duration, hardware, number } from '../lib/format.js';
 import { applyJob, applyRows, elapsed, NO_ROWS, plotted, speakers } from '../lib/model.js';
-import { codeOf } from '../lib/notebooks.js';
+import { numberOf } from '../lib/notebooks.js';
 
 const row = (uid, phase = 'Running') => ({ uid, phase, name: uid });
 const frame = (items, rows) => ({
@@ -74,12 +74,6 @@ test('time runs until the end', () => {
   assert.equal(elapsed({ status: { started: null, created: null, finished: null } }, 30), null);
 });
 
-test('a notebook becomes one program', () => {
-  const cells = ['%load_ext jupyterlab_kf\nimport os', '%%bash\nls', '%%kf_train pytorch -n 2\nx = 1', '  ', '%%time\ny = 2', '!pip install x'];
-  assert.equal(codeOf(cells), 'pass  # %load_ext jupyterlab_kf\nimport os\n\n\nx = 1\n\n\ny = 2\n\n\npass  # !pip install x\n');
-  assert.equal(codeOf([]), '');
-});
-
-test('a percent sign in an expression is no magic', () => {
-  assert.equal(codeOf(['x = (5\n     % 3)']), 'x = (5\n     % 3)\n');
+test('a cell has the number that running all would give it', () => {
+  assert.deepEqual([0, 1, 3].map(place => numberOf(['x', 'y', '  ', 'z'], place)), [1, 2, 3]);
 });

@@ -2,35 +2,13 @@
 
 import * as React from 'react';
 
-import { finished, frameworkTitle, keyOfView, plotted, speakers } from '../model';
+import { finished, frameworkTitle, keyOfView } from '../model';
 import { CommandIDs } from '../tokens';
 import type { JobView } from '../wire';
-import { Chart, Legend, seriesOf } from './chart';
 import { useJob, useKubeflow } from './context';
 import { Badge, Chips, Elapsed, FrameworkMark, phaseClass, Progress, Tail, Why } from './parts';
-
-const MOST_CHARTS = 6;
-
-/** The plots of a view side by side, with one legend. */
-export function Charts({ view, width, height }: { view: JobView; width: number; height: number }): React.JSX.Element | null {
-  const order = speakers(view);
-  const present = plotted(view);
-  const first = present[0];
-  if (!first) {
-    return null;
-  }
-  const most = present.reduce((best, one) => (Object.keys(one[1]).length > Object.keys(best[1]).length ? one : best), first);
-  return (
-    <>
-      <div className="kfx-Charts">
-        {present.slice(0, MOST_CHARTS).map(([name, series]) => (
-          <Chart key={name} title={name} series={seriesOf(series, order)} width={width} height={height} />
-        ))}
-      </div>
-      <Legend series={seriesOf(most[1], order)} />
-    </>
-  );
-}
+import { Plots } from './plot';
+import { phaseWord } from './words';
 
 /** A recorded view that becomes live where the cluster can be asked. */
 export function JobCard({ recorded }: { recorded: JobView }): React.JSX.Element {
@@ -44,7 +22,7 @@ export function JobCard({ recorded }: { recorded: JobView }): React.JSX.Element 
   const { kind, namespace, name, uid } = view.ref;
   const key = { kind, namespace, name, uid };
   return (
-    <div className={`kfx kfx-Card ${phaseClass(phase)}`} role="group" aria-label={trans.__('Job %1, %2', name, phase)}>
+    <div className={`kfx kfx-Card ${phaseClass(phase)}`} role="group" aria-label={trans.__('Job %1, %2', name, phaseWord(trans, phase))}>
       <div className="kfx-Head">
         <FrameworkMark name={view.framework} />
         <span className="kfx-Name">{name}</span>
@@ -70,7 +48,7 @@ export function JobCard({ recorded }: { recorded: JobView }): React.JSX.Element 
       <Progress value={view.progress} phase={phase} />
       <Chips replicas={view.replicas} onPick={replica => kf.execute(CommandIDs.openJob, { ...key, tab: 'logs', replica })} />
       <Why why={view.explanation} />
-      <Charts view={view} width={280} height={140} />
+      <Plots view={view} height={140} most={6} />
       <Tail view={view} count={14} />
     </div>
   );

@@ -5,7 +5,7 @@ import * as React from 'react';
 import type { Client, RowsWatch, Standing } from '../client';
 import { NO_ROWS } from '../model';
 import type { JobState, RowsState } from '../model';
-import type { IKubeflow } from '../tokens';
+import type { IKubeflow, Preferences } from '../tokens';
 import type { JobKey, JobQuery, JobView } from '../wire';
 
 const Context = React.createContext<IKubeflow | null>(null);
@@ -74,6 +74,52 @@ export function useJob(kf: IKubeflow, key: JobKey | null, known: JobView | null)
     return () => watch.dispose();
   }, [kf, text]);
   return state;
+}
+
+/**
+ * A value that is found again as it was left when the page is loaded again. What the user does before it was found
+ * wins; a preference that changes is one more thing that the user does.
+ */
+export function useLeft<T extends object>(name: string, initial: T): [T, (change: Partial<T>) => void] {
+  const { left } = useKubeflow();
+  const [value, set] = React.useState(initial);
+  const touched = React.useRef(false);
+  React.useEffect(() => {
+    let live = true;
+    void left.fetch(name).then(found => {
+      if (live && !touched.current && typeof found === 'object' && found !== null) {
+        set(before => ({ ...before, ...found }));
+      }
+    });
+    return () => {
+      live = false;
+    };
+  }, [left, name]);
+  const change = React.useCallback(
+    (part: Partial<T>) => {
+      touched.current = true;
+      set(before => {
+        const next = { ...before, ...part };
+        left.save(name, next);
+        return next;
+      });
+    },
+    [left, name]
+  );
+  return [value, change];
+}
+
+/** The settings as they are. */
+export function usePreferences(): Preferences {
+  const kf = useKubeflow();
+  const [preferences, set] = React.useState(kf.preferences);
+  React.useEffect(() => {
+    const slot = (_: unknown, next: Preferences) => set(next);
+    kf.preferencesChanged.connect(slot);
+    set(kf.preferences);
+    return () => void kf.preferencesChanged.disconnect(slot);
+  }, [kf]);
+  return preferences;
 }
 
 /** Epoch seconds, moving once a second while `active`. */

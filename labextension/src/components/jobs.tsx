@@ -4,11 +4,13 @@ import * as React from 'react';
 
 import { age, hardware } from '../format';
 import { finished, frameworkTitle, isGroup, keyOf, PHASES, SIGNS } from '../model';
+import type { RowsState } from '../model';
 import { CommandIDs } from '../tokens';
 import type { JobGroup, JobRow } from '../wire';
 import { QUERY } from '../client';
 import type { Standing } from '../client';
-import { useKubeflow, useNow, useRows, useStanding } from './context';
+import { causeWord, phaseWord } from './words';
+import { useKubeflow, useLeft, useNow, usePreferences, useRows, useStanding } from './context';
 import { Empty, FrameworkMark, phaseClass } from './parts';
 import { Virtual } from './virtual';
 
@@ -16,19 +18,16 @@ const HEIGHT = 46;
 
 export function JobList(): React.JSX.Element {
   const kf = useKubeflow();
-  const { client, trans, preferences } = kf;
-  const [text, setText] = React.useState('');
-  const [phases, setPhases] = React.useState<string[]>([]);
-  const [sort, setSort] = React.useState(preferences.sort);
-  const [grouped, setGrouped] = React.useState(preferences.grouped);
-  const [collapsed, setCollapsed] = React.useState<string[]>([]);
+  const { client, trans } = kf;
+  const [shown, show] = useShown();
+  const { text, phases, namespace, sort, grouped, collapsed } = shown;
   const [range, setRange] = React.useState({ offset: 0, limit: 40 });
   const [chosen, setChosen] = React.useState<number | null>(null);
   const descending = sort === 'created' || sort === 'replicas';
 
   const query = React.useMemo(
-    () => ({ ...QUERY, text, phases, sort, descending, grouped, collapsed, ...range }),
-    [text, phases, sort, descending, grouped, collapsed, range]
+    () => ({ ...QUERY, text, phases, namespace, sort, descending, grouped, collapsed, ...range }),
+    [text, phases, namespace, sort, descending, grouped, collapsed, range]
   );
   const state = useRows(client, query);
   const standing = useStanding(client);
@@ -45,7 +44,7 @@ export function JobList(): React.JSX.Element {
 
   const open = (row: JobRow) => kf.execute(CommandIDs.openJob, { ...keyOf(row) });
   const toggleGroup = (name: string) =>
-    setCollapsed(before => (before.includes(name) ? before.filter(one => one !== name) : [...before, name]));
+    show({ collapsed: collapsed.includes(name) ? collapsed.filter(one => one !== name) : [...collapsed, name] });
 
   const onKeyDown = (event: React.KeyboardEvent) => {
     const last = state.size - 1;
@@ -84,9 +83,7 @@ export function JobList(): React.JSX.Element {
   return (
     <div className="kfx kfx-Jobs">
       <Notice standing={standing} />
-      {(state.total > 0 || text || phases.length > 0) && (
-        <Tools {...{ text, setText, phases, setPhases, sort, setSort, grouped, setGrouped }} counts={state.counts} total={state.total} />
-      )}
+      {(state.total > 0 || text || namespace || phases.length > 0) && <Tools shown={shown} show={show} state={state} />}
       {state.loaded && state.size > 0 ? (
         <Virtual
           className={`kfx-Jobs-list${cut ? ' kfx-stale' : ''}`}
@@ -106,7 +103,7 @@ export function JobList(): React.JSX.Element {
             return isGroup(item) ? (
               <GroupRow key={`g/${item.namespace}`} group={item} index={index} active={active} onToggle={() => toggleGroup(item.namespace)} />
             ) : (
-              <Row key={item.uid} row={item} index={index} active={active} now={now} spaces={!grouped && state.namespaces.length > 1} onOpen={() => open(item)} />
+              <Row key={item.uid} row={item} index={index} active={active} now={now} spaces={!grouped && !namespace && state.namespaces.length > 1} onOpen={() => open(item)} />
             );
           }}
         />
@@ -125,24 +122,44 @@ function useStale(standing: Standing): boolean {
   return ['offline', 'unreachable', 'stopped'].includes(standing.state);
 }
 
-interface ToolsProps {
+/** What of the jobs is shown, and how. */
+interface Shown {
   text: string;
-  setText: (text: string) => void;
   phases: string[];
-  setPhases: (phases: string[]) => void;
+  namespace: string;
   sort: string;
-  setSort: (sort: string) => void;
   grouped: boolean;
-  setGrouped: (grouped: boolean) => void;
-  counts: Record<string, number>;
-  total: number;
+  collapsed: string[];
 }
 
-function Tools(props: ToolsProps): React.JSX.Element {
+/** It begins as the settings say, is found again as it was left, and follows settings that are changed. */
+function useShown(): [Shown, (change: Partial<Shown>) => void] {
+  const { sort, grouped } = usePreferences();
+  const begun = React.useRef({ sort, grouped });
+  const [shown, show] = useLeft<Shown>('jobs', { text: '', phases: [], namespace: '', sort, grouped, collapsed: [] });
+  React.useEffect(() => {
+    if (begun.current.sort !== sort || begun.current.grouped !== grouped) {
+      begun.current = { sort, grouped };
+      show({ sort, grouped });
+    }
+  }, [sort, grouped, show]);
+  return [shown, show];
+}
+
+interface ToolsProps {
+  shown: Shown;
+  show: (change: Partial<Shown>) => void;
+  state: RowsState;
+}
+
+function Tools({ shown, show, state }: ToolsProps): React.JSX.Element {
   const { trans } = useKubeflow();
-  const { phases, setPhases } = props;
+  const { phases, namespace, grouped } = shown;
+  const { counts, total } = state;
   const toggle = (phase: string) =>
-    setPhases(phases.includes(phase) ? phases.filter(one => one !== phase) : [...phases, phase]);
+    show({ phases: phases.includes(phase) ? phases.filter(one => one !== phase) : [...phases, phase] });
+  // A namespace that has no jobs any more is still what is looked at, and can be left.
+  const spaces = [...new Set([...state.namespaces, ...(namespace ? [namespace] : [])])].sort();
   return (
     <div className="kfx-Tools">
       <div className="kfx-Tools-row">
@@ -150,38 +167,54 @@ function Tools(props: ToolsProps): React.JSX.Element {
           type="search"
           className="kfx-Input"
           placeholder={trans.__('Filter jobs')}
-          aria-label={trans.__('Filter jobs by name, namespace, framework or state')}
-          value={props.text}
-          onChange={event => props.setText(event.target.value)}
+          aria-label={trans.__('Filter jobs by name, namespace, framework, state or owner')}
+          value={shown.text}
+          onChange={event => show({ text: event.target.value })}
         />
         <select
           className="kfx-Select"
           aria-label={trans.__('Sort by')}
-          value={props.sort}
-          onChange={event => props.setSort(event.target.value)}
+          value={shown.sort}
+          onChange={event => show({ sort: event.target.value })}
         >
           <option value="created">{trans.__('Newest')}</option>
           <option value="phase">{trans.__('State')}</option>
           <option value="name">{trans.__('Name')}</option>
           <option value="framework">{trans.__('Framework')}</option>
           <option value="replicas">{trans.__('Size')}</option>
+          <option value="owner">{trans.__('Owner')}</option>
         </select>
         <button
           type="button"
-          className={`kfx-Toggle${props.grouped ? ' kfx-on' : ''}`}
-          aria-pressed={props.grouped}
+          className={`kfx-Toggle${grouped ? ' kfx-on' : ''}`}
+          aria-pressed={grouped}
           title={trans.__('Group by namespace')}
           aria-label={trans.__('Group by namespace')}
-          onClick={() => props.setGrouped(!props.grouped)}
+          onClick={() => show({ grouped: !grouped })}
         >
           ☰
         </button>
       </div>
+      {spaces.length > 1 && (
+        <select
+          className="kfx-Select kfx-Tools-space"
+          aria-label={trans.__('Namespace')}
+          value={namespace}
+          onChange={event => show({ namespace: event.target.value })}
+        >
+          <option value="">{trans.__('All namespaces')}</option>
+          {spaces.map(space => (
+            <option key={space} value={space}>
+              {space}
+            </option>
+          ))}
+        </select>
+      )}
       <div className="kfx-Phases" role="group" aria-label={trans.__('States')}>
-        <button type="button" className={`kfx-Phase${phases.length ? '' : ' kfx-on'}`} aria-pressed={!phases.length} onClick={() => setPhases([])}>
-          {trans.__('All')} <span>{props.total}</span>
+        <button type="button" className={`kfx-Phase${phases.length ? '' : ' kfx-on'}`} aria-pressed={!phases.length} onClick={() => show({ phases: [] })}>
+          {trans.__('All')} <span>{total}</span>
         </button>
-        {PHASES.filter(phase => props.counts[phase] || phases.includes(phase)).map(phase => (
+        {PHASES.filter(phase => counts[phase] || phases.includes(phase)).map(phase => (
           <button
             key={phase}
             type="button"
@@ -189,7 +222,7 @@ function Tools(props: ToolsProps): React.JSX.Element {
             aria-pressed={phases.includes(phase)}
             onClick={() => toggle(phase)}
           >
-            <i aria-hidden="true" /> {phase} <span>{props.counts[phase] ?? 0}</span>
+            <i aria-hidden="true" /> {phaseWord(trans, phase)} <span>{counts[phase] ?? 0}</span>
           </button>
         ))}
       </div>
@@ -248,11 +281,23 @@ const Row = React.memo(function Row(props: RowProps): React.JSX.Element {
     frameworkTitle(row.framework) || row.kind,
     ...(props.spaces ? [row.namespace] : []),
     ...(ended || row.phase === 'Suspended' || !row.replicas ? [trans._n('%1 replica', '%1 replicas', row.replicas)] : [trans.__('%1 up', running)]),
-    ...(asked ? [asked] : [])
+    ...(asked ? [asked] : []),
+    ...(row.owner ? [row.owner] : [])
   ].join(' · ');
+  // A job that waits for a moment only is not worth its reason; the server finds it out for one that waits longer.
+  const told = row.message !== '' && (row.phase === 'Failed' || row.cause !== null);
+  const word = row.cause ? causeWord(trans, row.cause) : '';
+  const said = word ? (
+    <>
+      <b>{word}</b> {row.message}
+    </>
+  ) : (
+    row.message
+  );
   const title = [
     `${row.kind} ${row.namespace}/${row.name}`,
     row.message,
+    row.owner ? trans.__('of %1', row.owner) : '',
     row.origin ? trans.__('made by %1', row.origin) : '',
     row.created ? new Date(row.created * 1000).toLocaleString() : ''
   ];
@@ -271,13 +316,13 @@ const Row = React.memo(function Row(props: RowProps): React.JSX.Element {
       title={title.filter(Boolean).join('\n')}
       onClick={props.onOpen}
     >
-      <span className="kfx-Row-sign" role="gridcell" aria-label={row.phase}>
+      <span className="kfx-Row-sign" role="gridcell" aria-label={phaseWord(trans, row.phase)}>
         {SIGNS[row.phase] ?? '○'}
       </span>
       <div className="kfx-Row-main" role="gridcell">
         <div className="kfx-Row-name">{row.name}</div>
         <div className="kfx-Row-detail">
-          {row.deleting ? trans.__('being deleted') : row.phase === 'Failed' && row.message ? row.message : detail}
+          {row.deleting ? trans.__('being deleted') : told ? said : detail}
         </div>
       </div>
       <span className="kfx-Row-age" role="gridcell" aria-label={trans.__('%1 ago', when)}>

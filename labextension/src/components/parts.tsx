@@ -2,10 +2,12 @@
 
 import * as React from 'react';
 
+import { parted } from '../ansi';
 import { clean, duration } from '../format';
 import { elapsed, finished, frameworkMark, frameworkTitle, replicaName, SIGNS, speakers } from '../model';
+import { look } from '../plotting';
 import type { Explanation, JobView, LogLine, Replica } from '../wire';
-import { COLORS } from './chart';
+import { causeWord, phaseWord, replicaFacts } from './words';
 import { useKubeflow, useNow } from './context';
 
 const MOST_CHIPS = 24;
@@ -17,9 +19,10 @@ export function phaseClass(phase: string): string {
 
 /** The phase as a coloured word. */
 export function Badge({ phase }: { phase: string }): React.JSX.Element {
+  const { trans } = useKubeflow();
   return (
     <span className={`kfx-Badge ${phaseClass(phase)}`}>
-      <span aria-hidden="true">{SIGNS[phase] ?? '○'}</span> {phase}
+      <span aria-hidden="true">{SIGNS[phase] ?? '○'}</span> {phaseWord(trans, phase)}
     </span>
   );
 }
@@ -79,6 +82,7 @@ export function Why({ why }: { why: Explanation | null }): React.JSX.Element | n
   if (!why) {
     return null;
   }
+  const word = causeWord(trans, why.cause);
   const lines = why.traceback.trim().split('\n').map(clean);
   const shown =
     lines.length > MOST_TRACEBACK
@@ -88,7 +92,7 @@ export function Why({ why }: { why: Explanation | null }): React.JSX.Element | n
     <>
       <div className="kfx-Why" role="note">
         <p>
-          <b>{why.sentence}</b>
+          {word && <span className="kfx-Cause">{word}</span>} <b>{why.sentence}</b>
         </p>
         {why.hint && <p>{why.hint}</p>}
       </div>
@@ -142,8 +146,8 @@ export function Chips({ replicas, onPick }: { replicas: Replica[]; onPick?: (nam
             <span className="kfx-Sign" aria-hidden="true">
               {SIGNS[one.phase] ?? '○'}
             </span>{' '}
-            <b>{name}</b> {one.phase}
-            <span className="kfx-dim">{more(one)}</span>
+            <b>{name}</b> {phaseWord(trans, one.phase)}
+            <span className="kfx-dim">{replicaFacts(trans, one).map(fact => ` · ${fact}`)}</span>
           </>
         );
         return (
@@ -160,26 +164,24 @@ export function Chips({ replicas, onPick }: { replicas: Replica[]; onPick?: (nam
       })}
       {[...rest].map(([phase, count]) => (
         <li key={phase} className={`kfx-Chip ${phaseClass(phase)}`}>
-          {trans.__('and %1 more %2', count, phase)}
+          {trans.__('and %1 more: %2', count, phaseWord(trans, phase))}
         </li>
       ))}
     </ul>
   );
 }
 
-function more(replica: Replica): string {
-  const parts = [];
-  if (replica.restarts) {
-    parts.push(replica.restarts === 1 ? '1 restart' : `${replica.restarts} restarts`);
-  }
-  // A replica that counts as done may have been ended with the job; its code would only puzzle.
-  if (replica.exit_code && replica.phase !== 'Succeeded') {
-    parts.push(`exit ${replica.exit_code}`);
-  }
-  if (replica.reason && replica.phase !== 'Succeeded') {
-    parts.push(clean(replica.reason).slice(0, 40));
-  }
-  return parts.map(part => ` · ${part}`).join('');
+/** A line as its program coloured it. */
+function Coloured({ line }: { line: string }): React.JSX.Element {
+  return (
+    <>
+      {parted(line).map(({ text, look }, n) => (
+        <span key={n} className={look || undefined}>
+          {text}
+        </span>
+      ))}
+    </>
+  );
 }
 
 /** The last lines of a view. */
@@ -201,7 +203,7 @@ export function Tail({ view, count }: { view: JobView; count: number }): React.J
               {line.replica.padEnd(width)}
             </span>
             {'  '}
-            {clean(line.text).slice(0, 400)}
+            <Coloured line={line.text.slice(0, 400)} />
             {'\n'}
           </span>
         ))}
@@ -211,7 +213,7 @@ export function Tail({ view, count }: { view: JobView; count: number }): React.J
 }
 
 export function rankStyle(index: number): React.CSSProperties {
-  return { '--kfx-rank': COLORS[Math.max(0, index) % COLORS.length] } as React.CSSProperties;
+  return { '--kfx-rank': look(index).color } as React.CSSProperties;
 }
 
 /** Nothing to see, and what to do about it. */

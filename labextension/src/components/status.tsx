@@ -4,8 +4,7 @@ import * as React from 'react';
 
 import { QUERY } from '../client';
 import { CommandIDs } from '../tokens';
-import type { Preferences } from '../tokens';
-import { useKubeflow, useRows, useStanding } from './context';
+import { useKubeflow, usePreferences, useRows, useStanding } from './context';
 
 const NONE = { ...QUERY, limit: 0 };
 
@@ -14,12 +13,7 @@ export function StatusItem(): React.JSX.Element | null {
   const { client, trans } = kf;
   const { counts } = useRows(client, NONE);
   const standing = useStanding(client);
-  const [shown, setShown] = React.useState(kf.preferences.statusBar);
-  React.useEffect(() => {
-    const slot = (_: unknown, next: Preferences) => setShown(next.statusBar);
-    kf.preferencesChanged.connect(slot);
-    return () => void kf.preferencesChanged.disconnect(slot);
-  }, [kf]);
+  const shown = usePreferences().statusBar;
   const running = (counts.Running ?? 0) + (counts.Restarting ?? 0);
   const waiting = counts.Pending ?? 0;
   if (!shown || running + waiting === 0) {

@@ -11,7 +11,7 @@ import { hardware, memory, number } from '../format';
 import { kubeflowIcon } from '../icons';
 import { CommandIDs } from '../tokens';
 import type { IKubeflow } from '../tokens';
-import type { ClusterInfo, JobKey, LaunchRequest, PlanAnswer } from '../wire';
+import type { ClusterInfo, HardwareOffer, JobKey, LaunchRequest, PlanAnswer } from '../wire';
 import { widgetOf } from './side';
 
 /** Where the code comes from. */
@@ -26,6 +26,10 @@ export interface Source {
   folder: string;
   /** The name that tracebacks show. */
   filename: string;
+  /** Some of the code of the file, where it is at hand: tells the framework. */
+  sample?: string;
+  /** Called before the file is read: saves what is open and has changes. */
+  prepare?: () => Promise<void>;
   /** What to fill the form with, of a job that was launched before. */
   filled?: LaunchRequest;
 }
@@ -50,7 +54,7 @@ print(f"replica {rank} of {world} is done")
 export class LaunchPanel extends MainAreaWidget {
   constructor(kf: IKubeflow, source: Source) {
     const box = { done: (): void => undefined };
-    super({ content: widgetOf(kf, <Launch source={source} onDone={() => box.done()} />) });
+    super({ content: widgetOf(kf, <Launch source={source} onDone={() => box.done()} />), translator: kf.translator });
     box.done = () => this.dispose();
     this.id = `kf-launch-${LaunchPanel.count++}`;
     this.title.label = source.title ? kf.trans.__('Launch %1', source.title) : kf.trans.__('New training job');
@@ -71,11 +75,14 @@ interface Form {
   cpu: string;
   memory: string;
   gpu: string;
+  profile: string;
   nproc: string;
   image: string;
+  install: string;
   params: string;
   env: string;
   args: string;
+  volumes: string;
   replace: boolean;
   code: string;
   submission: string;
@@ -115,6 +122,21 @@ export function words(text: string): string[] {
   return [...text.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(found => found[1] ?? found[2] ?? found[3] ?? '');
 }
 
+/** A word as it has to be written so that it stays one. */
+function quoted(word: string): string {
+  return /\s/.test(word) ? `"${word}"` : word;
+}
+
+/** Words with further ones, each once. */
+function joined(text: string, more: readonly string[]): string {
+  return [...new Set([...words(text), ...more])].map(quoted).join(' ');
+}
+
+/** A sentence of the server's as one that stands alone. */
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+}
+
 function requestOf(form: Form, source: Source): Partial<LaunchRequest> {
   const whole = (value: string) => (value.trim() ? Number(value) : null);
   return {
@@ -128,13 +150,17 @@ function requestOf(form: Form, source: Source): Partial<LaunchRequest> {
     cpu: form.cpu.trim(),
     memory: form.memory.trim(),
     gpu: whole(form.gpu) ?? 0,
+    profile: form.profile,
     nproc: whole(form.nproc) ?? 1,
     image: form.image.trim(),
+    install: words(form.install),
     params: pairs(form.params, true),
     env: pairs(form.env, false) as Record<string, string>,
     args: words(form.args),
+    volumes: words(form.volumes),
     replace: form.replace,
-    submission: form.submission
+    submission: form.submission,
+    ...(source.filled?.like ? { like: source.filled.like } : {})
   };
 }
 
@@ -144,18 +170,21 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
   const { filled } = source;
   const [submission] = React.useState(() => UUID.uuid4().replace(/-/g, '').slice(-12));
   const [form, setForm] = React.useState<Form>({
-    framework: filled?.framework ?? guess(source.code),
+    framework: filled?.framework ?? guess(source.code || (source.sample ?? '')),
     workers: filled?.workers === null ? '' : String(filled?.workers ?? 2),
     name: filled ? `${source.title.slice(0, 46)}-${submission.slice(0, 5)}` : '',
     namespace: filled?.namespace ?? '',
     cpu: filled?.cpu ?? '',
     memory: filled?.memory ?? '',
     gpu: filled?.gpu ? String(filled.gpu) : '',
+    profile: filled?.profile ?? '',
     nproc: '',
     image: filled?.image ?? '',
+    install: (filled?.install ?? []).map(quoted).join(' '),
     params: lines(filled?.params, true),
     env: lines(filled?.env, false),
-    args: (filled?.args ?? []).map(word => (/\s/.test(word) ? `"${word}"` : word)).join(' '),
+    args: (filled?.args ?? []).map(quoted).join(' '),
+    volumes: (filled?.volumes ?? []).join(' '),
     replace: false,
     code: source.code || (source.path ? '' : EXAMPLE),
     submission
@@ -168,9 +197,40 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
   const go = React.useRef<HTMLButtonElement>(null);
 
   React.useEffect(() => {
-    client.cluster().then(setInfo, () => setInfo(null));
-    go.current?.focus();
+    let timer: number | undefined;
+    let live = true;
+    const read = () =>
+      void client.cluster().then(
+        found => {
+          if (live) {
+            setInfo(found);
+            // What is free is known once the cluster has answered.
+            timer = found.link.state === 'connecting' ? window.setTimeout(read, 500) : undefined;
+          }
+        },
+        () => setInfo(null)
+      );
+    read();
+    return () => {
+      live = false;
+      window.clearTimeout(timer);
+    };
   }, [client]);
+
+  // The framework of a file that was not at hand is known once it was read; what the user chooses wins.
+  const settled = React.useRef(!source.path || Boolean(source.sample));
+  const settle = (code: string) => {
+    if (!settled.current) {
+      settled.current = true;
+      setForm(before => ({ ...before, framework: guess(code) }));
+    }
+  };
+  const ready = !source.path || Boolean(source.sample) || plan !== null || problem !== null;
+  React.useEffect(() => {
+    if (ready) {
+      go.current?.focus();
+    }
+  }, [ready]);
 
   // What it would create follows the form, a moment after the last key.
   React.useEffect(() => {
@@ -181,6 +241,7 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
           if (live) {
             setPlan(found);
             setProblem(null);
+            settle(found.code);
           }
         },
         (error: unknown) => {
@@ -197,9 +258,15 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
     };
   }, [client, form, source]);
 
+  const choose = (framework: string) => {
+    settled.current = true;
+    set('framework')(framework);
+  };
+
   const launch = async () => {
     setBusy(true);
     try {
+      await source.prepare?.();
       const key: JobKey = await client.launch(requestOf(form, source));
       kf.execute(CommandIDs.openJob, { ...key });
       onDone();
@@ -226,7 +293,7 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
             {info ? trans.__('on %1, namespace %2', info.name, form.namespace || info.namespace) : ' '}
           </span>
         </div>
-        <button ref={go} type="submit" className="kfx-Button kfx-primary kfx-big" disabled={busy}>
+        <button ref={go} type="submit" className="kfx-Button kfx-primary kfx-big" disabled={busy || !ready}>
           {busy ? trans.__('Launching …') : trans.__('Launch')}
         </button>
       </div>
@@ -241,6 +308,20 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
           <b>{plan.name}</b> <span className="kfx-dim">{plan.kind}</span> {plan.fits}
         </div>
       )}
+      {plan && !problem && plan.gaps.length > 0 && (
+        <div className="kfx-Fit kfx-Fit-no" role="note">
+          {plan.gaps.map(gap => (
+            <div key={gap.sentence} className="kfx-Gap">
+              <span>{sentence(gap.sentence)}</span>
+              {gap.requirements.length > 0 && (
+                <button type="button" className="kfx-Button" title={gap.requirements.join(' ')} onClick={() => set('install')(joined(form.install, gap.requirements))}>
+                  {trans.__('Install at start')}
+                </button>
+              )}
+            </div>
+          ))}
+        </div>
+      )}
       <div className="kfx-Launch-body">
         <div className="kfx-Fields">
           <fieldset>
@@ -248,18 +329,21 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
             <div className="kfx-Choices" role="radiogroup" aria-label={trans.__('Framework')}>
               {(info?.frameworks ?? []).map(row => (
                 <label key={row.name} className={`kfx-Choice${form.framework === row.name ? ' kfx-on' : ''}`}>
-                  <input type="radio" name="framework" checked={form.framework === row.name} onChange={() => set('framework')(row.name)} />
+                  <input type="radio" name="framework" checked={form.framework === row.name} onChange={() => choose(row.name)} />
                   <FrameworkMark name={row.name} /> {row.title}
                 </label>
               ))}
             </div>
           </fieldset>
+          {info && (info.profiles.length > 0 || form.profile || info.fault) && (
+            <Hardware info={info} chosen={form.profile} onChoose={set('profile')} />
+          )}
           <fieldset className="kfx-Grid">
             <legend>{trans.__('Size')}</legend>
             <Field label={trans.__('Workers')} value={form.workers} onChange={set('workers')} type="number" min={1} />
-            <Field label={trans.__('CPU each')} value={form.cpu} onChange={set('cpu')} placeholder={trans.__('any')} />
-            <Field label={trans.__('Memory each')} value={form.memory} onChange={set('memory')} placeholder="4Gi" />
-            <Field label={trans.__('GPU each')} value={form.gpu} onChange={set('gpu')} type="number" min={0} placeholder="0" />
+            <Field label={trans.__('CPU each')} value={form.cpu} onChange={set('cpu')} placeholder={form.profile ? '' : trans.__('any')} />
+            <Field label={trans.__('Memory each')} value={form.memory} onChange={set('memory')} placeholder={form.profile ? '' : '4Gi'} />
+            <Field label={trans.__('GPU each')} value={form.gpu} onChange={set('gpu')} type="number" min={0} placeholder={form.profile ? '' : '0'} />
           </fieldset>
           {free && free.nodes > 0 && (
             <p className="kfx-dim">
@@ -290,8 +374,10 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
               <Field label={trans.__('Image')} value={form.image} onChange={set('image')} placeholder={image(info, form.framework)} />
               <Field label={trans.__('Processes each')} value={form.nproc} onChange={set('nproc')} type="number" min={1} placeholder="1" />
             </fieldset>
+            <Field label={trans.__('Install at start')} value={form.install} onChange={set('install')} placeholder="einops scikit-learn==1.6" />
             <Area label={trans.__('Environment')} hint={trans.__('NAME=value, one a line')} value={form.env} onChange={set('env')} />
             <Field label={trans.__('Arguments')} value={form.args} onChange={set('args')} placeholder="--epochs 10" />
+            <Field label={trans.__('Volumes')} value={form.volumes} onChange={set('volumes')} placeholder="CLAIM:/PATH CLAIM:/PATH:ro" />
             <label className="kfx-Check">
               <input type="checkbox" checked={form.replace} onChange={event => set('replace')(event.target.checked)} />{' '}
               {trans.__('replace a job of that name')}
@@ -300,9 +386,7 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
         </div>
         <div className="kfx-Launch-side">
           {source.path ? (
-            <p>
-              {trans.__('Runs the file')} <code>{source.path}</code>
-            </p>
+            <FileCode path={source.path} plan={plan} />
           ) : (
             <label className="kfx-Field">
               <span>{trans.__('Code')}</span>
@@ -336,6 +420,62 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
         </div>
       </div>
     </form>
+  );
+}
+
+/** What a script or notebook would run, and what of a notebook would not. */
+function FileCode({ path, plan }: { path: string; plan: PlanAnswer | null }): React.JSX.Element {
+  const { trans } = useKubeflow();
+  return (
+    <>
+      <p>
+        {path.endsWith('.ipynb') ? trans.__('Runs the notebook') : trans.__('Runs the file')} <code>{path}</code>
+      </p>
+      {plan && plan.dropped.length > 0 && (
+        <details className="kfx-Dropped">
+          <summary>{trans._n('%1 thing of the notebook does not run in the job', '%1 things of the notebook do not run in the job', plan.dropped.length)}</summary>
+          <ul>
+            {plan.dropped.map((line, place) => (
+              <li key={place}>
+                <code>{line}</code>
+              </li>
+            ))}
+          </ul>
+        </details>
+      )}
+      {plan?.code && (
+        <pre className="kfx-Pre kfx-FileCode" tabIndex={0} aria-label={trans.__('Code of %1', path)}>
+          {plan.code}
+        </pre>
+      )}
+    </>
+  );
+}
+
+/** Hardware by name, and whether there is room for it. */
+function Hardware(props: { info: ClusterInfo; chosen: string; onChoose: (slug: string) => void }): React.JSX.Element {
+  const { trans } = useKubeflow();
+  const { info, chosen, onChoose } = props;
+  const one = info.profiles.find(offer => offer.slug === chosen);
+  const waits = ({ fits, ever }: HardwareOffer) => (ever ? (fits ? '' : trans.__('would wait')) : trans.__('never starts here'));
+  return (
+    <fieldset>
+      <legend>{trans.__('Hardware')}</legend>
+      <label className="kfx-Field">
+        <span>{trans.__('Profile of each worker')}</span>
+        <select className="kfx-Select" value={chosen} onChange={event => onChoose(event.target.value)}>
+          <option value="">{trans.__('none, only what is said below')}</option>
+          {info.profiles.map(offer => (
+            <option key={offer.slug} value={offer.slug}>
+              {[offer.title, offer.hardware, waits(offer)].filter(Boolean).join(' · ')}
+            </option>
+          ))}
+          {chosen && !one && <option value={chosen}>{chosen}</option>}
+        </select>
+      </label>
+      {one?.room && <p className={one.fits ? 'kfx-dim' : 'kfx-Fit kfx-Fit-no'}>{one.room}</p>}
+      {info.fault && <p className="kfx-Fit kfx-Fit-no">{info.fault}</p>}
+    </fieldset>
   );
 }
 

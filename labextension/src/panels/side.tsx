@@ -1,10 +1,12 @@
 /** The side panel "Kubeflow": the cluster's line on top, and a section for each family. */
 
 import { ReactWidget, SidePanel } from '@jupyterlab/ui-components';
+import type { Message } from '@lumino/messaging';
 import * as React from 'react';
 
 import { KubeflowProvider, useKubeflow, useStanding } from '../components/context';
 import { JobList } from '../components/jobs';
+import { StudyList } from '../components/studies';
 import { kubeflowIcon } from '../icons';
 import { CommandIDs } from '../tokens';
 import type { IKubeflow, Section } from '../tokens';
@@ -18,7 +20,7 @@ export function widgetOf(kf: IKubeflow, body: React.ReactElement): ReactWidget {
 
 export class KubeflowPanel extends SidePanel {
   constructor(kf: IKubeflow) {
-    super({ translator: undefined as never });
+    super({ translator: kf.translator });
     this.id = 'kf-panel';
     this.title.icon = kubeflowIcon;
     this.title.caption = kf.trans.__('Kubeflow: training jobs on your cluster');
@@ -28,6 +30,13 @@ export class KubeflowPanel extends SidePanel {
     this.header.addWidget(widgetOf(kf, <Header />));
     kf.sections.forEach(section => this.show_(section));
     kf.sectionsChanged.connect((_, section) => this.show_(section));
+  }
+
+  /** Who opens the panel with a key goes on with keys. */
+  protected override onActivateRequest(message: Message): void {
+    super.onActivateRequest(message);
+    const list = this.node.querySelector<HTMLElement>('.kfx-Jobs-list');
+    (list ?? this.node.querySelector<HTMLElement>('.kfx-Header button'))?.focus();
   }
 
   private show_(section: Section): void {
@@ -58,12 +67,20 @@ function Header(): React.JSX.Element {
   return (
     <div className="kfx kfx-Header">
       <span className={`kfx-Dot kfx-Dot-${standing.state}`} aria-hidden="true" />
-      <div className="kfx-Header-text">
-        <b title={standing.message || undefined}>{standing.cluster || trans.__('Kubeflow')}</b>
+      <button
+        type="button"
+        className="kfx-Header-text"
+        aria-label={trans.__('Cluster %1: change it', standing.cluster)}
+        title={[standing.message, trans.__('Change the cluster')].filter(Boolean).join('\n')}
+        onClick={() => kf.execute(CommandIDs.useCluster)}
+      >
+        <b>
+          {standing.cluster || trans.__('Kubeflow')} <i aria-hidden="true">▾</i>
+        </b>
         <span className="kfx-dim" role="status">
           {[standing.namespace, words[standing.state]].filter(Boolean).join(' · ')}
         </span>
-      </div>
+      </button>
       <button
         type="button"
         className="kfx-Button kfx-primary"
@@ -84,6 +101,19 @@ export function trainingSection(kf: IKubeflow): Section {
     create: () => {
       const widget = widgetOf(kf, <JobList />);
       widget.title.label = kf.trans.__('Training');
+      return widget;
+    }
+  };
+}
+
+/** The section of studies. */
+export function studiesSection(kf: IKubeflow): Section {
+  return {
+    id: 'studies',
+    rank: 20,
+    create: () => {
+      const widget = widgetOf(kf, <StudyList />);
+      widget.title.label = kf.trans.__('Studies');
       return widget;
     }
   };

@@ -1,4 +1,4 @@
-/** The renderer of our MIME type: what cells show of jobs is live, and still there without a kernel. */
+/** The renderers of our MIME types: what cells show of jobs is live, and still there without a kernel. */
 
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
@@ -8,38 +8,40 @@ import * as React from 'react';
 
 import { JobCard } from '../components/card';
 import { KubeflowProvider } from '../components/context';
+import { JobTable } from '../components/record';
 import { IKubeflow } from '../tokens';
-import type { JobView } from '../wire';
+import type { JobsRecord, JobView } from '../wire';
 
 export const MIME_JOB = 'application/vnd.jupyterlab-kf.job+json';
+export const MIME_JOBS = 'application/vnd.jupyterlab-kf.jobs+json';
 /** Before the renderers of widgets (-10) and of HTML (50), which are in the same bundle for other viewers. */
 const RANK = -20;
 
-class JobOutput extends ReactWidget implements IRenderMime.IRenderer {
-  constructor(private readonly kf: IKubeflow) {
+/** What a component makes of the data of our MIME type; nothing where the data is not what it should be. */
+type Read = (data: unknown) => React.ReactElement | null;
+
+class Output extends ReactWidget implements IRenderMime.IRenderer {
+  constructor(
+    private readonly kf: IKubeflow,
+    private readonly mime: string,
+    private readonly read: Read
+  ) {
     super();
     this.addClass('kfx-Output');
   }
 
   renderModel(model: IRenderMime.IMimeModel): Promise<void> {
-    const view = model.data[MIME_JOB] as unknown as JobView | undefined;
-    if (view?.ref) {
-      this.kf.remember(view);
-      this._view = view;
-      this.update();
-    }
+    this._body = this.read(model.data[this.mime]) ?? this._body;
+    this.update();
     return this.renderPromise ?? Promise.resolve();
   }
 
   // The same component in the same place: React updates it, so that the pointer and the scroll stay where they are.
   protected override render(): React.ReactElement | null {
-    return (
-      this._view &&
-      React.createElement(KubeflowProvider, { value: this.kf }, React.createElement(JobCard, { recorded: this._view }))
-    );
+    return this._body && React.createElement(KubeflowProvider, { value: this.kf }, this._body);
   }
 
-  private _view: JobView | null = null;
+  private _body: React.ReactElement | null = null;
 }
 
 export const cells: JupyterFrontEndPlugin<void> = {
@@ -48,6 +50,19 @@ export const cells: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IKubeflow, IRenderMimeRegistry],
   activate: (_: JupyterFrontEnd, kf: IKubeflow, registry: IRenderMimeRegistry) => {
-    registry.addFactory({ safe: true, mimeTypes: [MIME_JOB], createRenderer: () => new JobOutput(kf) }, RANK);
+    const add = (mime: string, read: Read) =>
+      registry.addFactory({ safe: true, mimeTypes: [mime], createRenderer: () => new Output(kf, mime, read) }, RANK);
+    add(MIME_JOB, data => {
+      const view = data as Partial<JobView> | undefined;
+      if (!view?.ref) {
+        return null;
+      }
+      kf.remember(view as JobView);
+      return React.createElement(JobCard, { recorded: view as JobView });
+    });
+    add(MIME_JOBS, data => {
+      const recorded = data as Partial<JobsRecord> | undefined;
+      return recorded?.rows ? React.createElement(JobTable, { recorded: recorded as JobsRecord }) : null;
+    });
   }
 };

@@ -2,16 +2,11 @@
 
 import { ILayoutRestorer } from '@jupyterlab/application';
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { Clipboard, Dialog, ICommandPalette, Notification, showDialog, WidgetTracker } from '@jupyterlab/apputils';
-import { PathExt } from '@jupyterlab/coreutils';
-import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
-import { ILauncher } from '@jupyterlab/launcher';
+import { Clipboard, Dialog, ICommandPalette, InputDialog, Notification, showDialog, WidgetTracker } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
-import type { NotebookPanel } from '@jupyterlab/notebook';
 
 import { KubeflowError } from '../client';
 import { kubeflowIcon } from '../icons';
-import { codeOf } from '../notebooks';
 import { CommandIDs, IKubeflow } from '../tokens';
 import type { JobTab } from '../tokens';
 import type { Copies, JobKey } from '../wire';
@@ -33,35 +28,26 @@ type Args = Record<string, unknown>;
 
 export const commands: JupyterFrontEndPlugin<void> = {
   id: 'jupyterlab-kf:commands',
-  description: 'Commands, their places in palette, launcher and menus, and the main-area views.',
+  description: 'Commands, their places in palette and menus, and the main-area views.',
   autoStart: true,
   requires: [IKubeflow],
-  optional: [ICommandPalette, ILauncher, ILayoutRestorer, INotebookTracker, IFileBrowserFactory],
+  optional: [ICommandPalette, ILayoutRestorer, INotebookTracker],
   activate: (
     app: JupyterFrontEnd,
     kf: IKubeflow,
     palette: ICommandPalette | null,
-    launcher: ILauncher | null,
     restorer: ILayoutRestorer | null,
-    notebooks: INotebookTracker | null,
-    browser: IFileBrowserFactory | null
+    notebooks: INotebookTracker | null
   ) => {
     addViews(app, kf, restorer);
     addDeeds(app, kf, notebooks);
-    addLaunches(app, kf, notebooks, browser);
+    addClusters(app, kf);
     const category = kf.trans.__('Kubeflow');
     if (palette) {
-      for (const command of [
-        CommandIDs.panel,
-        CommandIDs.launch,
-        CommandIDs.runNotebook,
-        CommandIDs.runCell,
-        CommandIDs.startCluster
-      ]) {
+      for (const command of [CommandIDs.panel, CommandIDs.startCluster, CommandIDs.useCluster]) {
         palette.addItem({ command, category });
       }
     }
-    launcher?.add({ command: CommandIDs.launch, category, rank: 1 });
   }
 };
 
@@ -79,13 +65,19 @@ function jobOf(app: JupyterFrontEnd, args: Args): JobKey | null {
   return { kind, namespace, name, uid };
 }
 
+/** Say why a deed was refused, and what to do. */
+function tell(error: unknown): void {
+  const hint = error instanceof KubeflowError && error.hint ? `\n${error.hint}` : '';
+  Notification.error(`${error instanceof Error ? error.message : String(error)}${hint}`, { autoClose: 10_000 });
+}
+
 function asText(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 
 function addViews(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutRestorer | null): void {
   const { trans } = kf;
-  type JobPanel = import('../panels/job').JobPanel;
+  type JobPanel = import('../panels/job/index').JobPanel;
   const tracker = new WidgetTracker<JobPanel>({ namespace: 'jupyterlab-kf' });
   app.commands.addCommand(CommandIDs.openJob, {
     label: trans.__('Open Job'),
@@ -97,7 +89,7 @@ function addViews(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutRestorer
       if (!key) {
         return;
       }
-      const { JobPanel, panelId } = await import('../panels/job');
+      const { JobPanel, panelId } = await import('../panels/job/index');
       const wish = { tab: (asText(args.tab) || 'overview') as JobTab, replica: asText(args.replica) };
       let panel = tracker.find(one => one.id === panelId(key) && (!key.uid || !one.key.uid || one.key.uid === key.uid));
       if (panel) {
@@ -107,6 +99,7 @@ function addViews(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutRestorer
       } else {
         tracker.find(one => one.id === panelId(key))?.dispose();
         panel = new JobPanel(kf, key, wish);
+        panel.turned.connect(turned => void tracker.save(turned));
         app.shell.add(panel, 'main');
         await tracker.add(panel);
       }
@@ -116,7 +109,7 @@ function addViews(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutRestorer
   if (restorer) {
     void restorer.restore(tracker, {
       command: CommandIDs.openJob,
-      args: panel => ({ ...panel.key }),
+      args: panel => ({ ...panel.key, ...panel.wish }),
       name: panel => panel.id
     });
   }
@@ -145,8 +138,7 @@ function addDeeds(app: JupyterFrontEnd, kf: IKubeflow, notebooks: INotebookTrack
         try {
           await act(key, args);
         } catch (error) {
-          const hint = error instanceof KubeflowError && error.hint ? `\n${error.hint}` : '';
-          Notification.error(`${error instanceof Error ? error.message : String(error)}${hint}`, { autoClose: 10_000 });
+          tell(error);
         }
       }
     });
@@ -188,17 +180,41 @@ function addDeeds(app: JupyterFrontEnd, kf: IKubeflow, notebooks: INotebookTrack
     Notification.info(trans.__('Copied.'), { autoClose: 1500 });
   });
   deed(CommandIDs.insertCell, trans.__('Insert Job as Cell'), async key => {
-    const { magic } = await client.copies(key);
-    const panel = notebooks?.currentWidget;
-    if (!panel) {
-      Clipboard.copyToSystem(magic);
-      Notification.info(trans.__('No notebook is open: the cell is in the clipboard.'), { autoClose: 4000 });
-      return;
-    }
-    NotebookActions.insertBelow(panel.content);
-    panel.content.activeCell?.model.sharedModel.setSource(magic);
-    app.shell.activateById(panel.id);
+    insert(app, kf, notebooks, (await client.copies(key)).magic);
   });
+  app.commands.addCommand(CommandIDs.insertStudy, {
+    label: trans.__('Show Study in a Cell'),
+    describedBy: {
+      args: {
+        type: 'object',
+        properties: {
+          name: { type: 'string', description: 'The name of the study' },
+          namespace: { type: 'string', description: 'Its namespace' }
+        }
+      }
+    },
+    execute: args => {
+      const [name, namespace] = [asText(args.name), asText(args.namespace)].map(text => JSON.stringify(text));
+      insert(app, kf, notebooks, `import jupyterlab_kf as kf\n\nkf.study(${name ?? ''}, namespace=${namespace ?? ''})`);
+    }
+  });
+}
+
+/** Put code into a new cell of the notebook that is open, or into the clipboard. */
+function insert(app: JupyterFrontEnd, { trans }: IKubeflow, notebooks: INotebookTracker | null, code: string): void {
+  const panel = notebooks?.currentWidget;
+  if (!panel) {
+    Clipboard.copyToSystem(code);
+    Notification.info(trans.__('No notebook is open: the cell is in the clipboard.'), { autoClose: 4000 });
+    return;
+  }
+  NotebookActions.insertBelow(panel.content);
+  panel.content.activeCell?.model.sharedModel.setSource(code);
+  app.shell.activateById(panel.id);
+}
+
+function addClusters(app: JupyterFrontEnd, kf: IKubeflow): void {
+  const { client, trans } = kf;
   app.commands.addCommand(CommandIDs.startCluster, {
     label: trans.__('Start the Cluster on This Machine'),
     describedBy: { args: { type: 'object', properties: {} } },
@@ -212,81 +228,46 @@ function addDeeds(app: JupyterFrontEnd, kf: IKubeflow, notebooks: INotebookTrack
       await work.catch(() => undefined);
     }
   });
+  app.commands.addCommand(CommandIDs.useCluster, {
+    label: trans.__('Change Cluster …'),
+    caption: trans.__('Look at the jobs of another cluster'),
+    icon: kubeflowIcon,
+    describedBy: {
+      args: {
+        type: 'object',
+        properties: {
+          context: { type: 'string', description: 'The name of a context of the kubeconfig, or embedded; asked for when left out' },
+          namespace: { type: 'string', description: 'Where new jobs go; the cluster decides when left out' }
+        }
+      }
+    },
+    execute: async args => {
+      const context = asText(args.context) || (await askForContext(kf));
+      if (!context) {
+        return;
+      }
+      try {
+        const { name } = await client.use(context, asText(args.namespace));
+        Notification.success(trans.__('Showing the jobs of %1.', name), { autoClose: 2000 });
+      } catch (error) {
+        tell(error);
+      }
+    }
+  });
 }
 
-function addLaunches(
-  app: JupyterFrontEnd,
-  kf: IKubeflow,
-  notebooks: INotebookTracker | null,
-  browser: IFileBrowserFactory | null
-): void {
+/** The name of the cluster that the user picks, or nothing. */
+async function askForContext(kf: IKubeflow): Promise<string> {
   const { trans } = kf;
-  const open = async (source: Partial<import('../panels/launch').Source>, mode: 'tab-after' | 'split-right') => {
-    const { LaunchPanel, NO_SOURCE } = await import('../panels/launch');
-    const panel = new LaunchPanel(kf, { ...NO_SOURCE, ...source });
-    app.shell.add(panel, 'main', { mode });
-    app.shell.activateById(panel.id);
-  };
-  const current = (): NotebookPanel | null => notebooks?.currentWidget ?? null;
-  const nothing = { args: { type: 'object', properties: {} } } as const;
-  app.commands.addCommand(CommandIDs.launch, {
-    label: args => (args.isPalette ? trans.__('New Training Job') : trans.__('Training job')),
-    caption: trans.__('Launch a distributed training job'),
-    icon: kubeflowIcon,
-    describedBy: nothing,
-    execute: () => open({}, 'tab-after')
+  const { contexts, current } = await kf.client.contexts();
+  const labels = contexts.map(one => [one.name, one.namespace, one.server].filter(Boolean).join(' · '));
+  const answer = await InputDialog.getItem({
+    title: trans.__('Which cluster?'),
+    label: trans.__('The jobs of one cluster are shown at a time. What runs on another goes on.'),
+    items: labels,
+    current: Math.max(0, contexts.findIndex(one => one.name === current)),
+    okLabel: trans.__('Use')
   });
-  const fromNotebook = (whole: boolean) => () => {
-    const panel = current();
-    if (!panel) {
-      return undefined;
-    }
-    const { path } = panel.context;
-    const name = PathExt.basename(path);
-    const cells = whole ? panel.content.widgets : panel.content.activeCell ? [panel.content.activeCell] : [];
-    const code = codeOf(cells.filter(cell => cell.model.type === 'code').map(cell => cell.model.sharedModel.getSource()));
-    return open(
-      {
-        title: whole ? name : trans.__('a cell of %1', name),
-        code,
-        folder: PathExt.dirname(path),
-        filename: `${PathExt.basename(path, '.ipynb')}.py`
-      },
-      'split-right'
-    );
-  };
-  app.commands.addCommand(CommandIDs.runNotebook, {
-    label: trans.__('Run Notebook as Job …'),
-    caption: trans.__('Run this notebook as a training job on the cluster'),
-    icon: kubeflowIcon,
-    describedBy: nothing,
-    isEnabled: () => current() !== null,
-    execute: fromNotebook(true)
-  });
-  app.commands.addCommand(CommandIDs.runCell, {
-    label: trans.__('Run Cell as Job …'),
-    caption: trans.__('Run the active cell as a training job on the cluster'),
-    icon: kubeflowIcon,
-    describedBy: nothing,
-    isEnabled: () => current() !== null,
-    execute: fromNotebook(false)
-  });
-  app.commands.addCommand(CommandIDs.runFile, {
-    label: trans.__('Run File as Job …'),
-    icon: kubeflowIcon,
-    describedBy: { args: { type: 'object', properties: { path: { type: 'string', description: 'The script to run' } } } },
-    isVisible: args => Boolean(args.path) || chosenScript(browser) !== null,
-    execute: args => {
-      const path = asText(args.path) || chosenScript(browser);
-      return path ? open({ title: PathExt.basename(path), path, folder: PathExt.dirname(path) }, 'tab-after') : undefined;
-    }
-  });
-}
-
-/** The Python file that is selected in the file browser. */
-function chosenScript(browser: IFileBrowserFactory | null): string | null {
-  const items = browser?.tracker.currentWidget?.selectedItems();
-  const first = items?.next();
-  const path = first && !first.done ? first.value.path : '';
-  return path.endsWith('.py') ? path : null;
+  const place = answer.button.accept && answer.value !== null ? labels.indexOf(answer.value) : -1;
+  return contexts[place]?.name ?? '';
 }

@@ -12,6 +12,7 @@ import * as React from 'react';
 import { QUERY } from '../client';
 import type { Client } from '../client';
 import { StatusItem } from '../components/status';
+import { phaseWord } from '../components/words';
 import { kubeflowIcon } from '../icons';
 import { frameworkTitle, isGroup, keyOf } from '../model';
 import { KubeflowPanel, widgetOf } from '../panels/side';
@@ -73,7 +74,7 @@ export const running: JupyterFrontEndPlugin<void> = {
       icon: () => kubeflowIcon,
       label: () => row.name,
       labelTitle: () => `${row.kind} ${row.namespace}/${row.name}`,
-      detail: () => `${row.phase} · ${frameworkTitle(row.framework)}`
+      detail: () => `${phaseWord(trans, row.phase)} · ${frameworkTitle(row.framework)}`
     });
     managers.add({
       name: trans.__('Training jobs'),

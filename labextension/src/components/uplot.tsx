@@ -1,0 +1,192 @@
+/** A plot drawn by uPlot in the theme's colours. Loaded when the first plot is shown. */
+
+import * as React from 'react';
+import uPlot from 'uplot';
+import 'uplot/dist/uPlot.min.css';
+
+import { number } from '../format';
+import { look, nearest, zoomed } from '../plotting';
+import { saidAt } from './plot';
+import type { DrawnProps, Zoom } from './plot';
+
+/** Values that an arrow goes with the shift key. */
+const FAR = 10;
+/** Between marks of an axis of whole numbers: no epoch is the half of one. */
+const WHOLE_STEPS = [0, 1, 2, 3, 4, 5, 6, 7, 8].flatMap(power => [1, 2, 5].map(factor => factor * 10 ** power));
+
+export default function Drawn(props: DrawnProps): React.JSX.Element {
+  const { data, series, hidden, height, zoom, at } = props;
+  const box = React.useRef<HTMLDivElement>(null);
+  const plot = React.useRef<uPlot | null>(null);
+  const latest = React.useRef(props);
+  latest.current = props;
+  const theme = useTheme();
+  const names = series.map(one => `${one.index}/${one.name}`).join('\n');
+
+  React.useLayoutEffect(() => {
+    const node = box.current;
+    if (!node) {
+      return;
+    }
+    const made = new uPlot(options(node, () => latest.current), rows(latest.current), node);
+    plot.current = made;
+    const watch = new ResizeObserver(() => made.setSize({ width: node.clientWidth, height: latest.current.height }));
+    watch.observe(node);
+    return () => {
+      watch.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+  }, [names, height, theme]);
+
+  React.useEffect(() => plot.current?.setData(rows({ data })), [data, zoom]);
+
+  React.useEffect(() => {
+    latest.current.series.forEach((one, n) => {
+      if (plot.current && plot.current.series[n + 1]?.show === hidden.has(one.name)) {
+        plot.current.setSeries(n + 1, { show: !hidden.has(one.name) });
+      }
+    });
+  }, [hidden, names, theme]);
+
+  const onKeyDown = (event: React.KeyboardEvent) => {
+    const made = plot.current;
+    const { xs } = data;
+    if (!made || !xs.length || event.ctrlKey || event.metaKey || event.altKey) {
+      return;
+    }
+    const range: [number, number] = zoom ?? [xs[0] ?? 0, xs[xs.length - 1] ?? 0];
+    const [low, high] = [nearest(xs, range[0]), nearest(xs, range[1])];
+    const from = at ?? high;
+    const far = event.shiftKey ? FAR : 1;
+    const moves: Record<string, number> = { ArrowLeft: from - far, ArrowRight: from + far, Home: low, End: high };
+    const to = moves[event.key];
+    if (to !== undefined) {
+      const x = xs[Math.max(low, Math.min(high, to))] ?? 0;
+      made.setCursor({ left: made.valToPos(x, 'x'), top: made.over.clientHeight / 2 });
+    } else if (event.key === '+' || event.key === '=') {
+      props.onZoom(zoomed(xs, range, xs[from] ?? 0, 0.5));
+    } else if (event.key === '-') {
+      props.onZoom(zoomed(xs, range, xs[from] ?? 0, 2));
+    } else if (event.key === '0' || (event.key === 'Escape' && zoom)) {
+      props.onZoom(null);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  };
+
+  const place = at ?? data.xs.length - 1;
+  // In a notebook some of these keys are shortcuts of its own, down to restarting the kernel.
+  return (
+    <div
+      ref={box}
+      className="kfx-Plot-drawn"
+      style={{ height }}
+      role="slider"
+      tabIndex={0}
+      aria-label={props.label}
+      aria-valuemin={0}
+      aria-valuemax={Math.max(0, data.xs.length - 1)}
+      aria-valuenow={Math.max(0, place)}
+      aria-valuetext={saidAt(props, place)}
+      data-lm-suppress-shortcuts=""
+      aria-keyshortcuts="ArrowLeft ArrowRight Home End + - 0"
+      onKeyDown={onKeyDown}
+      onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
+    />
+  );
+}
+
+function rows({ data }: Pick<DrawnProps, 'data'>): uPlot.AlignedData {
+  return [data.xs, ...data.values];
+}
+
+function options(node: HTMLElement, now: () => DrawnProps): uPlot.Options {
+  const { series, hidden, height, group } = now();
+  const ink = (color: string) => resolved(node, color);
+  const font = `11px ${getComputedStyle(node).fontFamily}`;
+  const axis: uPlot.Axis = {
+    stroke: ink('var(--kfx-dim)'),
+    font,
+    grid: { stroke: ink('color-mix(in srgb, var(--kfx-fg) 12%, transparent)'), width: 1 },
+    ticks: { show: false },
+    values: (_, splits) => splits.map(number)
+  };
+  return {
+    width: Math.max(60, node.clientWidth),
+    height,
+    padding: [6, 8, 0, 0],
+    legend: { show: false },
+    scales: { x: { time: false, range: () => now().zoom ?? whole(now().data.xs) } },
+    axes: [
+      { ...axis, size: 24, gap: 2, space: 60, ...(now().data.xs.every(Number.isInteger) ? { incrs: WHOLE_STEPS } : {}) },
+      { ...axis, size: 52, gap: 4, space: 34 }
+    ],
+    cursor: {
+      y: false,
+      drag: { x: true, y: false, setScale: false },
+      points: { size: 7 },
+      sync: { key: group, scales: ['x', null], setSeries: false, filters: { pub: type => type === 'mousemove' || type === 'mouseleave' } },
+      bind: {
+        dblclick: () => () => {
+          now().onZoom(null);
+          return null;
+        }
+      }
+    },
+    series: [
+      {},
+      ...series.map((one): uPlot.Series => {
+        const { color, dash } = look(one.index);
+        const stroke = ink(`color-mix(in srgb, ${color} 88%, var(--kfx-fg))`);
+        return { label: one.name, show: !hidden.has(one.name), stroke, width: 1.8, dash, points: { size: 4, fill: stroke } };
+      })
+    ],
+    hooks: {
+      setCursor: [made => now().onAt(made.cursor.idx ?? null)],
+      setSelect: [
+        made => {
+          const { left, width } = made.select;
+          if (width > 3) {
+            now().onZoom(between(made.posToVal(left, 'x'), made.posToVal(left + width, 'x')));
+            made.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          }
+        }
+      ]
+    }
+  };
+}
+
+function whole(xs: readonly number[]): [number, number] {
+  const low = xs[0] ?? 0;
+  const high = xs[xs.length - 1] ?? 1;
+  return low === high ? [low - 1, high + 1] : [low, high];
+}
+
+function between(low: number, high: number): Zoom {
+  return high > low ? [low, high] : null;
+}
+
+/** A colour of the style sheet as a canvas takes it: without variables. */
+function resolved(node: HTMLElement, color: string): string {
+  const probe = document.createElement('span');
+  probe.style.color = color;
+  node.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+/** The name of the theme; the body bears it once its colours are there. */
+function useTheme(): string {
+  const name = () => document.body.dataset.jpThemeName ?? '';
+  const [theme, set] = React.useState(name);
+  React.useEffect(() => {
+    const watch = new MutationObserver(() => set(name()));
+    watch.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-name'] });
+    return () => watch.disconnect();
+  }, []);
+  return theme;
+}

@@ -1,0 +1,108 @@
+/** Metrics as what a plot needs: series of one axis, their colours, and what they say in words. Pure. */
+
+import { number } from './format.js'; // with its ending: node runs the tests of this module
+import type { Point } from './wire';
+
+/** Colours of the theme, of which those that stand beside one another differ most. */
+export const COLORS = [
+  'brand-color1',
+  'jupyter-icon-color',
+  'icon-contrast-color1',
+  'icon-contrast-color0',
+  'info-color1',
+  'icon-contrast-color2',
+  'mirror-editor-bracket-color',
+  'mirror-editor-string-color'
+].map(name => `var(--jp-${name})`);
+const DASHES: number[][] = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
+/** Lines of one plot: as many as colour and dash together tell apart. */
+export const MOST_SERIES = COLORS.length * DASHES.length;
+
+export interface Series {
+  name: string;
+  points: Point[];
+  /** Its place in the order of speakers, which decides its looks. */
+  index: number;
+}
+
+/** What a line looks like. No two of the first 32 look alike, and neighbours differ in more than colour. */
+export function look(index: number): { color: string; dash: number[] } {
+  const place = Math.max(0, index);
+  const dash = DASHES[(place + Math.floor(place / COLORS.length)) % DASHES.length] ?? [];
+  return { color: COLORS[place % COLORS.length] ?? '', dash };
+}
+
+/** The metrics of a view as series, looking alike everywhere. */
+export function seriesOf(metric: Record<string, Point[]>, order: string[]): Series[] {
+  return Object.entries(metric)
+    .filter(([, points]) => points.length)
+    .map(([name, points]) => ({ name, points, index: Math.max(0, order.indexOf(name)) }))
+    .sort((a, b) => a.index - b.index)
+    .slice(0, MOST_SERIES);
+}
+
+/**
+ * Series over one axis: `values[n][i]` is what the series `n` has at `xs[i]`. Where it has what is no number there is
+ * null, which is a gap; where it has nothing at all there is undefined, over which its line goes on.
+ */
+export interface Table {
+  /** Whether the axis counts the programs' own steps, or the values printed. */
+  stepped: boolean;
+  xs: number[];
+  values: (number | null | undefined)[][];
+}
+
+export function aligned(series: readonly Series[]): Table {
+  const stepped = series.every(one => one.points.every(point => point.step !== null));
+  const maps = series.map(one => {
+    // A replica that was started again says a step once more: what it said last counts.
+    const map = new Map<number, number | null>();
+    one.points.forEach((point, n) => map.set(stepped && point.step !== null ? point.step : n + 1, finite(point.value)));
+    return map;
+  });
+  const xs = [...new Set(maps.flatMap(map => [...map.keys()]))].sort((a, b) => a - b);
+  return { stepped, xs, values: maps.map(map => xs.map(x => map.get(x))) };
+}
+
+/** JSON has no infinity and no NaN: a value that is none comes as null. */
+function finite(value: number | null): number | null {
+  return value !== null && Number.isFinite(value) ? value : null;
+}
+
+/** The place in growing numbers that is nearest to one. */
+export function nearest(xs: readonly number[], wanted: number): number {
+  let low = 0;
+  let high = xs.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((xs[middle] ?? Infinity) < wanted) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  const before = xs[low - 1];
+  const at = xs[low];
+  return before !== undefined && at !== undefined && wanted - before < at - wanted ? low - 1 : low;
+}
+
+/** The part of an axis that is half (`by` 0.5) or twice (2) as wide around a place of it, within the whole. */
+export function zoomed(xs: readonly number[], range: [number, number], at: number, by: number): [number, number] | null {
+  const first = xs[0];
+  const last = xs[xs.length - 1];
+  if (first === undefined || last === undefined) {
+    return null;
+  }
+  const low = Math.max(first, at - (at - range[0]) * by);
+  const high = Math.min(last, at + (range[1] - at) * by);
+  return low <= first && high >= last ? null : [low, high];
+}
+
+/** What a listener is told of one place: `worker-0 0.31, worker-1 0.29`. */
+export function spoken(series: readonly Series[], values: readonly (number | null | undefined)[]): string {
+  return series
+    .map((one, n) => ({ name: one.name, value: values[n] ?? null }))
+    .filter(({ value }) => value !== null)
+    .map(({ name, value }) => `${name} ${number(value)}`)
+    .join(', ');
+}
