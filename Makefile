@@ -2,7 +2,9 @@
 #
 #   make lab     open JupyterLab on the quick start notebook        make test   the tests
 #   make demo    run that notebook headless and print it            make lint   the checks
+#                (on a real cluster: make demo KUBECONFIG=FILE)
 #   make bench   the benchmarks                                     make help   this list
+#   make hub     a hub on this machine: log in, choose hardware, get JupyterLab
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -10,12 +12,16 @@ BIN := $(VENV)/bin
 UV := uv==0.13.9
 # One stamp per content of what is installed: a changed lock or package list installs again, nothing else does.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+# Links into the checkout instead of copies. An installation must not write through them, so they go before it.
+LINKS := $(VENV)/share/jupyter/labextensions/jupyterlab-kf $(VENV)/share/jupyter/jupyterlab_kf/profiles.yaml
 PORT ?= 8888
+# A kubeconfig counts when it is named on make's own command line: one that lies in the environment may be production's.
+ON_CLUSTER := $(if $(filter command,$(firstword $(origin KUBECONFIG))),--kubeconfig "$(KUBECONFIG)")
 # The panels of JupyterLab, built where node is there; without it everything else works.
 TEST_PANELS := if command -v npm >/dev/null; then npm test --silent; else echo "npm is not on the PATH: TypeScript is not tested"; fi
 PANELS := jupyterlab_kf/labextension/static/style.js
 
-.PHONY: help install lab demo provision test unit lint fix real-cluster real-cluster-stop test-real bench lock schemas wire clean
+.PHONY: help install lab hub demo provision test unit lint fix real-cluster real-cluster-stop test-real test-live record bench lock protos schemas wire screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -33,9 +39,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
 	@mkdir -p jupyterlab_kf/labextension
+	@rm -rf $(LINKS) jupyterlab_kf/labextension/install.json
 	@SKIP_JUPYTER_BUILDER=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@rm -rf $(VENV)/share/jupyter/labextensions/jupyterlab-kf
+	@rm -rf $(LINKS)
 	@ln -s $(CURDIR)/jupyterlab_kf/labextension $(VENV)/share/jupyter/labextensions/jupyterlab-kf
+	@ln -s $(CURDIR)/hub_config/profiles.yaml $(VENV)/share/jupyter/jupyterlab_kf/profiles.yaml
 	@rm -f $(VENV)/.installed-* && touch $@
 
 $(PANELS): package.json package-lock.json $(shell find labextension -path labextension/lib -prune -o -type f -print) | $(STAMP)
@@ -48,17 +56,20 @@ $(PANELS): package.json package-lock.json $(shell find labextension -path labext
 lab: install
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --port=$(PORT) docs/notebooks/quickstart.ipynb
 
-demo: install
-	$(BIN)/python tests/tools/demo.py docs/notebooks/quickstart.ipynb
+hub: install
+	$(BIN)/jupyter kf hub
 
+demo: install
+	$(BIN)/python tests/tools/demo.py docs/notebooks/quickstart.ipynb $(ON_CLUSTER)
+
+# What the tests need: made once (a real Kubernetes takes minutes), kept in the cache folder.
 provision: install
 	@$(BIN)/python tests/tools/provision.py
+	@$(BIN)/python tests/real/cluster.py build
 
 test: provision
 	@$(TEST_PANELS)
-	$(BIN)/python -m pytest -x tests/unit
-	$(BIN)/python -m pytest tests/contract
-	$(BIN)/python -m pytest tests/browser
+	@$(BIN)/python tests/tools/suites.py unit contract real browser hub
 
 unit: install
 	@$(TEST_PANELS)
@@ -82,23 +93,37 @@ real-cluster: install
 real-cluster-stop: install
 	@$(BIN)/python tests/real/cluster.py stop --all
 
-test-real: install
-	@$(BIN)/python tests/real/cluster.py build
-	$(BIN)/python -m pytest tests/real
+test-real: provision
+	@$(BIN)/python tests/tools/suites.py real
+
+# The whole table of jobs, live on the real operators (make test plays a part of it, another one each day).
+test-live: provision
+	KF_LIVE=all $(BIN)/python -m pytest tests/real/test_record.py
+
+# Write the records of the real operators anew, on purpose.
+record: provision
+	$(BIN)/python tests/real/record.py
 
 bench: install
 	$(BIN)/python tests/bench/run.py
 
 lock: install
-	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-header --output-file requirements.lock
-	for one in training sdk; do $(BIN)/uv pip compile --quiet tests/clients/kubeflow-$$one.in --python-version 3.11 \
+	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --extra hub --universal --generate-hashes --no-header --output-file requirements.lock
+	for one in training sdk katib; do $(BIN)/uv pip compile --quiet tests/clients/kubeflow-$$one.in --python-version 3.11 \
 	  --generate-hashes --no-header --output-file tests/clients/kubeflow-$$one.lock; done
+
+screenshots: install
+	$(BIN)/python tests/tools/screenshots.py
 
 wire: install
 	$(BIN)/python tests/tools/generate_wire.py
 
+protos: install
+	$(BIN)/python tests/tools/generate_protos.py
+
 schemas: install
 	$(BIN)/python tests/tools/generate_schemas.py
+	$(BIN)/python tests/tools/generate_definitions.py
 
 clean:
 	rm -rf $(VENV) node_modules labextension/lib jupyterlab_kf/labextension dist build .mypy_cache .ruff_cache .pytest_cache

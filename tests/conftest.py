@@ -1,15 +1,22 @@
-"""Shared by every suite: nothing touches the user's own cluster or folders, and missing tools are named."""
+"""Shared by every suite: nothing touches the user's own cluster or folders, and what is skipped is named.
+
+With ``KF_REQUIRE_REAL=1`` a skipped test has failed: what it needs was to be there.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent / "real"))
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 
 import provision
@@ -19,6 +26,52 @@ from jupyterlab_kf.embedded import daemon
 from jupyterlab_kf.settings import Settings, load
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+STRICT = os.environ.get("KF_REQUIRE_REAL") == "1"
+REPORT = os.environ.get("KF_SUITE_REPORT", "")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Say which cluster a test ran on, and fail what is skipped where that is not allowed."""
+    report = (yield).get_result()
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    report.user_properties.append(("cluster", str(parameters.get("site", ""))))
+    if STRICT:
+        _refuse(report)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, None]:
+    """The same for a module that skips itself."""
+    report = (yield).get_result()
+    if STRICT:
+        _refuse(report)
+
+
+def _refuse(report: Any) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where KF_REQUIRE_REAL=1 allows none: {_reason(report)}"
+
+
+def _reason(report: Any) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The figures of this run, for tests/tools/suites.py."""
+    if not REPORT:
+        return
+    stats = terminalreporter.stats
+    passed = [report for report in stats.get("passed", ()) if getattr(report, "when", "") == "call"]
+    clusters = Counter(dict(report.user_properties).get("cluster", "") for report in passed)
+    figures = {
+        "passed": len(passed),
+        "clusters": {name: number for name, number in clusters.items() if name},
+        "skipped": Counter(_reason(report) for report in stats.get("skipped", ())),
+    }
+    Path(REPORT).write_text(json.dumps(figures))
 
 
 @pytest.fixture(autouse=True, scope="session")

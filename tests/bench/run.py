@@ -6,7 +6,11 @@ many      a hundred single-process jobs submitted at once
 extension the cost of %load_ext, against ``import kubernetes``
 api       reads and writes a second and watch latency at 100, 1,000 and 10,000 objects
 log       a log line's way to the notebook
+scale     10,000 pods of 2,000 jobs on 1,000 nodes of a real API server, against other clients (minutes; needs Go once)
+routes    what Envoy costs between a client and a pod, and how soon changed weights count
+engine    a graph's rate and CPU for each request, against Seldon's executor (KF_SELDON_EXECUTOR) or a bare proxy
 memory    of the idle daemon and of each running container
+unit      a request to a served model, against the model itself, a handler by hand and MLServer
 """
 
 from __future__ import annotations
@@ -20,20 +24,24 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-import sections
 from measure import Row
+from sections import api, engine, extension, launch, log_line, many, memory, routes, scale, torch, unit
 
 from jupyterlab_kf.embedded import daemon
 from jupyterlab_kf.settings import load
 
 SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
-    "extension": sections.extension,
-    "launch": sections.launch,
-    "log": sections.log_line,
-    "memory": sections.memory,
-    "api": sections.api,
-    "many": sections.many,
-    "torch": sections.torch,
+    "extension": extension.extension,
+    "launch": launch.launch,
+    "log": log_line.log_line,
+    "memory": memory.memory,
+    "routes": routes.routes,
+    "api": api.api,
+    "many": many.many,
+    "torch": torch.torch,
+    "scale": scale.scale,
+    "engine": engine.engine,
+    "unit": unit.unit,
 }
 
 

@@ -2,88 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import labs
 import provision
 import pytest
-from labs import Lab
 from needs import tool
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from jupyterlab_kf.settings import Settings
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 NOTEBOOKS = Path(__file__).parents[2] / "docs" / "notebooks"
 
 
 @pytest.fixture(scope="session")
-def lab(cluster: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(cluster: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.Lab]:
     """JupyterLab over a copy of the notebooks, with settings of its own."""
+    assert cluster
     root = tmp_path_factory.mktemp("lab") / "notebooks"
     shutil.copytree(NOTEBOOKS, root)
-    home = tmp_path_factory.mktemp("jupyter-home")
-    news = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(16)
-    environment = os.environ | {
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-    }
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={root}",
-        f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-        "--LabApp.expose_app_in_browser=True",
-    ]  # fmt: skip
-    with (home / "lab.log").open("wb") as output:
-        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    try:
-        _await_answer(f"http://127.0.0.1:{port}/api/status?token={token}", server)
-        yield Lab(f"http://127.0.0.1:{port}", token, root)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=30)
-    assert cluster
-
-
-def _await_answer(url: str, server: subprocess.Popen[bytes]) -> None:
-    """Until it answers; the socket's own time-out paces the loop."""
-    for _ in range(600):
-        assert server.poll() is None, "JupyterLab ended at its start"
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-        except urllib.error.HTTPError:
-            raise
-        except OSError:
-            signal.sigtimedwait([], 0.1)
-        else:
-            return
-    pytest.fail("JupyterLab did not answer")
+    with labs.running(root, tmp_path_factory.mktemp("jupyter-home")) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +32,27 @@ def browser() -> Iterator[Browser]:
     """Headless Chromium."""
     path = tool(provision.chromium)
     with sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=str(path), args=FLAGS)
+        running = driver.chromium.launch(executable_path=str(path), args=labs.FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def open_lab(browser: Browser, lab: labs.Lab) -> Iterator[Callable[..., Page]]:
+    """Opens pages that are closed again, and that must not have met an error."""
+    pages: list[Page] = []
+    errors: list[str] = []
+
+    def opening(path: str = "/lab") -> Page:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(labs.PATIENCE)
+        pages.append(page)
+        page.on("pageerror", lambda error: errors.append(f"{error} {error.stack}"))
+        page.goto(f"{lab.url}{path}?token={lab.token}&reset")
+        labs.settle(page)
+        return page
+
+    yield opening
+    for page in pages:
+        page.close()
+    assert not errors, errors

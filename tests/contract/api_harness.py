@@ -1,14 +1,12 @@
 """An API server in a background thread, without a node, and ways to reach it.
 
-Test modules import the fixtures that they use; the suite's own ``kubectl`` fixture talks to a whole cluster instead.
+Test modules import the fixtures that they use.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -116,36 +114,3 @@ def fresh_server(tmp_path: Path) -> Iterator[Served]:
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for a module: for tests that keep to a namespace of their own."""
     yield from serve(tmp_path_factory.mktemp("cluster"))
-
-
-@dataclass
-class Kubectl:
-    """The real kubectl, pointed at a server."""
-
-    binary: str
-    kubeconfig: Path
-    home: Path
-
-    def __call__(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        done = self.run(*arguments, stdin=stdin)
-        if check:
-            assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.home), "PATH": os.environ["PATH"]}
-        return subprocess.run(
-            [self.binary, *arguments],
-            check=False,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-
-@pytest.fixture
-def bare_kubectl(shared_server: Served, kubectl_path: Path, tmp_path: Path) -> Kubectl:
-    """The real kubectl against the module's server."""
-    return Kubectl(str(kubectl_path), shared_server.kubeconfig, tmp_path)

@@ -1,4 +1,8 @@
-"""What only the wire shows: watches that go on, logs, proxied requests, sizes, TLS, and a clean end."""
+"""What only the wire shows: logs, proxied requests, sizes, TLS, and a clean end.
+
+On the embedded cluster alone: what stands behind its API server is played (a node that says what it was told, a service
+that answers what it is asked), and its own files and connections are looked at.
+"""
 
 from __future__ import annotations
 
@@ -72,92 +76,6 @@ def client(connect: Callable[[], Client]) -> Client:
 
 def config(name: str, **data: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-
-
-def lines(response: http.client.HTTPResponse, count: int) -> list[dict[str, Any]]:
-    return [json.loads(response.readline()) for _ in range(count)]
-
-
-def test_a_watch_follows_every_write(connect: Callable[[], Client], client: Client) -> None:
-    version = client.json("GET", CONFIGS)["metadata"]["resourceVersion"]
-    watch = connect().send("GET", f"{CONFIGS}?watch=true&resourceVersion={version}&timeoutSeconds=20")
-    client.json("POST", CONFIGS, config("a", k="1"))
-    client.json("PUT", f"{CONFIGS}/a", config("a", k="2"))
-    client.json("DELETE", f"{CONFIGS}/a")
-    events = lines(watch, 3)
-    assert [event["type"] for event in events] == ["ADDED", "MODIFIED", "DELETED"]
-    versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
-    assert versions == sorted(set(versions))
-    assert events[1]["object"]["data"] == {"k": "2"}
-    resumed = connect().send("GET", f"{CONFIGS}?watch=true&resourceVersion={versions[0]}&timeoutSeconds=20")
-    assert lines(resumed, 2) == events[1:]
-
-
-def test_entering_and_leaving_a_selection(connect: Callable[[], Client], client: Client) -> None:
-    watch = connect().send("GET", f"{CONFIGS}?watch=true&labelSelector=x%3D1&timeoutSeconds=20")
-    client.json("POST", CONFIGS, config("a"))
-    for labels in ({"x": "1"}, {"x": "2"}):
-        patch = {"metadata": {"labels": labels}}
-        client.json("PATCH", f"{CONFIGS}/a", patch, Content_Type="application/merge-patch+json")
-    assert [event["type"] for event in lines(watch, 2)] == ["ADDED", "DELETED"]
-
-
-def test_a_streaming_list_says_where_the_list_ends(connect: Callable[[], Client], client: Client) -> None:
-    client.json("POST", CONFIGS, config("a"))
-    query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
-    watch = connect().send("GET", f"{CONFIGS}?{query}&timeoutSeconds=20")
-    first, mark = lines(watch, 2)
-    assert (first["type"], mark["type"]) == ("ADDED", "BOOKMARK")
-    assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
-
-
-def test_a_watch_ends_in_time_with_a_bookmark_before(client: Client) -> None:
-    watch = client.send("GET", f"{CONFIGS}?watch=true&allowWatchBookmarks=true&timeoutSeconds=1")
-    body = watch.read().decode()
-    assert all(json.loads(line)["type"] == "BOOKMARK" for line in body.splitlines())
-
-
-def test_too_old_is_an_event_not_a_failure(served: Served, client: Client) -> None:
-    served.call(lambda: setattr(served.registry.store, "_floor", served.registry.store.revision))
-    watch = client.send("GET", f"{CONFIGS}?watch=true&resourceVersion=1")
-    assert watch.status == 200
-    [event] = [json.loads(line) for line in watch.read().splitlines()]
-    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 410, "Expired")
-    listed = client.send("GET", f"{CONFIGS}?resourceVersion=1&resourceVersionMatch=Exact")
-    assert listed.status == 410
-    listed.read()
-
-
-def test_a_table_watch_sends_its_columns_once(connect: Callable[[], Client], client: Client) -> None:
-    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
-    watch = connect().send("GET", f"{CONFIGS}?watch=true&timeoutSeconds=20", Accept=table)
-    client.json("POST", CONFIGS, config("a"))
-    client.json("POST", CONFIGS, config("b"))
-    first, second = lines(watch, 2)
-    assert first["object"]["columnDefinitions"]
-    assert second["object"]["columnDefinitions"] is None
-    assert second["object"]["rows"][0]["cells"][0] == "b"
-
-
-def test_pages_show_one_moment(served: Served, client: Client) -> None:
-    for name in ("a", "b", "c"):
-        client.json("POST", CONFIGS, config(name))
-    page = client.json("GET", f"{CONFIGS}?limit=1")
-    client.json("DELETE", f"{CONFIGS}/c")
-    client.json("POST", CONFIGS, config("bb"))
-    names = [item["metadata"]["name"] for item in page["items"]]
-    while token := page["metadata"].get("continue"):
-        page = client.json("GET", f"{CONFIGS}?limit=1&continue={token}")
-        names += [item["metadata"]["name"] for item in page["items"]]
-    assert names == ["a", "b", "c"]
-    served.call(lambda: setattr(served.registry.store, "_floor", served.registry.store.revision))
-    first = client.json("GET", f"{CONFIGS}?limit=1")
-    client.json("POST", CONFIGS, config("d"))
-    served.call(lambda: setattr(served.registry.store, "_floor", served.registry.store.revision))
-    expired = client.json("GET", f"{CONFIGS}?limit=1&continue={first['metadata']['continue']}")
-    assert (expired["code"], expired["reason"]) == (410, "Expired")
-    fresh = client.json("GET", f"{CONFIGS}?continue={expired['metadata']['continue']}")
-    assert [item["metadata"]["name"] for item in fresh["items"]] == ["b", "bb", "d"]
 
 
 def test_sizes(client: Client) -> None:

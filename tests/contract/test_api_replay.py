@@ -1,6 +1,8 @@
 """Conversations recorded with a real API server, held with ours: the same requests, the same answers.
 
 Every difference that is allowed stands in ``ALLOWED``, with its reason; anything else fails.
+
+On the embedded cluster alone: the real cluster's answers are the recordings.
 """
 
 from __future__ import annotations
@@ -93,6 +95,7 @@ ALLOWED = (
     Allowed("objects that a script made beside the recording", step="watch on an object path", conversation="raw-02"),
     Allowed("another job of another namespace", step="all namespaces", conversation="raw-03"),
     Allowed("claims are let go by the node at once", "persistentvolumeclaims", path="finalizers"),
+    Allowed("the recorded cluster had no default StorageClass", "persistentvolumeclaims", path="storageClassName"),
     Allowed("what has no dependents is gone at once", step="cascade=foreground|delete with body V1DeleteOptions"),
     Allowed("a script wrote beside the watch", path="metadata.annotations", conversation="python-kubernetes"),
     Allowed("pods that came while it was recorded", step="kubectl get pods( --chunk-size=1)?$", path="rows|metadata"),
@@ -101,9 +104,9 @@ ALLOWED = (
     Allowed("the node and namespaces were made by others", "/nodes|/namespaces(/rec)?[?]", path="metadata|items|rows"),
     Allowed("definitions are our own", "customresourcedefinitions"),
     Allowed("exec, attach and port-forward say that there is none", "/(exec|attach|portforward)"),
-    Allowed("no root certificate is published in namespaces", "kube-root-ca"),
-    Allowed("no root certificate is published", "configmaps", path="length$|metadata.(continue|remaining)"),
-    Allowed("no root certificate is published", "configmaps", r"annotations|\.data$", conversation="raw-0[36]"),
+    Allowed("no controllers run here: no root certificate is published", "kube-root-ca"),
+    Allowed("no controllers run here", "configmaps", path="length$|metadata.(continue|remaining)"),
+    Allowed("no controllers run here", "configmaps", r"annotations|\.data$", conversation="raw-0[36]"),
     Allowed("what a recording found was written by others", "^GET|^DELETE|reviews", "managedFields"),
     Allowed("operators own fields that nobody owns here", "", "managedFields|uid", conversation="raw-04|python"),
     Allowed("managers of one second stand in another order", "", "managedFields", conversation="kubectl|training|kr8s"),

@@ -1,4 +1,7 @@
-"""Whatever is sent to the API server, the answer is a Status that says what is wrong, and nothing is stored."""
+"""Whatever is sent to the API server, the answer is a Status that says what is wrong, and nothing is stored.
+
+On the embedded cluster alone: nobody has to mend the real API server, and the store behind this one is looked at.
+"""
 
 from __future__ import annotations
 

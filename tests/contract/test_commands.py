@@ -1,4 +1,7 @@
-"""The first command of the README does what it says."""
+"""The first command of the README does what it says.
+
+On the embedded cluster alone: the command starts that cluster.
+"""
 
 from __future__ import annotations
 

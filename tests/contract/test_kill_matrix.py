@@ -1,10 +1,14 @@
-"""Any process may be killed at any instant: no object is lost, nothing runs twice, no orphan stays, codes are true."""
+"""Any process may be killed at any instant: no object is lost, nothing runs twice, no orphan stays, codes are true.
+
+On the embedded cluster alone: the processes that are killed are its own.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -62,9 +66,9 @@ def attempts(settings: Settings) -> list[dict[str, object]]:
     return [json.loads(path.read_text()) for path in paths if not path.with_name("exit.json").exists()]
 
 
-def living(uid_marker: str = "KF_POD_UID=") -> set[int]:
-    """Every process on this machine that carries the marker of a pod."""
-    found = set()
+def living(cluster: Settings) -> set[int]:
+    """Every process that carries the marker of a pod of this cluster; there may be others on the machine."""
+    found, marker = set(), f"KF_ATTEMPT={cluster.cluster_dir}/".encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -72,31 +76,38 @@ def living(uid_marker: str = "KF_POD_UID=") -> set[int]:
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            if uid_marker.encode() in environment and state not in "ZX":
+            if marker in environment and state not in "ZX":
                 found.add(int(entry.name))
     return found
 
 
-def await_gone(pids: set[int], seconds: float = 45) -> None:
+def await_gone(cluster: Settings, pids: set[int], seconds: float = 45) -> None:
     """Wait until none of them lives: a grace period of 30 s, which TensorFlow's handler of SIGTERM uses up."""
     deadline = time.monotonic() + seconds
-    while (left := pids & living()) and time.monotonic() < deadline:
+    while (left := pids & living(cluster)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left, {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left if Path(f"/proc/{pid}").exists()}
 
 
 @pytest.fixture(autouse=True)
-def clean(cluster: Settings) -> Iterator[None]:
-    """Every test ends with a running daemon and no job."""
-    yield
+def others(cluster: Settings) -> Iterator[set[int]]:
+    """What runs before the test, as the gateway does where there are routes: every test ends with just that, no job."""
+    there = living(cluster)
+    yield there
     daemon.start(cluster)
     for job in kf.jobs(all_namespaces=True):
         job.delete()
-    await_gone(living())
+    await_gone(cluster, living(cluster) - there)
 
 
 def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
+    """End a process, and come back when it has ended: on a busy machine that is not the same moment."""
+    handle = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([handle], [], [], 30)[0], f"{pid} lives"
+    finally:
+        os.close(handle)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -106,7 +117,7 @@ def test_the_daemon_is_killed_and_the_next_one_adopts(cluster: Settings, framewo
     info = daemon.status(cluster)
     assert info is not None
     kill(info.pid)
-    assert set(pids) <= living()
+    assert set(pids) <= living(cluster)
     daemon.start(cluster)
     job.wait(timeout=120)
     lines = [line.text for line in job.logs()]
@@ -121,7 +132,7 @@ def test_what_ends_while_no_daemon_runs_has_its_true_exit_status(cluster: Settin
     info = daemon.status(cluster)
     assert info is not None
     kill(info.pid)
-    await_gone(set(pids))
+    await_gone(cluster, set(pids))
     daemon.start(cluster)
     job.wait(timeout=60)
     assert sorted(started(job)) == sorted(pids), "a process ran twice"
@@ -129,10 +140,12 @@ def test_what_ends_while_no_daemon_runs_has_its_true_exit_status(cluster: Settin
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("victim", ["supervisor", "launcher", "rank"])
-def test_a_killed_part_fails_the_job_and_leaves_no_process(cluster: Settings, framework: str, victim: str) -> None:
+def test_a_killed_part_fails_the_job_and_leaves_no_process(
+    cluster: Settings, others: set[int], framework: str, victim: str
+) -> None:
     job = start(framework, f"{victim}-{framework}", hold=600)
     pids = await_started(job)
-    everyone = living()
+    everyone = living(cluster) - others
     runs = [run for run in attempts(cluster) if set(pids) & _tree(int(str(run["pid"])))]
     assert runs
     if victim == "supervisor":
@@ -146,7 +159,7 @@ def test_a_killed_part_fails_the_job_and_leaves_no_process(cluster: Settings, fr
     with pytest.raises(JobFailedError):
         job.wait(timeout=90)
     job.delete()
-    await_gone(everyone)
+    await_gone(cluster, everyone)
 
 
 def _tree(pid: int) -> set[int]:

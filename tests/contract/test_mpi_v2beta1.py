@@ -1,4 +1,8 @@
-"""An MPIJob of mpi-operator's own version, made by kubectl: real ranks meet, and both versions show one list."""
+"""An MPIJob of mpi-operator's own version, made by kubectl: real ranks meet, and both versions show one list.
+
+On the embedded cluster alone: the real mpi-operator's cluster has simulated nodes, on which no ranks run
+(tests/real/test_record.py).
+"""
 
 from __future__ import annotations
 

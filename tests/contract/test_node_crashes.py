@@ -1,4 +1,7 @@
-"""What a SIGKILL of any part of the node may not do: lose an exit status, run something twice, leave an orphan."""
+"""What a SIGKILL of any part of the node may not do: lose an exit status, run something twice, leave an orphan.
+
+On the embedded cluster alone: it is this node that is killed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Commands beside containers over WebSocket: the protocol, kubectl, and the Python client."""
+"""Commands beside containers over WebSocket: the protocol, kubectl, and the Python client.
+
+On the embedded cluster alone: the protocol's corners are this node's own; that commands run on both is in
+test_both_running.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a pod may ask of a node, one by one, with real processes."""
+"""What a pod may ask of a node, one by one, with real processes.
+
+On the embedded cluster alone: each is looked at from inside the node, with what differs from containers.
+"""
 
 from __future__ import annotations
 

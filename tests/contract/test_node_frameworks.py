@@ -1,4 +1,7 @@
-"""Each framework's real processes on the node, told of each other only by the names that Kubernetes would give them."""
+"""Each framework's real processes on the node, told of each other only by the names that Kubernetes would give them.
+
+On the embedded cluster alone: the node is driven without an API server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Environments are made once, whoever asks and whoever is killed: with real installers that need no network."""
+"""Environments are made once, whoever asks and whoever is killed: with real installers that need no network.
+
+On the embedded cluster alone: a real node pulls images.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,8 @@
+"""Pods on the node, from their start to their end.
+
+On the embedded cluster alone: the node is driven without an API server.
+"""
+
 from __future__ import annotations
 
 import asyncio

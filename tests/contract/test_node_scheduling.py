@@ -1,4 +1,7 @@
-"""Scheduler and node together: what waits says why, and starts as soon as there is room."""
+"""Scheduler and node together: what waits says why, and starts as soon as there is room.
+
+On the embedded cluster alone: it is this scheduler and this machine's room.
+"""
 
 from __future__ import annotations
 
@@ -72,3 +75,15 @@ async def test_two_jobs_that_do_not_fit_together_run_one_after_the_other(cluster
     assert max(e["startedAt"] for n, e in ends.items() if n[0] == "a") <= min(
         e["startedAt"] for n, e in ends.items() if n[0] == "b"
     )
+
+
+async def test_a_pod_for_another_scheduler_waits_for_it(cluster: Cluster) -> None:
+    submit(cluster, "others", 1, "true")
+    for name, scheduler in (("strange", "elsewhere"), ("gang", "volcano")):
+        container = {"name": "main", "image": "busybox", "command": ["true"]}
+        spec = {"restartPolicy": "Never", "schedulerName": scheduler, "containers": [container]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        cluster.registry.create(kinds.POD, pod, namespace="default")
+    await cluster.ended("others")
+    await cluster.ended("gang")
+    assert "nodeName" not in cluster.pod("strange")["spec"]

@@ -1,4 +1,7 @@
-"""The supervisor by itself: a folder in, a process tree, and the truth in a folder out."""
+"""The supervisor by itself: a folder in, a process tree, and the truth in a folder out.
+
+On the embedded cluster alone: a container runtime does this on a real node.
+"""
 
 from __future__ import annotations
 

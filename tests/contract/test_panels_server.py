@@ -1,4 +1,8 @@
-"""The server side of the panels in a real Jupyter server, over the running cluster: every route, and who may not."""
+"""The server side of the panels in a real Jupyter server, over the running cluster: every route, and who may not.
+
+On the embedded cluster alone: routes and rights of the Jupyter server are the same; tests/real/day.py does a day's
+work of it on a real cluster.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,23 @@ import gc
 import inspect
 import json
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from jupyter_server.serverapp import ServerApp
 
 # Its fixtures, for this module alone: as a plugin it would bring its loop to every test of a session.
 from pytest_jupyter.jupyter_server import *  # noqa: F403
-from tornado.httpclient import HTTPClientError, HTTPResponse
+from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.websocket import websocket_connect
 
 from jupyterlab_kf.handlers import routes
 from jupyterlab_kf.services.desk import Desk
@@ -37,6 +47,8 @@ ONE = ("jobs", "PyTorchJob", "default", "nobody")
 CALLS = [
     (("cluster",), "GET", "read", "kf:cluster"),
     (("cluster",), "POST", "execute", "kf:cluster"),
+    (("contexts",), "GET", "read", "kf:cluster"),
+    (("use",), "POST", "execute", "kf:cluster"),
     (("jobs",), "GET", "read", "kf:jobs"),
     (("jobs",), "POST", "write", "kf:jobs"),
     (("plans",), "POST", "write", "kf:jobs"),
@@ -168,6 +180,182 @@ async def test_the_stream_needs_leave(
     assert denied.value.code == 403
 
 
+@dataclass(frozen=True)
+class Visit:
+    """Someone logged in by a cookie, as a browser is, and never by a token; what the authorizer was asked."""
+
+    fetch: Callable[..., Awaitable[HTTPResponse]]
+    socket: Callable[..., Awaitable[Any]]
+    asked: list[tuple[str, str]]
+    xsrf: str
+    origin: str
+
+
+@pytest.fixture
+def visit(
+    jp_serverapp: ServerApp,
+    jp_asyncio_loop: asyncio.AbstractEventLoop,
+    http_server_client: Any,
+    jp_base_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Visit:
+    """A browser's visit to a server that nobody has leave to use: who passes all checks before that is in ``asked``."""
+    routes.install(jp_serverapp, NoDesk())  # type: ignore[arg-type]
+    asked: list[tuple[str, str]] = []
+
+    def deny(_: Any, __: Any, wanted: str, what: str) -> bool:
+        asked.append((wanted, what))
+        return False
+
+    cookies = SimpleCookie()
+
+    def jar() -> str:
+        return "; ".join(f"{name}={one.coded_value}" for name, one in cookies.items())
+
+    async def log_in() -> None:
+        form = await http_server_client.fetch(f"{jp_base_url}login")
+        cookies.load("; ".join(form.headers.get_list("Set-Cookie")))
+        body = urlencode({"password": jp_serverapp.identity_provider.token, "_xsrf": cookies["_xsrf"].value})
+        entered = await http_server_client.fetch(
+            f"{jp_base_url}login",
+            method="POST",
+            body=body,
+            headers={"Cookie": jar()},
+            follow_redirects=False,
+            raise_error=False,
+        )
+        assert entered.code == 302
+        for header in entered.headers.get_list("Set-Cookie"):
+            cookies.load(header)
+
+    jp_asyncio_loop.run_until_complete(log_in())
+    monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", deny)
+
+    async def fetch(path: tuple[str, ...], method: str, **headers: str) -> HTTPResponse:
+        address = "/".join((f"{jp_base_url}jupyterlab-kf", *path))
+        body = "{}" if method in ("POST", "PUT") else None
+        found = await http_server_client.fetch(
+            address, method=method, body=body, headers={"Cookie": jar(), **headers}, raise_error=False
+        )
+        assert isinstance(found, HTTPResponse)
+        return found
+
+    async def socket(**headers: str) -> Any:
+        address = f"{own.replace('http', 'ws', 1)}{jp_base_url}jupyterlab-kf/stream"
+        return await websocket_connect(HTTPRequest(address, headers={"Cookie": jar(), **headers}))
+
+    own = http_server_client.get_url("").rstrip("/")
+    return Visit(fetch, socket, asked, cookies["_xsrf"].value, own)
+
+
+@pytest.mark.parametrize("case", CALLS, ids=lambda case: f"{case[1]} {case[0][-1]}")
+@served
+async def test_no_route_from_another_site(visit: Visit, case: tuple[Any, ...]) -> None:
+    path, method, action, resource = case
+    ours = {"X-XSRFToken": visit.xsrf}
+    foreign = await visit.fetch(path, method, Origin="https://elsewhere.example", **ours)
+    assert foreign.code in (403, 404)
+    assert not visit.asked, "a page of another site got past the checks"
+    if method != "GET":
+        forged = await visit.fetch(path, method)
+        assert (forged.code, b"_xsrf" in forged.body) == (403, True)
+        wrong = await visit.fetch(path, method, **{"X-XSRFToken": "2|00000000|00|0"})
+        assert wrong.code == 403
+        assert not visit.asked, "a forged request got past the checks"
+    same = await visit.fetch(path, method, Origin=visit.origin, **ours)
+    assert same.code == 403
+    assert visit.asked == [(action, resource)], "the browser's own request is refused by leave alone"
+
+
+@served
+async def test_no_stream_to_another_site(
+    visit: Visit, jp_serverapp: ServerApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(HTTPClientError) as denied:
+        await visit.socket(Origin=visit.origin)
+    assert (denied.value.code, visit.asked) == (403, [("read", "kf:jobs")])
+    monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", lambda *_: True)
+    with pytest.raises(HTTPClientError) as foreign:
+        await visit.socket(Origin="https://elsewhere.example")
+    assert foreign.value.code == 403
+    socket = await visit.socket(Origin=visit.origin)
+    socket.close()
+
+
+@served
+async def test_a_change_of_phase_is_an_event_of_jupyter(jp_fetch: Fetch, jp_ws_fetch: Fetch, desk: Desk) -> None:
+    """A browser subscribes when it is loaded: before anything was asked of this extension."""
+    socket: Any = await jp_ws_fetch("api", "events", "subscribe")
+    # The board is up before the job is made: what it finds at its first look has not changed, and is no event.
+    await call(jp_fetch, ("cluster",), "GET")
+    await desk.ready()
+    # Long enough that an operator on a busy machine sees it run.
+    form = {"code": CODE + "time.sleep(2)\n", "workers": 1, "name": "told", "replace": True}
+    key = said(await call(jp_fetch, ("jobs",), "POST", form))
+    try:
+        phases: list[str] = []
+        while "Succeeded" not in phases:
+            event = json.loads(await socket.read_message())
+            if event["schema_id"] != routes.EVENT:
+                continue
+            assert event["uid"] == key["uid"]
+            assert (event["kind"], event["namespace"], event["name"]) == (key["kind"], "default", "told")
+            assert not phases or event["before"] == phases[-1], "each change follows the one before"
+            phases.append(event["phase"])
+        assert phases[-2:] == ["Running", "Succeeded"]
+        socket.close()
+    finally:
+        await jp_fetch("jupyterlab-kf", "jobs", key["kind"], "default", "told", method="DELETE")
+
+
+def test_a_server_starts_without_what_is_heavy() -> None:
+    heavy = ("kubernetes", "aiohttp", "numpy", "IPython", "pandas")
+    script = f"""
+import importlib, json, sys
+from jupyter_server.serverapp import ServerApp
+app = ServerApp.instance(open_browser=False, jpserver_extensions={{}})
+app.initialize(argv=[], find_extensions=False, new_httpserver=False)
+before = set(sys.modules)
+points = importlib.import_module("jupyterlab_kf.handlers")._jupyter_server_extension_points()
+for point in points:
+    importlib.import_module(point["module"])._load_jupyter_server_extension(app)
+brought = set(sys.modules) - before
+print(json.dumps([len(points), "jupyterlab_kf.handlers.routes" in brought,
+                  sorted(name for name in brought if name.split(".")[0] in {heavy!r})]))
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert json.loads(told.stdout.splitlines()[-1]) == [1, True, []]
+
+
+@served
+async def test_another_cluster_is_chosen_by_name(
+    jp_fetch: Fetch, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = {
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}],
+        "contexts": [{"name": "away", "context": {"cluster": "c", "namespace": "far"}}],
+    }
+    config = tmp_path / "kubeconfig"
+    config.write_text(json.dumps(away))
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    await desk.ready()
+    found = said(await call(jp_fetch, ("contexts",), "GET"))
+    assert found["current"] == "embedded"
+    names = [(one["name"], one["namespace"], one["server"]) for one in found["contexts"]]
+    assert names == [("away", "far", "http://127.0.0.1:9"), ("embedded", "default", "")]
+    with pytest.raises(HTTPClientError) as wrong:
+        await call(jp_fetch, ("use",), "POST", {"context": "awy"})
+    assert wrong.value.code == 400
+    assert "did you mean 'away'?" in json.loads(wrong.value.response.body)["hint"]  # type: ignore[union-attr]
+    now = said(await call(jp_fetch, ("use",), "POST", {"context": "away"}))
+    assert (now["name"], now["namespace"]) == ("away", "far")
+    await until(lambda: desk.link.state == "unreachable")
+    back = said(await call(jp_fetch, ("use",), "POST", {"context": "embedded", "namespace": "default"}))
+    assert back["name"] == "embedded"
+    await desk.ready()
+    await until(lambda: desk.link.state == "live")
+
+
 @served
 async def test_a_launch_from_plan_to_end(jp_fetch: Fetch, desk: Desk) -> None:
     form = {"code": CODE, "workers": 1, "filename": "fast.py", "submission": "00112233aabb"}
@@ -201,6 +389,91 @@ async def test_a_launch_from_plan_to_end(jp_fetch: Fetch, desk: Desk) -> None:
 
 
 @served
+async def test_a_notebook_is_launched_by_its_path_and_changed_for_another_run(
+    jp_fetch: Fetch, desk: Desk, jp_root_dir: Path
+) -> None:
+    assert desk
+    sources = (("lr = 1", ["parameters"]), ("%kf_jobs\nimport beside\nprint(lr)", []))
+    cells = [{"cell_type": "code", "metadata": {"tags": tags}, "source": text} for text, tags in sources]
+    (jp_root_dir / "sub").mkdir()
+    (jp_root_dir / "sub" / "beside.py").write_text("")
+    (jp_root_dir / "sub" / "train.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}))
+    form = {"path": "sub/train.ipynb", "folder": "sub", "workers": 1, "name": "by-path", "replace": True}
+    plan = said(await call(jp_fetch, ("plans",), "POST", {**form, "params": {"lr": 2}}))
+    assert plan["dropped"] == ["cell 2: %kf_jobs"]
+    assert "# Parameters\nlr = 2\n" in plan["code"]
+    assert plan["magic"] == "%kf_train pytorch train.ipynb -n 1 --name by-path --param lr=2\n"
+    key = said(await call(jp_fetch, ("jobs",), "POST", {**form, "params": {"lr": 2}}))
+    job = ("jobs", key["kind"], key["namespace"], key["name"])
+    detail = said(await call(jp_fetch, job, "GET"))
+    assert (detail["filename"], detail["files"]) == ("train.ipynb", ["beside.py", "train.ipynb"])
+    filled = said(await call(jp_fetch, (*job, "form"), "GET"))
+    assert (filled["filename"], filled["params"]) == ("train.ipynb", {"lr": 2})
+    again = {key: filled[key] for key in ("code", "filename", "framework")}
+    plan = said(await call(jp_fetch, ("plans",), "POST", {**again, "workers": 1, "params": {"lr": 3}}))
+    assert ("lr = 3" in plan["yaml"], "cell 2" in plan["yaml"]) == (False, True), (
+        "the code is packed, its cells are named"
+    )
+    (jp_root_dir / "sub" / "beside.py").unlink()
+    changed = {**again, "workers": 1, "name": "by-form", "replace": True, "like": filled["like"]}
+    made = said(await call(jp_fetch, ("jobs",), "POST", changed))
+    other = ("jobs", made["kind"], made["namespace"], made["name"])
+    assert said(await call(jp_fetch, other, "GET"))["files"] == ["beside.py", "train.ipynb"], "its modules came along"
+    for one in (job, other):
+        await call(jp_fetch, one, "DELETE")
+
+
+@served
+async def test_a_plan_says_what_the_image_lacks_and_a_form_may_have_it_installed(jp_fetch: Fetch, desk: Desk) -> None:
+    await desk.ready()
+    form: dict[str, Any] = {"code": "import kf_absent\nimport yaml\n", "image": "plain-python", "workers": 1}
+    plan = said(await call(jp_fetch, ("plans",), "POST", form))
+    (gap,) = plan["gaps"]
+    assert gap["sentence"] == "the image plain-python has no kf-absent (not here either; cell.py, line 1)"
+    assert gap["requirements"] == ["kf-absent"]
+    plan = said(await call(jp_fetch, ("plans",), "POST", form | {"install": ["kf-absent", "yaml"]}))
+    assert plan["gaps"] == []
+    assert "--install kf-absent yaml" in plan["magic"]
+    assert "Installed at start, unless the image has it: kf-absent, pyyaml==" in plan["summary"]
+
+
+@served
+async def test_hardware_is_offered_by_name_with_the_room_there_is(
+    jp_fetch: Fetch, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "profiles.yaml"
+    file.write_text(
+        "profiles:\n"
+        "  - {slug: small, display_name: Small, cpu: 100m, memory: 64Mi}\n"
+        "  - {slug: far, cpu: 1, node_selector: {pool: far}}\n"
+        "  - {slug: desk, used_for: [server]}\n"
+    )
+    monkeypatch.setenv("KF_PROFILES", str(file))
+    await desk.ready()
+    small, far = said(await call(jp_fetch, ("cluster",), "GET"))["profiles"]
+    assert (small["slug"], small["title"], small["fits"]) == ("small", "Small", True)
+    assert small["room"].startswith("Starts at once")
+    assert (far["slug"], far["fits"], far["ever"]) == ("far", False, False)
+    assert far["room"] == "No machine of this cluster has what it needs."
+    form = {"code": CODE, "workers": 1, "profile": "small"}
+    plan = said(await call(jp_fetch, ("plans",), "POST", form))
+    assert "cpu: 100m" in plan["yaml"]
+    assert "Hardware profile: Small (small)" in plan["summary"]
+    nowhere = said(await call(jp_fetch, ("plans",), "POST", {**form, "profile": "far"}))
+    assert (nowhere["room"], nowhere["fits"]) == (False, far["room"]), "the form never says two things at once"
+    with pytest.raises(HTTPClientError) as wrong:
+        await call(jp_fetch, ("plans",), "POST", {**form, "profile": "smal"})
+    assert wrong.value.response is not None
+    assert wrong.value.code == 400
+    assert said(wrong.value.response)["hint"].startswith("did you mean small?")
+    file.write_text("profiles: [{slug: small, cpu: much}]\n")
+    broken = said(await call(jp_fetch, ("cluster",), "GET"))
+    assert broken["profiles"] == []
+    assert "much" in broken["fault"]
+    assert broken["link"]["state"] == "live"
+
+
+@served
 async def test_stop_resume_and_an_edit_that_comes_too_late(jp_fetch: Fetch, desk: Desk) -> None:
     form = {"code": LONG, "workers": 1, "name": "stopped", "replace": True}
     key = said(await call(jp_fetch, ("jobs",), "POST", form))
@@ -209,10 +482,22 @@ async def test_stop_resume_and_an_edit_that_comes_too_late(jp_fetch: Fetch, desk
     before = said(await jp_fetch("jupyterlab-kf", *one))
     await call(jp_fetch, (*one, "suspend"), "POST")
     await until_it_is(desk, key, "Suspended")
+    mine = before["manifest"].replace("cleanPodPolicy: Running", "cleanPodPolicy: All")
+    assert mine != before["manifest"]
+    edit = {"manifest": mine, "version": before["version"], "base": before["manifest"]}
     with pytest.raises(HTTPClientError) as late:
-        await call(jp_fetch, one, "PUT", {"manifest": before["manifest"], "version": before["version"]})
+        await call(jp_fetch, one, "PUT", edit)
     assert late.value.code == 409
+    assert late.value.response is not None
+    told = said(late.value.response)
     now = said(await jp_fetch("jupyterlab-kf", *one))
+    assert told["now"] == now, "what the server has now is told with the refusal"
+    assert "suspend: true" in now["manifest"]
+    assert "cleanPodPolicy: All" not in now["manifest"], "nothing was applied"
+    both = now["manifest"].replace("cleanPodPolicy: Running", "cleanPodPolicy: All")
+    assert told["both"] == both, "what each of the two changed is in it"
+    now = said(await call(jp_fetch, one, "PUT", {"manifest": told["both"], "version": told["now"]["version"]}))
+    assert now["manifest"] == both
     edited = now["manifest"].replace("suspend: true", "suspend: false")
     await call(jp_fetch, one, "PUT", {"manifest": edited, "version": now["version"]})
     await until_it_is(desk, key, "Running")
@@ -258,9 +543,9 @@ async def test_only_training_jobs_can_be_named(jp_fetch: Fetch, desk: Desk, path
 
 async def read_until(socket: Any, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     while True:
-        frame = json.loads(await socket.read_message())
-        if wanted(frame):
-            return dict(frame)
+        for frame in json.loads(await socket.read_message()):
+            if wanted(frame):
+                return dict(frame)
 
 
 @served
@@ -281,6 +566,24 @@ async def test_the_stream_shows_rows_a_job_and_its_log(jp_fetch: Fetch, jp_ws_fe
     await call(jp_fetch, ("jobs", key["kind"], key["namespace"], key["name"]), "DELETE")
     gone = await read_until(socket, lambda f: f["type"] == "job" and f["gone"])
     assert gone["id"] == "j"
+    socket.close()
+
+
+@served
+async def test_all_that_changed_travels_in_one_message(jp_fetch: Fetch, jp_ws_fetch: Fetch, desk: Desk) -> None:
+    await desk.ready()
+    socket: Any = await jp_ws_fetch("jupyterlab-kf", "stream")
+    every = {str(number) for number in range(12)}
+    for one in every:
+        await socket.write_message(json.dumps({"type": "rows", "id": one, "query": {"text": "together", "limit": 5}}))
+    seen: set[str] = set()
+    while seen != every:
+        seen |= {frame["id"] for frame in json.loads(await socket.read_message()) if frame["type"] == "rows"}
+    form = {"code": CODE, "workers": 1, "name": "together", "replace": True}
+    key = said(await call(jp_fetch, ("jobs",), "POST", form))
+    changed = {frame["id"] for frame in json.loads(await socket.read_message()) if frame["type"] == "rows"}
+    assert changed == every
+    await jp_fetch("jupyterlab-kf", "jobs", key["kind"], "default", "together", method="DELETE")
     socket.close()
 
 

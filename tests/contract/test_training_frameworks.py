@@ -1,4 +1,8 @@
-"""Each framework, the real one, trains on two processes: to Succeeded, and to Failed with the true root cause."""
+"""Each framework, the real one, trains on two processes: to Succeeded, and to Failed with the true root cause.
+
+On the embedded cluster alone: the frameworks' images cannot be pulled where the tests run; the quick start on a real
+node is MPI's.
+"""
 
 from __future__ import annotations
 

@@ -11,26 +11,16 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 
-import provision
 import pytest
 from bed.api import ApiStatusError, until
 from bed.cluster import RealCluster
-
-
-def started(start: Callable[[], RealCluster]) -> RealCluster:
-    """A started cluster, or a skip that says why there is none."""
-    try:
-        return start()
-    except provision.MissingError as error:
-        if os.environ.get("KF_REQUIRE_REAL") == "1":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+from needs import tool
 
 
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[RealCluster]:
-    """Control plane, simulated nodes and the training operator 1.8.1."""
-    cluster = started(lambda: RealCluster.start("training"))
+    """Control plane, simulated nodes, the training operator 1.8.1, and the definitions in the folder ``KF_CRDS``."""
+    cluster = tool(lambda: RealCluster.start("training", crds=os.environ.get("KF_CRDS", "")))
     yield cluster
     cluster.stop()
 
@@ -38,15 +28,16 @@ def real_cluster() -> Iterator[RealCluster]:
 @pytest.fixture(scope="session")
 def mpi_cluster() -> Iterator[RealCluster]:
     """Control plane, simulated nodes and the MPI operator 0.6.0 (MPIJob v2beta1)."""
-    cluster = started(lambda: RealCluster.start("mpi", operator="mpi"))
+    cluster = tool(lambda: RealCluster.start("mpi", operator="mpi"))
     yield cluster
     cluster.stop()
 
 
 @pytest.fixture(scope="session")
 def node_cluster() -> Iterator[RealCluster]:
-    """Control plane, training operator 1.8.1 and one real node, which runs what it is given."""
-    cluster = started(lambda: RealCluster.start("node", with_node=True, nodes=1, frameworks=("mpi",)))
+    """Control plane, training operator 1.8.1, further definitions, and one real node, which runs what it is given."""
+    crds = os.environ.get("KF_CRDS", "")
+    cluster = tool(lambda: RealCluster.start("node", with_node=True, nodes=1, frameworks=("mpi",), crds=crds))
     yield cluster
     cluster.stop()
 

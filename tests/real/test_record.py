@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +33,27 @@ def test_record_has_every_case_as_it_stands_in_the_table(path: Path, cases: tupl
 
 
 def play(cluster: RealCluster, path: Path, cases: Iterable[Case]) -> None:
-    jobs = recorded(path)
-    for name, found in Recorder(cluster.api, cases).play().items():
-        for number, (now, then) in enumerate(zip(found["states"], jobs[name]["states"], strict=True)):
+    """Play cases; one that differs is played again by itself, more patiently: operators race with their own caches."""
+    jobs, table = recorded(path), {case.name: case for case in cases}
+    found = Recorder(cluster.api, table.values()).play()
+    for quiet in (4.0, 8.0):
+        late = [table[name] for name in found if found[name]["states"] != jobs[name]["states"]]
+        found |= Recorder(cluster.api, late, quiet=quiet).play() if late else {}
+    for name, told in found.items():
+        for number, (now, then) in enumerate(zip(told["states"], jobs[name]["states"], strict=True)):
             assert now == then, f"{name}, state {number}"
 
 
-# Every so manieth case, so that a change of the table changes the sample.
+def part(cases: tuple[Case, ...], parts: int) -> tuple[Case, ...]:
+    """Every so manieth case, others each day; with ``KF_LIVE=all`` all of them (minutes)."""
+    if os.environ.get("KF_LIVE") == "all":
+        return cases
+    return cases[datetime.now(UTC).toordinal() % parts :: parts]
+
+
 def test_training_operator_does_what_the_record_says(real_cluster: RealCluster) -> None:
-    play(real_cluster, TRAINING, CASES[::5])
+    play(real_cluster, TRAINING, part(CASES, 5))
 
 
 def test_mpi_operator_does_what_the_record_says(mpi_cluster: RealCluster) -> None:
-    play(mpi_cluster, MPI, MPI_CASES[::3])
+    play(mpi_cluster, MPI, part(MPI_CASES, 3))

@@ -2,7 +2,8 @@
 
 The exit status is 0 only if every cell did what it says: no cell failed but those tagged ``raises-exception``, and each
 of those did fail, by a failed job and not by a mistake of the notebook. Runs in a copy, so that the checkout stays
-clean, and on the embedded cluster unless ``KF_CONTEXT`` says otherwise: a demonstration must not meet production.
+clean, and on the embedded cluster unless a kubeconfig or ``KF_CONTEXT`` says otherwise: a demonstration must not meet
+production by chance.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -129,14 +131,30 @@ def run(path: Path, teller: Teller, *, timeout: int, save: Path | None) -> int:
     return 0 if good else 1
 
 
+def choose(kubeconfig: Path | None) -> None:
+    """Put the cluster into the environment that the notebook's kernel inherits."""
+    if kubeconfig is None:
+        os.environ.setdefault("KF_CONTEXT", "embedded")
+        return
+    if not kubeconfig.is_file():
+        raise SystemExit(f"there is no kubeconfig {kubeconfig}")
+    os.environ["KUBECONFIG"] = str(kubeconfig.resolve())
+    if not os.environ.get("KF_CONTEXT"):
+        context = yaml.safe_load(kubeconfig.read_text()).get("current-context")
+        if not context:
+            raise SystemExit(f"{kubeconfig} has no current context: choose one with KF_CONTEXT=NAME")
+        os.environ["KF_CONTEXT"] = context
+
+
 def main(words: list[str] | None = None) -> int:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("--save", type=Path, help="write the executed notebook here")
     parser.add_argument("--timeout", type=int, default=1200, help="seconds for one cell")
+    parser.add_argument("--kubeconfig", type=Path, help="run on the cluster of this file's current context")
     options = parser.parse_args(words)
-    os.environ.setdefault("KF_CONTEXT", "embedded")
+    choose(options.kubeconfig)
     return run(options.notebook, Teller(color=sys.stdout.isatty()), timeout=options.timeout, save=options.save)
 
 

@@ -60,7 +60,7 @@ ROOTS = {
     "io.k8s.api.apps.v1": ("apps", "Deployment DeploymentList ReplicaSet ReplicaSetList"),
     "io.k8s.api.batch.v1": ("batch", "Job JobList"),
     "io.k8s.api.autoscaling.v1": ("autoscaling", "Scale"),
-    "io.k8s.api.autoscaling.v2": ("autoscaling", "MetricSpec"),
+    "io.k8s.api.autoscaling.v2": ("autoscaling", "MetricSpec HorizontalPodAutoscaler HorizontalPodAutoscalerList"),
     "io.k8s.api.authentication.v1": ("authentication.k8s.io", "TokenReview SelfSubjectReview"),
     "io.k8s.api.authorization.v1": (
         "authorization.k8s.io",
@@ -68,7 +68,7 @@ ROOTS = {
     ),
     "io.k8s.api.coordination.v1": ("coordination.k8s.io", "Lease LeaseList"),
     "io.k8s.api.discovery.v1": ("discovery.k8s.io", "EndpointSlice EndpointSliceList"),
-    "io.k8s.api.policy.v1": ("policy", "Eviction"),
+    "io.k8s.api.policy.v1": ("policy", "Eviction PodDisruptionBudget PodDisruptionBudgetList"),
     EXTENSIONS: ("apiextensions.k8s.io", "CustomResourceDefinition CustomResourceDefinitionList"),
     META: ("", "Status DeleteOptions WatchEvent Patch ObjectMeta ListMeta"),
 }
@@ -306,8 +306,8 @@ class Generator:
             schema["x-kubernetes-list-type"] = kinds[0]
         if keys := item.markers("listMapKey"):
             schema["x-kubernetes-list-map-keys"] = keys
-        if item.markers("mapType") == ["atomic"] or item.markers("structType") == ["atomic"]:
-            schema["x-kubernetes-map-type"] = "atomic"
+        if kinds := item.markers("mapType") or item.markers("structType"):
+            schema["x-kubernetes-map-type"] = kinds[0]
         if strategy := item.key("patchStrategy"):
             schema["x-kubernetes-patch-strategy"] = strategy
         if key := item.key("patchMergeKey"):
@@ -396,7 +396,8 @@ def main(version: str) -> None:
             schema = generator.schemas[component]
             if kind in {"ObjectMeta", "ListMeta", "MetricSpec"}:
                 continue
-            schema["x-kubernetes-group-version-kind"] = [{"group": group, "version": "v1", "kind": kind}]
+            identity = {"group": group, "version": prefix.rpartition(".")[2], "kind": kind}
+            schema["x-kubernetes-group-version-kind"] = [identity]
             if not kind.endswith("List") and component not in SPECIAL:
                 generator.zeros[component] = generator.zero(kind, packages[prefix])
     DATA.mkdir(exist_ok=True)

@@ -39,6 +39,12 @@ def training_sdk() -> Path:
     return _made("kubeflow-training", [lock], lambda target: _make_environment(target, lock)) / "bin" / "python"
 
 
+def katib_sdk() -> Path:
+    """The Python of an environment that holds Katib's own SDK; with kubernetes 37 it cannot create anything."""
+    lock = HERE.parent / "clients" / "kubeflow-katib.lock"
+    return _made("kubeflow-katib", [lock], lambda target: _make_environment(target, lock)) / "bin" / "python"
+
+
 def local_backend() -> Path:
     """The Python of an environment that holds Kubeflow's newer SDK, whose local backend is a benchmark's peer."""
     lock = HERE.parent / "clients" / "kubeflow-sdk.lock"
@@ -114,7 +120,7 @@ def main() -> int:
     """Get everything; name what cannot be had. The exit status is 1 only where ``KF_REQUIRE_REAL=1`` asks for it."""
     os.environ["KF_PROVISION"] = "1"
     missing = 0
-    for get in (_apt_chromium, kubectl, training_sdk):
+    for get in (_apt_chromium, kubectl, training_sdk, katib_sdk):
         try:
             get()
         except MissingError as error:

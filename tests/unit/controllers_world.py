@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import pickle
 from collections.abc import Iterable
 from typing import Any
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Emit, Patch, Requeue, SetStatus
+from jupyterlab_kf.controllers import Action, Consult, Controller, Create, Delete, Emit, Patch, Requeue, SetStatus
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, format_time
+from jupyterlab_kf.suggestions.questions import ask
 
 START = 1_800_000_000.0
 
@@ -25,6 +26,11 @@ def merge(target: Any, patch: Any) -> Any:
         else:
             result[key] = merge(result.get(key), value)
     return result
+
+
+def copied(value: Any) -> Any:
+    """A copy to its depth: of JSON several times quicker than ``copy.deepcopy``, and worlds are copied all the time."""
+    return pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
 
 
 class World:
@@ -45,11 +51,11 @@ class World:
         return kind.group, kind.plural, namespace, name
 
     def get(self, kind: Kind, namespace: str, name: str) -> Obj | None:
-        return copy.deepcopy(self.objects.get(self._place(kind, namespace, name)))
+        return copied(self.objects.get(self._place(kind, namespace, name)))
 
     def list(self, kind: Kind, namespace: str | None = None) -> list[Obj]:
         return [
-            copy.deepcopy(obj)
+            copied(obj)
             for (group, plural, ns, _), obj in sorted(self.objects.items())
             if (group, plural) == (kind.group, kind.plural) and namespace in (None, ns)
         ]
@@ -61,10 +67,13 @@ class World:
             if any(o.get("controller") and o["uid"] == uid for o in obj["metadata"].get("ownerReferences", ()))
         ]
 
+    def served(self, api_version: str, kind: str) -> Kind | None:
+        return next((k for k in kinds.ALL if (k.api_version, k.kind) == (api_version, kind)), None)
+
     # --- writing
 
     def add(self, kind: Kind, obj: Obj) -> Obj:
-        obj = copy.deepcopy(obj)
+        obj = copied(obj)
         meta = obj["metadata"]
         meta.setdefault("namespace", "default")
         self.serial += 1
@@ -94,6 +103,8 @@ class World:
                     self.events.append(action)
                 case Requeue(at):
                     self.wakeups.append(at)
+                case Consult(question, then):
+                    self.apply(then(ask(json.loads(json.dumps(question)))))
                 case Delete(kind, namespace, name, uid):
                     self._delete(kind, namespace, name, uid)
                 case Patch(kind, namespace, name, uid, patch):
@@ -135,8 +146,10 @@ class World:
             actions = self.decide()
             if actions != self.decide():
                 raise AssertionError("reacting twice to one state gave two answers")
+            before = len(self.log)
             self.apply(actions)
-            if all(isinstance(action, Requeue) for action in actions):
+            # A question whose answer leads to nothing now is asked again when something changes.
+            if all(isinstance(action, Requeue | Consult) for action in self.log[before:]):
                 return
         raise AssertionError(f"no rest after {limit} rounds; last: {actions}")
 

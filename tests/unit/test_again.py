@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.errors import NotFoundError
 from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.manifests import training
 from jupyterlab_kf.model import Obj, labels, meta
 from jupyterlab_kf.services import again, plans
 from jupyterlab_kf.services.plans import Plan, Request
@@ -41,7 +43,8 @@ class FakeClient:
 
 
 def planned(tmp_path: Path, **more: Any) -> Plan:
-    request = Request(code="print('hello')\nx = 1\n", name="digits", root=tmp_path, **{"workers": 3, **more})
+    given = {"code": "print('hello')\nx = 1\n", "workers": 3, **more}
+    request = Request(name="digits", root=tmp_path, **given)
     return plans.make(request, namespace="default", submission="0123456789ab")
 
 
@@ -51,6 +54,20 @@ async def test_the_code_of_a_job_is_read_back(tmp_path: Path) -> None:
     assert found == again.Source("cell.py", "print('hello')\nx = 1\n", ("cell.py",))
 
 
+async def test_what_lies_beside_the_code_is_read_back_as_it_lay_there(tmp_path: Path) -> None:
+    (tmp_path / "tools" / "parts").mkdir(parents=True)
+    (tmp_path / "tools" / "train.py").write_text("import helper\nfrom parts import one\nimport shared\n")
+    (tmp_path / "tools" / "helper.py").write_text("WORD = 1\n")
+    (tmp_path / "tools" / "parts" / "one.py").write_text("x = 1\n")
+    (tmp_path / "shared.py").write_text("y = 2\n")
+    plan = planned(tmp_path, code="tools/train.py")
+    client: Any = FakeClient(*plan.manifests)
+    assert await again.beside(client, plan.job) == {
+        "helper.py": b"WORD = 1\n", "parts/one.py": b"x = 1\n", "shared.py": b"y = 2\n",
+    }  # fmt: skip
+    assert await again.beside(FakeClient(), plan.job) == {}  # type: ignore[arg-type]
+
+
 async def test_a_job_without_our_code_has_none(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     assert await again.source(FakeClient(), plan.job) == again.Source()  # type: ignore[arg-type]
@@ -58,11 +75,13 @@ async def test_a_job_without_our_code_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packed", ["no base64!", "aGVsbG8="])
 def test_an_archive_that_is_none_is_no_error(packed: str) -> None:
-    assert again._unpacked(packed, "{}") == again.Source()
+    assert again._unpacked([packed], "{}") == again.Source()
 
 
 async def test_a_job_becomes_a_cell_again(tmp_path: Path) -> None:
-    plan = planned(tmp_path, cpu=2, memory="1Gi", env={"A": "$x"}, params={"lr": 0.1}, args=("--fast",))
+    plan = planned(
+        tmp_path, cpu=2, memory="1Gi", env={"A": "$x"}, params={"lr": 0.1}, args=("--fast",), volumes=["data:/d:ro"]
+    )
     code = await again.source(FakeClient(*plan.manifests), plan.job)  # type: ignore[arg-type]
     same = again.as_plan(plan.job, code)
     assert same.job["spec"] == {**plan.job["spec"], **_renamed(same, plan)}
@@ -70,20 +89,57 @@ async def test_a_job_becomes_a_cell_again(tmp_path: Path) -> None:
     assert line.startswith("%%kf_train pytorch -n 3 --name digits")
     assert "--cpu 2" in line
     assert "--param lr=0.1" in line
+    assert "--volume data:/d:ro" in line
+    assert "--env A=$x" in line or "--env 'A=$x'" in line
+    assert "KF_VOLUME" not in line
     assert line.endswith("--args --fast")
+
+
+PROFILES = """
+profiles:
+  - slug: big
+    cpu: {request: 1, limit: 2}
+    memory: {min: 1Gi, max: 8Gi, default: 2Gi}
+    gpus: {resource: amd.com/gpu, count: 1}
+    shared_memory: 64Mi
+    node_selector: {pool: gpu}
+    environment: {DATA: "$(HOME)/$$x"}
+"""
+
+
+async def test_a_job_made_with_a_profile_says_so_and_no_more_than_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "profiles.yaml"
+    file.write_text(PROFILES)
+    monkeypatch.setenv("KF_PROFILES", str(file))
+    plan = planned(tmp_path, profile="big", memory="4Gi", env={"A": "1"})
+    code = await again.source(FakeClient(*plan.manifests), plan.job)  # type: ignore[arg-type]
+    same = again.as_plan(plan.job, code)
+    assert same.job["spec"] == {**plan.job["spec"], **_renamed(same, plan)}
+    assert same.magic().splitlines()[0] == (
+        "%%kf_train pytorch -n 3 --name digits --namespace default --memory 4Gi --profile big --env A=1"
+    )
+    assert "profile='big'" in same.python()
+    # Where the profile is not known, what the job asks for is said by itself.
+    file.write_text("profiles: [{slug: other}]")
+    line = again.as_plan(plan.job, code).magic().splitlines()[0]
+    assert "--cpu 1 --memory 4Gi" in line
+    assert "--profile" not in line
 
 
 def _renamed(same: Plan, plan: Plan) -> Obj:
     """The spec of the first with the second's names of what is beside it."""
     spec: Obj = {"x": plan.job["spec"]}
-    again._rename(spec, {plan.spec.code_name: same.spec.code_name})
+    again._rename(spec, dict(zip(plan.spec.code_names, same.spec.code_names, strict=True)))
     return dict(spec["x"])
 
 
 async def test_a_rerun_copies_what_the_job_owns(tmp_path: Path) -> None:
-    plan = planned(tmp_path, output="out")
+    plan = planned(tmp_path, output="out", volumes=["data:ro"])
     old = {**plan.job, "metadata": {**plan.job["metadata"], "uid": "old", "resourceVersion": "7"}, "status": {"x": 1}}
-    client = FakeClient(*plan.manifests)
+    data = {"kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
+    client = FakeClient(*plan.manifests, data)
     made = await again.rerun(client, old)  # type: ignore[arg-type]
     code, claim, job = client.made
     assert made is job
@@ -93,8 +149,64 @@ async def test_a_rerun_copies_what_the_job_owns(tmp_path: Path) -> None:
     text = str(job["spec"])
     assert meta(code)["name"] in text
     assert meta(claim)["name"] in text
-    assert plan.spec.code_name not in text
+    assert plan.spec.code_names[0] not in text
+    assert "'claimName': 'data'" in text, "what was there before is shared"
     assert client.patched == [meta(code)["name"], meta(claim)["name"]], "the new job owns its copies"
+
+
+async def test_code_in_pieces_is_read_back_and_copied(tmp_path: Path) -> None:
+    (tmp_path / "big.bin").write_bytes(random.Random(1).randbytes(2_000_000))
+    plan = planned(tmp_path, files=["big.bin"])
+    assert len(plan.spec.code_names) == 3
+    client = FakeClient(*plan.manifests)
+    found = await again.source(client, plan.job)  # type: ignore[arg-type]
+    assert found == again.Source("cell.py", "print('hello')\nx = 1\n", ("big.bin", "cell.py"))
+    made = await again.rerun(client, plan.job)  # type: ignore[arg-type]
+    copies = [meta(one)["name"] for one in client.made[:-1]]
+    assert len(set(copies)) == 3
+    assert client.patched == copies, "the new job owns all its pieces"
+    volume = next(iter(made["spec"]["pytorchReplicaSpecs"].values()))["template"]["spec"]["volumes"][0]
+    assert [part["configMap"]["name"] for part in volume["projected"]["sources"]] == copies
+    assert [one["binaryData"] for one in client.made[:-1]] == [one["binaryData"] for one in plan.manifests[:-1]]
+
+
+async def test_a_job_whose_code_is_on_a_volume_shows_it_and_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "MAPS_LIMIT", 200_000)
+    (tmp_path / "big.bin").write_bytes(random.Random(1).randbytes(300_000))
+    plan = planned(tmp_path, files=["big.bin"], volumes=["data"])
+    data = {"kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
+    client = FakeClient(*plan.manifests, data)
+    found = await again.source(client, plan.job)  # type: ignore[arg-type]
+    assert found == again.Source("cell.py", "print('hello')\nx = 1\n", ("big.bin", "cell.py"))
+    made = await again.rerun(client, plan.job)  # type: ignore[arg-type]
+    assert f"/kf/archive/{plan.spec.archive}.tar.gz" in str(made["spec"])
+    line = again.as_plan(plan.job, found).magic().splitlines()[0]
+    assert line.count("--volume") == 1
+    assert "--volume data:/mnt/data" in line
+
+
+async def test_a_rerun_keeps_its_results_apart_on_a_shared_volume(tmp_path: Path) -> None:
+    plan = planned(tmp_path, output="out", volumes=["data"])
+    data = {"kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
+    made = await again.rerun(FakeClient(*plan.manifests, data), plan.job)  # type: ignore[arg-type]
+    before, after = training.output_of(plan.job), training.output_of(made)
+    assert before is not None
+    assert after is not None
+    assert (before.claim, after.claim) == ("data", "data")
+    assert before.folder == ".jupyterlab-kf/results/digits-012345"
+    assert after.folder.startswith(f".jupyterlab-kf/results/{meta(made)['name']}-")
+
+
+async def test_who_runs_it_again_is_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTERHUB_USER", "alice")
+    plan = planned(tmp_path)
+    assert training.provenance(plan.job)["user"] == "alice"
+    monkeypatch.setenv("JUPYTERHUB_USER", "bob")
+    made = await again.rerun(FakeClient(*plan.manifests), plan.job)  # type: ignore[arg-type]
+    assert training.provenance(made)["user"] == "bob"
+    assert {**training.provenance(made), "user": "alice"} == training.provenance(plan.job)
 
 
 def test_a_name_that_was_made_is_made_anew() -> None:

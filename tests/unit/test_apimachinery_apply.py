@@ -107,6 +107,16 @@ def test_what_is_no_longer_applied_goes_and_what_others_own_stays() -> None:
     assert owned(three, "you") == ['.spec.containers[name="a"].tty']
 
 
+def test_the_name_stays_when_the_only_labels_are_no_longer_applied() -> None:
+    head = {"apiVersion": "v1", "kind": "ConfigMap", "data": {}}
+    made: Obj | None = None
+    for metadata in ({"name": "a", "labels": {"x": "1"}}, {"name": "a"}):
+        applied = head | {"metadata": metadata}
+        made = apply.server_side_apply(made, applied, kind=kinds.CONFIG_MAP, manager="one", force=False, now=0.0)
+    assert made is not None
+    assert {key: made["metadata"].get(key) for key in ("name", "labels")} == {"name": "a", "labels": None}
+
+
 def test_ports_without_a_protocol_are_the_tcp_ones() -> None:
     one = applied(None, pod({"name": "a", "image": "1", "ports": [{"containerPort": 80, "protocol": "TCP"}]}), "you")
     two = applied(one, pod({"name": "a", "image": "1", "ports": [{"containerPort": 80, "name": "http"}]}), force=True)

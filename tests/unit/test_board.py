@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from jupyterlab_kf import kinds
+from jupyterlab_kf import kinds, names
+from jupyterlab_kf.cluster.gate import Gate
 from jupyterlab_kf.errors import ForbiddenError, NotFoundError, UnreachableError
 from jupyterlab_kf.kinds import Kind
-from jupyterlab_kf.model import Obj, Phase
+from jupyterlab_kf.model import Cause, Explanation, Obj, Phase
 from jupyterlab_kf.services.board import Board, JobGroup, JobQuery, JobRow, row_of
 
 
@@ -52,8 +53,10 @@ class FakeClient:
         self.events: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.down = False
         self.probes = 0
+        self.version = 1
         self.refuse_all_namespaces = False
         self.asked: list[tuple[str, str | None]] = []
+        self.gate = Gate(self.probe, sleep=no_sleep)
 
     async def snapshot(self, kind: Kind, namespace: str | None = None, **_: Any) -> tuple[list[Obj], str]:
         self.asked.append((kind.plural, namespace))
@@ -77,15 +80,14 @@ class FakeClient:
         assert "pytorchjobs" in path
         yield lines()
 
-    async def request(self, method: str, path: str, **_: Any) -> Mapping[str, Any]:
-        assert (method, path) == ("GET", "/version")
+    async def probe(self) -> None:
         self.probes += 1
         if self.down:
             raise UnreachableError("nobody answers")
-        return {}
 
     def tell(self, type_: str, obj: Obj) -> None:
-        obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.events.qsize() + 2)}}
+        self.version += 1
+        obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.version)}}
         self.events.put_nowait(json.dumps({"type": type_, "object": obj}).encode())
 
 
@@ -116,11 +118,42 @@ def test_a_row_holds_what_a_list_shows() -> None:
     assert row.origin == "kubectl-create"
 
 
+def test_a_row_says_whose_job_it_is_and_is_found_and_sorted_by_it() -> None:
+    jobs = [job(name, created=n) for n, name in enumerate(("first", "second", "third"))]
+    for one, user in zip(jobs[1:], ("bob", "alice"), strict=True):
+        one["metadata"]["annotations"] = {names.ANNOTATION_PROVENANCE: json.dumps({"user": user})}
+    board = filled(*jobs)
+    by_owner = board.page(JobQuery(sort="owner", descending=False)).items
+    assert [one.owner for one in by_owner if isinstance(one, JobRow)] == ["alice", "bob", ""]
+    assert board.page(JobQuery(text="bob")).matched == 1
+
+
 def test_a_manifest_with_an_amount_that_is_none_still_has_a_row() -> None:
     broken = job("broken")
     template = broken["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
     template["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "plenty"
     assert row_of(broken).cpu == 0
+
+
+async def test_a_manifest_is_read_once_for_each_generation_of_it() -> None:
+    client = FakeClient([])
+    board = Board(client, "default", sleep=no_sleep)  # type: ignore[arg-type]
+    board.start()
+    await settled(board)
+    first = job("digits", workers=1)
+    first["metadata"]["generation"] = 1
+    client.tell("ADDED", first)
+    # A server counts a changed spec as another generation: the same number with another spec tells that none was read.
+    for workers, generation, phase in ((9, 1, "Running"), (3, 2, "Running")):
+        later = job("digits", workers=workers, phase=phase)
+        later["metadata"]["generation"] = generation
+        client.tell("MODIFIED", later)
+    seen: list[tuple[int, float, int, str]] = []
+    board.listen(lambda _, row: seen.append((row.replicas, row.cpu, row.active, row.phase)) if row else None)
+    for _ in range(500):
+        await asyncio.sleep(0)
+    assert seen == [(1, 2.0, 0, "Pending"), (1, 2.0, 9, "Running"), (3, 6.0, 3, "Running")]
+    await board.stop()
 
 
 def test_newest_first_and_a_window_of_it() -> None:
@@ -168,6 +201,27 @@ async def test_changes_reach_the_listeners_once() -> None:
     for _ in range(500):
         await asyncio.sleep(0)
     assert heard == [(None, Phase.PENDING), (Phase.PENDING, Phase.RUNNING), (Phase.RUNNING, None)]
+    await board.stop()
+
+
+async def test_a_reason_that_was_found_out_stays_with_its_row() -> None:
+    client = FakeClient([job("digits", phase="Failed")])
+    board = Board(client, "default", sleep=no_sleep)  # type: ignore[arg-type]
+    board.start()
+    await settled(board)
+    [row] = board.rows.values()
+    assert (row.message, row.cause) == ("it is Failed", None)
+    board.explain(row, Explanation("master-0 failed: IndexError", cause=Cause.PYTHON_ERROR))
+    client.tell("MODIFIED", job("digits", phase="Failed", workers=2))
+    for _ in range(500):
+        await asyncio.sleep(0)
+    [row] = board.rows.values()
+    assert (row.replicas, row.message, row.cause) == (2, "master-0 failed: IndexError", Cause.PYTHON_ERROR)
+    client.tell("MODIFIED", job("digits", phase="Running"))
+    for _ in range(500):
+        await asyncio.sleep(0)
+    [row] = board.rows.values()
+    assert row.cause is None
     await board.stop()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +61,11 @@ def test_local_modules_are_found_however_deep_and_others_are_named(tmp_path: Pat
         "pkg/deep/thing.py",
         "pkg/side.py",
     ]
-    assert {"numpy", "torch", "os"} <= set(made.imports)
+    assert {(one.top, one.file, one.line) for one in made.imports} == {
+        ("numpy", "helpers.py", 1),
+        ("os", "cell.py", 2),
+        ("torch", "cell.py", 3),
+    }
 
 
 def test_a_script_comes_with_its_folder_first_on_the_path(tmp_path: Path) -> None:
@@ -77,6 +80,44 @@ def test_files_and_folders_are_shipped_without_rubbish(tmp_path: Path) -> None:
     write(tmp_path, {"conf/a.yaml": "a: 1\n", "conf/__pycache__/a.pyc": "", "conf/sub/b.txt": "b", "data.csv": "1,2\n"})
     made = bundle.collect("print(1)", files=["conf", "data.csv"], root=tmp_path)
     assert sorted(made.files) == ["cell.py", "conf/a.yaml", "conf/sub/b.txt", "data.csv"]
+
+
+def test_what_shipped_files_import_counts_and_what_is_no_python_of_ours_does_not(tmp_path: Path) -> None:
+    write(tmp_path, {"lib/a.py": "import pandas\nimport lib.b\n", "lib/b.py": "", "lib/old.py": "print 1\n"})
+    made = bundle.collect("from lib import a\n", files=["lib"], root=tmp_path)
+    assert [one.module for one in made.imports] == ["pandas"]
+
+
+@pytest.mark.parametrize(
+    ("files", "script", "message"),
+    [
+        ({"mxnet.py": "import os\nimport mxnet\n"}, "mxnet.py", r"mxnet\.py, line 2: 'import mxnet' would find mxnet"),
+        ({"s/torch.py": "import torch.nn\n"}, "s/torch.py", r"s/torch\.py, line 1: .* hides the package 'torch'"),
+        ({"numpy.py": "import helper\n", "helper.py": "import numpy"}, "numpy.py", r"helper\.py, line 1: .*numpy\.py"),
+        ({"a.py": "import random\n", "random.py": "import random"}, "a.py", r"random\.py, line 1: 'import random'"),
+    ],
+)
+def test_a_file_that_hides_the_package_it_wants_is_refused(
+    files: dict[str, str], script: str, message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, files)
+    with pytest.raises(BundleError, match=message) as refused:
+        bundle.collect(script, root=tmp_path)
+    assert refused.value.hint.startswith("rename ")
+
+
+def test_a_file_may_have_a_packages_name_where_nothing_wants_that_package(tmp_path: Path) -> None:
+    write(tmp_path, {"train.py": "import model\n", "model.py": "import train\n", "pandas.py": "", "code.py": "1"})
+    assert bundle.collect("train.py", files=["pandas.py"], root=tmp_path).imports == ()
+    assert bundle.collect("code.py", root=tmp_path).main == "code.py"
+
+
+def test_a_function_may_be_called_as_a_package(tmp_path: Path) -> None:
+    def mxnet() -> None:
+        import mxnet  # noqa: F401  # type: ignore[import-not-found]
+
+    made = bundle.collect(mxnet, root=tmp_path)
+    assert (made.main, made.call, made.imports[-1].module) == ("mxnet_.py", "mxnet", "mxnet")
 
 
 @pytest.mark.parametrize(
@@ -129,10 +170,11 @@ def test_a_secret_in_the_cell_is_told_with_the_cells_line(tmp_path: Path) -> Non
         bundle.collect("x = 1\nkey = 'AKIAABCDEFGHIJKLMNOP'\n", first_line=2, root=tmp_path)
 
 
-def test_too_much_code_names_what_is_largest(tmp_path: Path) -> None:
-    (tmp_path / "big.bin").write_bytes(os.urandom(1_200_000))
-    with pytest.raises(BundleError, match=r"Largest: big\.bin \(1\.1 MiB\)"):
-        bundle.collect("print(1)", files=["big.bin"], root=tmp_path).archive()
+def test_what_is_largest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "big.bin").write_bytes(bytes(1_200_000))
+    assert bundle.collect("print(1)", files=["big.bin"], root=tmp_path).largest() == (
+        "big.bin (1.1 MiB), cell.py (0 KiB)"
+    )
 
 
 def test_missing_files_scripts_and_notebooks(tmp_path: Path) -> None:
@@ -140,7 +182,7 @@ def test_missing_files_scripts_and_notebooks(tmp_path: Path) -> None:
         bundle.collect("print(1)", files=["nothing.csv"], root=tmp_path)
     with pytest.raises(BundleError, match=r"no script train\.py"):
         bundle.collect("train.py", root=tmp_path)
-    with pytest.raises(BundleError, match="is a notebook"):
+    with pytest.raises(BundleError, match=r"no notebook a\.ipynb"):
         bundle.collect(Path("a.ipynb"), root=tmp_path)
 
 

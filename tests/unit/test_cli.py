@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from jupyterlab_kf import cli
 from jupyterlab_kf.embedded import daemon
 from jupyterlab_kf.errors import JobFailedError, NotFoundError, WaitTimeoutError
 from jupyterlab_kf.model import JobView, LogLine, Phase, Ref, Status
+from jupyterlab_kf.services.board import JobRow
+from jupyterlab_kf.services.downloads import ResultFile
 
 
 class FakeJob:
@@ -35,6 +38,9 @@ class FakeJob:
     def seen(self) -> Status:
         return self.view().status
 
+    def row(self) -> JobRow:
+        return JobRow("u", "MPIJob", self.namespace, self.name, self.framework, Phase.SUCCEEDED)
+
     def watch(self) -> Iterator[JobView]:
         yield self.view()
 
@@ -48,7 +54,7 @@ class FakeJob:
         yield LogLine(str(replica), "hello")
 
     def files(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(path="model.npz", size=1)]
+        return [ResultFile("model.npz", 1, "")]
 
     def delete(self) -> None:
         self.deleted = True
@@ -74,6 +80,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return made
 
     public: dict[str, Any] = {"train": train, "plan": plan, "job": job, "jobs": lambda *_, **__: [fake.job_made]}
+    public["cluster"] = lambda: SimpleNamespace(name="embedded", namespace="default")
     for name, value in public.items():
         monkeypatch.setitem(vars(jupyterlab_kf), name, value)
     return fake
@@ -90,6 +97,19 @@ def test_a_script_becomes_a_job(
     out = capsys.readouterr().out
     assert out.startswith("submitted digits\n✔ digits  Succeeded")
     assert "model.npz  1 B" in out
+
+
+def test_what_is_to_be_told_is_told_in_a_sentence(
+    api: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any, **settings: Any) -> FakeJob:
+        warnings.warn(f"the hardware profile {settings['profile']!r} is deprecated", FutureWarning, stacklevel=2)
+        made: FakeJob = api.job_made
+        return made
+
+    monkeypatch.setitem(vars(jupyterlab_kf), "train", train)
+    assert cli.main(["train", "a.py", "mpi", "--profile", "old", "--detach"]) == 0
+    assert capsys.readouterr().err == "jupyter kf: the hardware profile 'old' is deprecated\n"
 
 
 def test_a_dry_run_prints_what_kubectl_can_read(api: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,6 +202,27 @@ def test_reset_deletes_what_the_cluster_keeps(monkeypatch: pytest.MonkeyPatch, t
     (tmp_path / "cluster" / "state.db").touch()
     assert cli.main(["cluster", "reset", "--yes"]) == 0
     assert not (tmp_path / "cluster").exists()
+
+
+def test_profiles_are_listed_and_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "profiles.yaml"
+    path.write_text("profiles:\n  - {slug: small, cpu: 1, used_for: [server]}\n  - {slug: gone, hidden: true}\n")
+    monkeypatch.setenv("KF_DATA_DIR", str(tmp_path))  # no cluster runs there, and looking starts none
+    assert cli.main(["profiles"]) == 0
+    out = capsys.readouterr().out
+    assert "small     small   1 CPU      server" in out
+    assert "gone" not in out
+    assert f"from {path}" in out
+    assert not (tmp_path / "cluster").exists()
+    assert cli.main(["profiles", "--check", str(path)]) == 0
+    path.write_text("profiles:\n  - slug: small\n    cpus: 1\n")
+    assert cli.main(["profiles", "--check", str(path)]) == 1
+    assert f"{path}:3: a profile has no key 'cpus'; did you mean 'cpu'?" in capsys.readouterr().out
+    assert cli.main(["profiles", "--for", "cooking"]) == 2
+    monkeypatch.setenv("KF_PROFILES", str(tmp_path / "nowhere.yaml"))
+    assert cli.main(["profiles"]) == 2
 
 
 def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:

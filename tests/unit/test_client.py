@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -20,9 +21,11 @@ from jupyterlab_kf.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    OperatorAwayError,
     UnauthorizedError,
     UnreachableError,
 )
+from jupyterlab_kf.model import Cause
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]] | tuple[int, Any] | tuple[int, Any, dict[str, str]]
 
@@ -126,7 +129,7 @@ async def test_busy_servers_are_asked_again_and_their_pause_is_kept(server: Serv
         (200, pod("a")),
     ]
     assert (await client.get(kinds.POD, "n", "a"))["metadata"]["name"] == "a"
-    assert server.pauses[0] == 7
+    assert 7 <= server.pauses[0] <= 7 * 1.25
     assert all(0 < pause < 2 for pause in server.pauses[1:])
 
 
@@ -230,3 +233,91 @@ async def test_whether_a_kind_is_served_is_asked_for_its_version(server: Server,
     assert not await client.serves(kinds.MPI_JOB)
     server.answers = [status(404, "NotFound")]
     assert not await client.serves(kinds.MPI_JOB_V2)
+
+
+async def test_a_service_is_spoken_to_through_the_server_and_once(server: Server, client: Client) -> None:
+    heard: list[tuple[str, str, bytes, str | None]] = []
+
+    async def program(request: web.Request) -> web.StreamResponse:
+        heard.append((request.method, request.raw_path, await request.read(), request.headers.get("Content-Type")))
+        return web.Response(status=500, text="the model is broken", headers={"X-Mine": "1"})
+
+    server.answers = [program]
+    reply = await client.proxy(
+        "n",
+        "digits",
+        "http",
+        "/v1/models/a b:predict",
+        method="POST",
+        params={"q": "1"},
+        body=b"{}",
+        headers={"Content-Type": "application/json"},
+        scheme="https",
+    )
+    assert (reply.status, reply.content, reply.headers["X-Mine"]) == (500, b"the model is broken", "1")
+    path = "/api/v1/namespaces/n/services/https:digits:http/proxy/v1/models/a%20b:predict?q=1"
+    assert heard == [("POST", path, b"{}", "application/json")]
+    await client.proxy("n", "worker-0", 8080, "metrics", pod=True)
+    assert heard[1][1] == "/api/v1/namespaces/n/pods/worker-0:8080/proxy/metrics"
+    server.answers = [status(503, "ServiceUnavailable", "no endpoints available for service")]
+    with pytest.raises(ApiError, match="no endpoints"):
+        await client.proxy("n", "digits", 80)
+    assert len(server.requests) == 3, "what it does to the program is not known, so it is not repeated"
+
+
+async def test_what_comes_alone_is_told_at_once_and_what_comes_thick_and_fast_together(
+    server: Server, client: Client
+) -> None:
+    heard = asyncio.Event()
+    sent = [b"%d" % number for number in range(500)]
+
+    async def pour(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"alone\n")
+        await heard.wait()
+        for line in sent:
+            await response.write(line + b"\n")
+        return response
+
+    server.answers = [pour]
+    async with client.stream("/flood", together=0.05) as lines:
+        assert await anext(lines) == b"alone"
+        assert server.pauses == [], "it did not wait for company"
+        heard.set()
+        assert [line async for line in lines] == sent
+    assert set(server.pauses) == {0.05}
+
+
+AWAY = (
+    'Internal error occurred: failed calling webhook "validator.pytorchjob.training-operator.kubeflow.org": '
+    'failed to call webhook: Post "https://training-operator.kubeflow.svc:443/validate-kubeflow-org-v1-pytorchjob?'
+    'timeout=10s": dial tcp 127.0.0.1:9443: connect: connection refused'
+)
+DENIED = (
+    'admission webhook "validator.pytorchjob.training-operator.kubeflow.org" denied the request: '
+    "spec.pytorchReplicaSpecs[Master].replicas: Forbidden: must be 1"
+)
+
+
+async def test_a_rule_of_the_cluster_that_does_not_answer_is_told_as_such(server: Server, client: Client) -> None:
+    server.answers = [status(500, "InternalError", AWAY)]
+    with pytest.raises(OperatorAwayError) as raised:
+        await client.create(kinds.PYTORCH_JOB, {"metadata": {"name": "a", "namespace": "n"}})
+    assert raised.value.message == (
+        "PyTorchJob n/a was not taken: the cluster's rule 'validator.pytorchjob.training-operator.kubeflow.org' "
+        "does not answer (dial tcp 127.0.0.1:9443: connect: connection refused)"
+    )
+    assert "submit again when it is back" in raised.value.hint
+    assert raised.value.cause is Cause.OPERATOR_ABSENT
+
+
+async def test_a_job_that_a_rule_of_the_cluster_refuses_is_no_lack_of_rights(server: Server, client: Client) -> None:
+    server.answers = [status(403, "Forbidden", DENIED)]
+    with pytest.raises(InvalidError) as raised:
+        await client.create(kinds.PYTORCH_JOB, {"metadata": {"name": "a", "namespace": "n"}})
+    assert raised.value.message == (
+        "the cluster's rule 'validator.pytorchjob.training-operator.kubeflow.org' refuses PyTorchJob n/a: "
+        "spec.pytorchReplicaSpecs[Master].replicas: Forbidden: must be 1"
+    )
+    assert "change what it names" in raised.value.hint

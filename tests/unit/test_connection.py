@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime as dt
-import json
 import os
 import subprocess
 import sys
@@ -119,17 +118,6 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         connection.choose(options(tmp_path, KUBECONFIG=str(tmp_path / "config")))
 
 
-def test_tokens_in_files_are_read_anew(tmp_path: Path) -> None:
-    now = 0.0
-    (tmp_path / "token").write_text("a")
-    read = connection.token_file(tmp_path / "token", lambda: now)
-    assert read() == "Bearer a"
-    (tmp_path / "token").write_text("b")
-    assert read() == "Bearer a"
-    now = 61.0
-    assert read() == "Bearer b"
-
-
 def authority() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
@@ -140,7 +128,7 @@ def authority() -> bytes:
     return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def test_a_kubeconfig_of_our_own_kind_needs_no_kubernetes_package(tmp_path: Path) -> None:
+def test_a_cluster_is_opened_without_heavy_packages(tmp_path: Path) -> None:
     ca = base64.b64encode(authority()).decode()
     path = kubeconfig(
         tmp_path / "config", "work", server="https://127.0.0.1:1", **dict[str, Any]({"certificate-authority-data": ca})
@@ -152,27 +140,6 @@ def test_a_kubeconfig_of_our_own_kind_needs_no_kubernetes_package(tmp_path: Path
     )
     env = {"PATH": os.environ["PATH"], "KUBECONFIG": str(path), "KF_DATA_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=30)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_programs_that_give_credentials_are_left_to_the_official_package(tmp_path: Path) -> None:
-    program = tmp_path / "login"
-    api = "client.authentication.k8s.io/v1"
-    answer = json.dumps({"apiVersion": api, "kind": "ExecCredential", "status": {"token": "t7"}})
-    program.write_text(f"#!/bin/sh\necho '{answer}'\n")
-    program.chmod(0o755)
-    user = {
-        "exec": {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "command": str(program),
-            "interactiveMode": "Never",
-        }
-    }
-    path = kubeconfig(tmp_path / "config", "work", user=user)
-    here = options(tmp_path, KUBECONFIG=str(path))
-    opened = connection.open_connection(connection.choose(here), here)
-    assert opened.slow
-    assert opened.authorization() == "Bearer t7"
 
 
 def test_the_portal_runs_coroutines_beside_a_thread_and_starts_again() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jupyterlab_kf.manifests import frameworks, pods, training
-from jupyterlab_kf.model import Event, Explanation, LogLine, Obj, Ref, Replica
+from jupyterlab_kf.model import Cause, Event, Explanation, LogLine, Obj, Ref, Replica
 from jupyterlab_kf.services import explain
 
 TRACE = """Traceback (most recent call last):
@@ -73,6 +73,15 @@ def test_the_first_failure_is_the_cause_and_not_its_peers_complaint() -> None:
     assert answer.replica == "worker-0"
     assert answer.sentence == "worker-0 failed: ValueError: no data (cell.py, line 7)"
     assert answer.traceback == TRACE.format(error="ValueError: no data")
+
+
+def test_the_place_is_in_what_was_sent_and_not_in_a_library() -> None:
+    frames = (
+        'File "sub/train.ipynb cell 3", line 2, in <module>\n    f()\n  File "/usr/lib/python3/json/decoder.py", line 9'
+    )
+    trace = TRACE.format(error="ValueError: no").replace('File "cell.py", line 7', frames)
+    answer = told(job(FAILED), [replica("worker", 0, exit_code=1)], tails={"worker-0": lines("worker-0", trace)})
+    assert answer.sentence == "worker-0 failed: ValueError: no (sub/train.ipynb cell 3, line 2)"
 
 
 def test_a_ranks_traceback_explains_the_launcher() -> None:
@@ -155,18 +164,88 @@ def event(reason: str, message: str, name: str, *, kind: str = "Pod", uid: str =
     return Event(type_, reason, message, Ref(kind, name, "n", uid))
 
 
-def test_what_cannot_be_placed() -> None:
-    message = "0/1 nodes are available: 1 Insufficient cpu."
-    noise = " no new claims to deallocate, preemption: 0/1 nodes: 1 No preemption victims found for incoming pod."
-    waiting = [
-        replica("master", 0, "Pending", reason="Unschedulable", message=message + noise),
-        replica("worker", 0, "Pending"),
-    ]
-    template = training.templates(job())["master"]
-    pod = {"metadata": {"name": "digits-master-0"}, "spec": template["spec"]}
-    answer = told(job(), waiting, pods=[pod])
-    assert answer.sentence == f"master-0 cannot be placed on a machine: {message}"
-    assert "each replica asks for 4 CPUs; ask for less with --cpu" in answer.hint
+NOISE = " no new claims to deallocate, preemption: 0/3 nodes are available: 3 {}."
+ONE_TAINTED_TWO_OTHERS = (
+    "0/3 nodes are available: 1 node(s) had untolerated taint(s) {a.b/c: }, "
+    "2 node(s) didn't match Pod's node affinity/selector."
+)
+VICTIMS = NOISE.format("No preemption victims found for incoming pod")
+
+
+def machine(name: str, cpu: str = "8", memory: str = "16Gi", *taints: str, **marks: str) -> Obj:
+    size = {"cpu": cpu, "memory": memory}
+    spec = {"taints": [{"key": key, "effect": "NoSchedule"} for key in taints]}
+    return {"metadata": {"name": name, "labels": marks}, "spec": spec, "status": {"allocatable": size}}
+
+
+def placed(message: str, nodes: list[Obj] | None, *, framework: str = "pytorch") -> Explanation:
+    one = job(framework=framework)
+    roles = ["master", "worker"] if framework == "pytorch" else ["worker"]
+    waiting = [replica(role, 0, "Pending", reason="Unschedulable", message=message + VICTIMS) for role in roles]
+    spec = next(iter(training.templates(one).values()))["spec"]
+    bodies = [{"metadata": {"name": one.pod}, "spec": spec} for one in waiting]
+    return told(one, waiting, pods=bodies, nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    ("message", "nodes", "cause", "sentence"),
+    [
+        (
+            "0/3 nodes are available: 3 Insufficient cpu.",
+            [machine("a", "2"), machine("b", "3500m")],
+            Cause.TOO_LARGE,
+            "master-0 and 1 more each ask for 4 CPUs, and the largest machine has 3.5 CPUs.",
+        ),
+        (
+            "0/3 nodes are available: 1 Insufficient memory, 2 Insufficient cpu.",
+            [machine("a"), machine("b")],
+            Cause.BUSY,
+            "master-0 and 1 more each ask for 1 GiB of memory, and 1 of 3 machines does not have that much free now.",
+        ),
+        (
+            "0/3 nodes are available: 3 Insufficient cpu.",
+            None,
+            Cause.INSUFFICIENT,
+            "master-0 and 1 more each ask for 4 CPUs, and none of the 3 machines has that much free.",
+        ),
+        (
+            # The large machine is reserved for others: waiting for it is in vain.
+            "0/3 nodes are available: 1 node(s) had untolerated taint(s) {team: b}, 2 Insufficient cpu.",
+            [machine("a", "2"), machine("b", "64", "1Ti", "team")],
+            Cause.TOO_LARGE,
+            "the largest machine has 2 CPUs; 1 of 3 machines is reserved by a taint (team).",
+        ),
+        (
+            ONE_TAINTED_TWO_OTHERS,
+            [machine("a")],
+            Cause.NO_MACHINE_ACCEPTS,
+            "1 more: 1 of 3 machines is reserved by a taint (a.b/c), 2 of 3 machines lack the labels that it asks for.",
+        ),
+        (
+            'persistentvolumeclaim "data" not found.',
+            None,
+            Cause.VOLUME_MISSING,
+            "master-0 waits for the volume claim 'data', which does not exist.",
+        ),
+        ("something new", None, Cause.UNSCHEDULABLE, "cannot be placed on a machine: something new"),
+    ],
+)
+def test_what_cannot_be_placed(message: str, nodes: list[Obj] | None, cause: Cause, sentence: str) -> None:
+    answer = placed(message, nodes)
+    assert answer.cause is cause
+    assert sentence in answer.sentence
+
+
+def test_replicas_that_start_together() -> None:
+    short, small = "0/3 nodes are available: 3 Insufficient cpu.", [machine("a")]
+    waits = placed(f"{short} The pods of this job start together.", small)
+    assert (waits.cause, waits.sentence) == (
+        Cause.GANG_WAITING,
+        "master-0 and 1 more wait until there is room for all 2 replicas at once.",
+    )
+    assert placed(f"{short} The pods of this job start together, and 2 of them can never fit.", small).cause is (
+        Cause.TOO_LARGE
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,7 +259,12 @@ def test_what_cannot_be_placed() -> None:
         (
             [replica("master", 0, "Pending", reason="ContainerCreating", node="x")],
             [event("FailedMount", 'configmap "x" not found', "digits-master-0")],
-            'master-0 waits for a volume: configmap "x" not found',
+            "master-0 waits for the ConfigMap 'x', which does not exist.",
+        ),
+        (
+            [replica("master", 0, "Pending", reason="ContainerCreating", node="x")],
+            [event("FailedMount", "rpc error: timed out", "digits-master-0")],
+            "master-0 waits for a volume: rpc error: timed out",
         ),
         (
             [Replica("master", 0, "Waiting")],

@@ -192,3 +192,55 @@ def test_a_lock_whose_file_was_taken_away_is_not_trusted(tmp_path: Path) -> None
 def test_an_installer_that_was_ended_says_nothing_about_the_recipe(tmp_path: Path) -> None:
     with pytest.raises(InterruptedMakingError, match="was ended by signal 15"):
         table(tmp_path).make(recipe(), Runner(-15))
+
+
+@pytest.mark.parametrize(
+    ("image", "command", "args", "runs"),
+    [
+        ("docker.io/seldonio/seldon-core-executor:1.17.1", [], ["--sdep", "x"], ["engine", "--sdep", "x"]),
+        ("seldonio/seldon-core-executor:1.18.2", ["/executor"], ["--sdep", "x"], ["engine", "--sdep", "x"]),
+        ("seldonio/sklearnserver:1.17.1", [], [], ["unit", "--kind", "sklearn"]),
+        ("seldonio/mlserver:1.3.5-sklearn", [], [], ["unit"]),
+        ("tensorflow/serving:2.14.0", [], ["--port=8500"], ["unit", "--kind", "tensorflow", "--port=8500"]),
+        ("tensorflow/serving", ["/usr/bin/tensorflow_model_server"], ["-a"], ["unit", "--kind", "tensorflow", "-a"]),
+        ("nvcr.io/nvidia/tritonserver:21.08-py3", [], ["/opt/tritonserver/bin/tritonserver", "--x"], ["unit", "--x"]),
+        ("nvcr.io/nvidia/tritonserver:21.08-py3", ["tritonserver"], ["--x"], ["unit", "--x"]),
+        ("team/model:3", ["seldon-core-microservice", "Model"], ["--x"], ["unit", "Model", "--x"]),
+    ],
+)
+def test_images_of_serving_bring_their_program(
+    tmp_path: Path, image: str, command: list[str], args: list[str], runs: list[str]
+) -> None:
+    found = table(tmp_path).resolve(image)
+    assert isinstance(found, Environment)
+    assert found.programs.words(command, args) == ["python", "-m", "jupyterlab_kf.runtime.serving", *runs]
+
+
+def test_a_command_of_the_containers_own_is_run_as_it_is(tmp_path: Path) -> None:
+    found = table(tmp_path).resolve("seldonio/sklearnserver:1.17.1")
+    assert isinstance(found, Environment)
+    assert found.programs.words(["sh", "-c", "x"], []) == ["sh", "-c", "x"]
+    plain = table(tmp_path).resolve("team/model:3")
+    assert isinstance(plain, Environment)
+    assert plain.programs.words([], ["--x"]) == ["--x"]
+
+
+def test_an_entrypoint_goes_with_a_recipe_and_a_folder(tmp_path: Path) -> None:
+    text = (
+        f"images: [{{match: x, python: {sys.prefix}, entrypoint: [a, b]}},"
+        " {match: y, recipe: s, entrypoint: [c], programs: {run: [d]}}]\n"
+    )
+    made = table(tmp_path, text + "recipes: {s: {requirements: [pip], modules: [no_such_module]}}")
+    found, recipe = made.resolve("x"), made.resolve("y")
+    assert isinstance(found, Environment)
+    assert found.programs.words([], ["d"]) == ["a", "b", "d"]
+    assert isinstance(recipe, Recipe)
+    assert recipe.brings.entrypoint == ("c",)
+    assert recipe.brings.words(["run"], ["e"]) == ["d", "e"]
+    assert {recipe: "made"}[recipe] == "made"  # as the makers find one that is being made
+
+
+@pytest.mark.parametrize("wrong", ["entrypoint: words", "programs: [a]", "programs: {a: b}", "entrypoint: [1]"])
+def test_an_entrypoint_that_is_no_list_of_words_is_refused(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ImageError, match="must be a list of words"):
+        table(tmp_path, f"images: [{{match: x, {wrong}}}]").resolve("x")

@@ -18,6 +18,7 @@ from jupyterlab_kf.embedded.kubelet.environment import (
     thread_default,
 )
 from jupyterlab_kf.embedded.kubelet.fields import unsupported
+from jupyterlab_kf.manifests import pods
 
 Obj = dict[str, Any]
 POD: Obj = {
@@ -149,7 +150,10 @@ def test_every_field_that_is_not_honoured_is_said() -> None:
     assert unsupported(POD, 1) == []
     assert [message.split(" ")[0] for _, message in unsupported(POD, 2)] == ["spec.containers[0].resources.limits.cpu"]
     container = {"name": "c", "securityContext": {"runAsUser": 7, "seccompProfile": {"type": "RuntimeDefault"}}}
-    container |= {"lifecycle": {"preStop": {}}, "volumeMounts": [{"name": "v", "mountPropagation": "Bidirectional"}]}
+    container |= {
+        "lifecycle": {"postStart": {"sleep": {}}, "preStop": {}},
+        "volumeMounts": [{"name": "v", "mountPropagation": "Bidirectional"}],
+    }
     spec = {"hostNetwork": True, "dnsConfig": {"x": 1}, "securityContext": {"fsGroup": 1}, "containers": [container]}
     said = [message.split(" is not honoured")[0] for _, message in unsupported({"metadata": {}, "spec": spec}, 2)]
     assert said == [
@@ -157,6 +161,28 @@ def test_every_field_that_is_not_honoured_is_said() -> None:
         "spec.dnsConfig",
         "spec.securityContext.fsGroup",
         "spec.containers[0].securityContext.runAsUser",
-        "spec.containers[0].lifecycle.preStop",
+        "spec.containers[0].lifecycle.postStart",
         "spec.containers[0].volumeMounts.mountPropagation",
+    ]
+
+
+def test_a_volume_that_outlives_the_pod_and_is_only_to_be_read_is_said() -> None:
+    mounts = [{"name": name, "mountPath": f"/{name}", "readOnly": True} for name in ("data", "host", "code", "own")]
+    volumes = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+        {"name": "host", "hostPath": {"path": "/srv"}},
+        {"name": "code", "configMap": {"name": "code"}},
+        {"name": "own", "emptyDir": {}},
+    ]
+    spec = {"volumes": volumes, "containers": [{"name": "c", "volumeMounts": mounts}]}
+    said = [message.split(" is not honoured")[0] for _, message in unsupported({"metadata": {}, "spec": spec}, 2)]
+    assert said == [f"spec.containers[0].volumeMounts[{name}].readOnly" for name in ("data", "host")]
+
+
+def test_to_run_as_an_ordinary_user_is_what_this_node_does() -> None:
+    ordinary = {"metadata": {}, "spec": {"securityContext": pods.confined_pod(), "containers": [{"name": "c"}]}}
+    assert unsupported(ordinary, 2) == []
+    root = {"metadata": {}, "spec": {"securityContext": {"runAsUser": 3}, "containers": [{"name": "c"}]}}
+    assert [message.split(" is not honoured")[0] for _, message in unsupported(root, 2)] == [
+        "spec.securityContext.runAsUser"
     ]

@@ -44,6 +44,8 @@ async def test_partial_lines_are_one_line(tmp_path: Path) -> None:
     path.write_text(line("first") + line("50%", tag="P") + line(" 80%", tag="P") + line(" 100%") + line("end", tag="P"))
     assert await text(path) == "first\n50% 80% 100%\nend"
     assert await text(path, tail_lines=2) == "50% 80% 100%\nend"
+    stamp = "2026-11-23T20:53:00.5Z"
+    assert await text(path, tail_lines=2, timestamps=True) == f"{stamp} 50% 80% 100%\n{stamp} end"
 
 
 async def test_a_rotated_part_is_read_first(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def test_a_replica_never_gets_the_declared_port_and_clusters_choose_differently(
     assert machine.book("/a").of(pod("j-master-0")).ports[23456] not in (here, 23456)
 
 
+def test_a_pod_that_is_told_where_to_listen_leaves_the_declared_port_to_others() -> None:
+    gateway = pod("gateway", job="")
+    gateway["metadata"]["annotations"] = {"jupyterlab-kf.io/ports-may-move": "true"}
+    assert Machine().book().of(gateway).ports[23456] != 23456
+
+
 def test_other_pods_keep_their_ports_while_they_can() -> None:
     machine = Machine()
     assert machine.book().of(pod("web", job="")).ports == {}

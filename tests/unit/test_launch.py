@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
-import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,11 @@ def place(folder: Path, code: str, framework: str = "pytorch", **request: Any) -
     )
     home = folder / "kf"
     home.mkdir()
-    for name, text in made.manifests[0]["data"].items():
-        (home / name).write_text(text)
-    (home / "code.tar.gz").write_bytes(base64.b64decode(made.manifests[0]["binaryData"]["code.tar.gz"]))
+    for one in made.manifests:
+        for name, text in one.get("data", {}).items():
+            (home / name).write_text(text)
+        for name, text in one.get("binaryData", {}).items():
+            (home / name).write_bytes(base64.b64decode(text))
     return home
 
 
@@ -72,6 +74,56 @@ def test_a_traceback_points_at_the_cells_lines_and_at_nothing_of_ours(tmp_path: 
     assert done.stderr.rstrip().endswith("ZeroDivisionError: division by zero")
 
 
+def notebook(folder: Path, *cells: str, tags: tuple[str, ...] = ()) -> Path:
+    made = [{"cell_type": "code", "metadata": {"tags": tags}, "source": source} for source in cells]
+    path = folder / "train.ipynb"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"cells": made, "metadata": {}, "nbformat": 4}))
+    return path
+
+
+def test_a_notebooks_traceback_names_cell_and_line(tmp_path: Path) -> None:
+    cells = ("%matplotlib inline\nimport os", "def f(x):\n    %time y = x / 0\n    return y\n", "\nprint('on')\nf(1)\n")
+    done = start(place(tmp_path, str(notebook(tmp_path, *cells))))
+    assert (done.returncode, done.stdout) == (1, "on\n")
+    assert '  File "train.ipynb cell 3", line 3, in <module>\n    f(1)' in done.stderr
+    assert '  File "train.ipynb cell 2", line 2, in f\n    y = x / 0  # %time' in done.stderr
+    assert "launch.py" not in done.stderr
+
+
+def test_cells_run_as_in_a_notebook(tmp_path: Path) -> None:
+    cells = (
+        "from __future__ import annotations",
+        "class A:\n    b: Nowhere\nA.__annotations__",
+        "import asyncio\nasync def f():\n    return 7\nawait f()",
+        "x = await f()\nx + 1",
+        "None",
+        "x;",
+        "display('a', x)",
+        "import inspect, os\nprint(inspect.getsource(f).strip(), __name__, os.path.basename(os.getcwd()))",
+        "raise SystemExit(4)",
+        "print('never')",
+    )
+    home = place(tmp_path, str(notebook(tmp_path / "deep", *cells).relative_to(tmp_path)))
+    done = start(home)
+    assert done.stdout.splitlines() == [
+        "{'b': 'Nowhere'}", "7", "8", "'a'", "7", "async def f():", "    return 7 __main__ deep"
+    ]  # fmt: skip
+    assert (done.returncode, done.stderr) == (4, "")
+
+
+def test_an_awaited_failure_shows_the_cell_alone(tmp_path: Path) -> None:
+    done = start(place(tmp_path, str(notebook(tmp_path, "async def f():\n    raise KeyError('x')", "await f()"))))
+    assert done.stderr.startswith(
+        'Traceback (most recent call last):\n  File "train.ipynb cell 2", line 1, in <module>\n    await f()\n'
+    )
+
+
+def test_a_notebooks_parameters_win_over_its_own(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "lr = 1", "print(lr)", tags=("parameters",))
+    assert start(place(tmp_path, str(path), params={"lr": 0.5})).stdout == "0.5\n"
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [("import sys; sys.exit(7)", 7), ("raise SystemExit", 0), ("import sys; sys.exit('no')", 1), ("exit(3)", 3)],
@@ -98,6 +150,37 @@ def test_the_first_process_that_fails_ends_the_others_and_gives_the_status(tmp_p
     done = start(place(tmp_path, code, nproc=2))
     assert done.returncode == 5
     assert "rank 1 ended with exit code 5" in done.stderr
+
+
+def test_code_in_pieces_is_put_together(tmp_path: Path) -> None:
+    (tmp_path / "big.bin").write_bytes(random.Random(1).randbytes(2_000_000))
+    code = "import hashlib\nprint(hashlib.sha256(open('big.bin', 'rb').read()).hexdigest())\n"
+    home = place(tmp_path, code, files=["big.bin"])
+    assert len(list(home.glob("code.tar.gz.*"))) == 3
+    assert start(home).stdout.strip() == hashlib.sha256((tmp_path / "big.bin").read_bytes()).hexdigest()
+    (home / "code.tar.gz.01").unlink()
+    assert "the code is damaged" in start(home).stderr
+
+
+def test_code_is_put_onto_a_volume_whole_and_run_from_there(tmp_path: Path) -> None:
+    home = place(tmp_path, "print('from the volume')")
+    packed = (home / "code.tar.gz").read_bytes()
+    digest = hashlib.sha256(packed).hexdigest()
+    shelf = tmp_path / "volume" / "code"
+    (home / "code.tar.gz").rename(home / "code.tar.gz.01")
+    assert start(home, "store", "0" * 64, KF_STORE=str(shelf)).returncode == 1
+    assert list(shelf.iterdir()) == [], "what is damaged is not kept"
+    assert start(home, "store", digest, KF_STORE=str(shelf)).stdout == "kf-have\n"
+    assert [one.name for one in shelf.iterdir()] == [f"{digest}.tar.gz"]
+    (home / "code.tar.gz.01").unlink()
+    assert start(home, "store", digest, KF_STORE=str(shelf)).stdout == "kf-have\n"
+    assert start(home, "store", "0" * 64, KF_STORE=str(shelf)).stdout == "kf-missing\n"
+    archive = shelf / f"{digest}.tar.gz"
+    assert start(home, KF_ARCHIVE=str(archive)).stdout == "from the volume\n"
+    archive.write_bytes(gzip.compress(b"other"))
+    assert "the code is damaged" in start(home, KF_ARCHIVE=str(archive)).stderr
+    archive.unlink()
+    assert "no longer on its volume" in start(home, KF_ARCHIVE=str(archive)).stderr
 
 
 def test_damaged_code_is_not_run(tmp_path: Path) -> None:
@@ -146,18 +229,57 @@ def test_results_are_sent_in_slices_that_fit_together(tmp_path: Path) -> None:
     (out / "sub" / "model.bin").write_bytes(os.urandom(30_000))
     (out / "score.txt").write_text("0.97")
     listed = start(home, "list", KF_OUTPUT=str(out)).stdout.splitlines()
-    assert [json.loads(line.removeprefix("kf-file "))["path"] for line in listed[:-1]] == ["score.txt", "sub/model.bin"]
-    whole, total = b"", 1
-    while len(whole) < total:
-        lines = start(
-            home, "send", "--offset", str(len(whole)), "--limit", "20000", KF_OUTPUT=str(out)
-        ).stdout.splitlines()
-        end = json.loads(lines[-1].removeprefix("kf-end "))
-        whole += b"".join(base64.b64decode(line.removeprefix("kf-data ")) for line in lines[:-1])
-        total = end["total"]
-    assert hashlib.sha256(whole).hexdigest() == end["sha256"]
-    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(whole))) as tar:
-        assert sorted(tar.getnames()) == ["score.txt", "sub/model.bin"]
+    entries = [json.loads(line.removeprefix("kf-file ")) for line in listed[:-1]]
+    assert [entry["path"] for entry in entries] == ["score.txt", "sub/model.bin"]
+    whole = b""
+    for offset in (0, 20_000):
+        lines = start(home, "send", "--offset", str(offset), "--limit", "20000", KF_OUTPUT=str(out)).stdout.splitlines()
+        packed = b"".join(base64.b64decode(line.removeprefix("kf-data ")) for line in lines[:-1])
+        part = zlib.decompress(packed)
+        assert json.loads(lines[-1].removeprefix("kf-end "))["sha256"] == hashlib.sha256(part).hexdigest()
+        whole += part
+    at = 0
+    for entry in entries:
+        content = whole[at : at + entry["size"]]
+        assert content == (out / entry["path"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+        at += entry["size"]
+
+
+PRINTS = """
+import os, pathlib, sys
+pathlib.Path(os.environ["KF_OUTPUT"], "a.txt").write_text(os.environ.get("LOCAL_RANK", "0"))
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def test_results_are_printed_by_who_succeeds_once_a_pod(tmp_path: Path) -> None:
+    home = place(tmp_path, PRINTS, nproc=2, args=["0"])
+    instructions = json.loads((home / "job.json").read_text())
+    assert "resultsLimit" not in instructions, "only where there is no volume"
+    (home / "job.json").write_text(json.dumps(instructions | {"resultsLimit": 1000}))
+    out = str(tmp_path / "out")
+
+    def ends(*verb: str, **env: str) -> int:
+        return sum(line.startswith("kf-end ") for line in start(home, *verb, KF_OUTPUT=out, **env).stdout.splitlines())
+
+    assert ends() == 1
+    (home / "work").mkdir(exist_ok=True)
+    for run in "12":
+        mpi = {"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_NAMESPACE": run}
+        assert [ends("rank", OMPI_COMM_WORLD_RANK=rank, **mpi) for rank in "01"] == [0, 1], (
+            "the last one sees all files"
+        )
+    elastic = {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2"}
+    assert [ends(LOCAL_RANK=rank, **elastic) for rank in "01"] == [0, 1]
+    (home / "job.json").write_text(json.dumps(instructions | {"resultsLimit": 1000, "args": ["3"]}))
+    assert ends() == 0, "the last lines of what failed are those that tell why"
+
+
+def test_the_output_folder_is_there_when_the_code_starts(tmp_path: Path) -> None:
+    code = "import os, pathlib\npathlib.Path(os.environ['KF_OUTPUT'], 'a').write_text('1')\n"
+    assert start(place(tmp_path, code), KF_OUTPUT=str(tmp_path / "deep" / "er")).returncode == 0
+    assert (tmp_path / "deep" / "er" / "a").read_text() == "1"
 
 
 def test_a_function_is_called_with_the_parameters(tmp_path: Path) -> None:
@@ -166,3 +288,42 @@ def test_a_function_is_called_with_the_parameters(tmp_path: Path) -> None:
 
     home = place(tmp_path, scale, params={"value": 4})  # type: ignore[arg-type]  # the helper is typed for text
     assert start(home).stdout == "8\n"
+
+
+DEEP = """
+import ctypes, sys
+sys.path.insert(0, sys.argv[1])
+import launch
+launch.PATIENCE = 0.05
+launch.obey_the_end()
+libc = ctypes.CDLL(None)
+lock = ctypes.create_string_buffer(128)
+libc.pthread_mutex_lock(lock)
+print("in", flush=True)
+libc.pthread_mutex_lock(lock)
+"""
+
+
+def test_the_first_process_of_a_container_ends_when_told_though_it_is_deep_in_a_collective() -> None:
+    folder = str(Path(launch.__file__).parent)
+    with subprocess.Popen([sys.executable, "-c", DEEP, folder], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        process.terminate()
+        assert process.wait(timeout=30) == 143
+
+
+def test_a_user_without_a_home_gets_one_and_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_number: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setenv("HOME", str(tmp_path / "missing"))
+    monkeypatch.setenv("KF_WORK", str(tmp_path))
+    for name in ("USER", "LOGNAME"):
+        monkeypatch.delenv(name, raising=False)
+    launch.at_home()
+    assert (os.environ["HOME"], os.environ["LOGNAME"], os.environ["USER"]) == (str(tmp_path), "kf", "kf")
+    monkeypatch.setenv("HOME", str(tmp_path / ".."))
+    launch.at_home()
+    assert os.environ["HOME"] == str(tmp_path / "..")

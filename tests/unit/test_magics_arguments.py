@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,12 +27,15 @@ def test_a_bare_framework_leaves_everything_to_the_defaults_of_the_api() -> None
         "cpu": None,
         "memory": None,
         "gpu": None,
+        "profile": None,
         "nproc": 1,
         "env": None,
         "args": [],
         "params": None,
         "files": [],
+        "volumes": [],
         "image": None,
+        "install": False,
         "output": None,
         "replace": False,
         "restart": None,
@@ -49,9 +53,9 @@ def test_replicas_by_role() -> None:
 
 
 def test_everything_that_a_replica_gets() -> None:
-    found = train("pytorch --cpu 500m --memory 2Gi --gpu 1 --image my/img:2 --nproc 2 --elastic 2:4")
-    assert [found[key] for key in ("cpu", "memory", "gpu", "image", "nproc", "elastic")] == [
-        "500m", "2Gi", 1, "my/img:2", 2, (2, 4),
+    found = train("pytorch --profile small --cpu 500m --memory 2Gi --gpu 1 --image my/img:2 --nproc 2 --elastic 2:4")
+    assert [found[key] for key in ("profile", "cpu", "memory", "gpu", "image", "nproc", "elastic")] == [
+        "small", "500m", "2Gi", 1, "my/img:2", 2, (2, 4),
     ]  # fmt: skip
 
 
@@ -76,6 +80,10 @@ def test_variables_stand_in_braces_and_nothing_else_is_expanded() -> None:
     assert found["workers"] == 3
     assert found["name"] == "x-1"
     assert found["env"] == {"A": "$HOME `id`", "B": "{other}"}
+
+
+def test_a_volume_is_said_once_for_each() -> None:
+    assert train("mpi --volume data --volume models:/models:ro --args x")["volumes"] == ["data", "models:/models:ro"]
 
 
 def test_files_are_separated_by_commas_or_blanks() -> None:
@@ -136,3 +144,16 @@ def test_help_is_an_answer_and_not_an_end(capsys: pytest.CaptureFixture[str]) ->
 def test_completion(line: str, found: list[str]) -> None:
     symbol = "" if line.endswith(" ") else line.rsplit(maxsplit=1)[-1]
     assert words(line.split(maxsplit=1)[0], line, symbol) == found
+
+
+def test_hardware_profiles_are_completed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "profiles.yaml"
+    file.write_text(
+        "profiles: [{slug: small}, {slug: smart, hidden: true}, {slug: hub, used_for: [server]}, {slug: xl}]"
+    )
+    monkeypatch.setenv("KF_PROFILES", str(file))
+    assert words("kf_train", "kf_train mpi --profile ", "") == ["small", "xl"]
+    assert words("kf_train", "kf_train mpi --profile s", "s") == ["small"]
+    assert words("kf_train", "kf_train mpi --profile=x", "--profile=x") == ["--profile=xl"]
+    monkeypatch.setenv("KF_PROFILES", str(tmp_path / "gone.yaml"))
+    assert words("kf_train", "kf_train mpi --profile ", "") == []

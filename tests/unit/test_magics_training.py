@@ -19,6 +19,8 @@ from jupyterlab_kf.errors import JobFailedError, NotFoundError, UsageError
 from jupyterlab_kf.magics import errors as quiet
 from jupyterlab_kf.magics.training import continued
 from jupyterlab_kf.model import Event, JobView, LogLine, Phase, Ref, Replica, Status
+from jupyterlab_kf.services.board import JobRow
+from jupyterlab_kf.services.downloads import ResultFile
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "Cell In[1]", line 3, in <module>\nValueError: no'
 
@@ -65,10 +67,13 @@ class FakeJob:
         return {"metadata": {"name": self.name}}
 
     def files(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(path="model.npz", size=3)]
+        return [ResultFile("model.npz", 3, "")]
 
     def seen(self) -> Status:
         return self.view().status
+
+    def row(self) -> JobRow:
+        return JobRow("u", self.kind, self.namespace, self.name, self.framework, Phase.RUNNING)
 
     def provenance(self) -> dict[str, Any]:
         return {"params": {"lr": 0.1}, "files": ["cell.py"], "code": "abc"}
@@ -99,6 +104,9 @@ class FakeApi:
             raise NotFoundError(f"there is no training job {name!r} in {namespace or 'default'}")
         return self.jobs_by_name[name]
 
+    def cluster(self) -> SimpleNamespace:
+        return SimpleNamespace(name="embedded", namespace="default")
+
     def jobs(self, namespace: str | None = None, *, all_namespaces: bool = False) -> list[FakeJob]:
         del namespace, all_namespaces
         return list(self.jobs_by_name.values())
@@ -107,7 +115,7 @@ class FakeApi:
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
     fake = FakeApi()
-    for name in ("train", "plan", "job", "jobs"):
+    for name in ("train", "plan", "job", "jobs", "cluster"):
         monkeypatch.setitem(vars(jupyterlab_kf), name, getattr(fake, name))
     return fake
 

@@ -14,7 +14,7 @@ from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Emit, Patch, Requeue, SetStatus
 from jupyterlab_kf.embedded.collector import Collector
 from jupyterlab_kf.embedded.operators import RegistryApi, controllers
-from jupyterlab_kf.embedded.registry import Registry
+from jupyterlab_kf.embedded.registry import MERGE_PATCH, Registry
 from jupyterlab_kf.embedded.store import Store
 from jupyterlab_kf.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
 from jupyterlab_kf.kinds import Kind
@@ -363,6 +363,8 @@ def test_stopping_does_not_wait_for_ever() -> None:
 
 # --- over the embedded registry
 
+AUTHORITY = "the authority's certificate"
+
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
@@ -382,7 +384,7 @@ def set_phase(registry: Registry, pod: Obj, phase: str) -> None:
 
 def test_a_job_runs_through_over_the_registry(registry: Registry) -> None:
     async def test() -> None:
-        manager = Manager(RegistryApi(registry), controllers(), clock=lambda: 1_800_000_000.0)
+        manager = Manager(RegistryApi(registry), controllers(AUTHORITY), clock=lambda: 1_800_000_000.0)
         await manager.start()
         job = training_job("j", "pytorchReplicaSpecs", "pytorch", "Master", "Worker")
         registry.create(kinds.PYTORCH_JOB, job)
@@ -405,7 +407,7 @@ def test_a_job_runs_through_over_the_registry(registry: Registry) -> None:
 
 def test_each_mpi_job_belongs_to_the_operator_of_its_version(registry: Registry) -> None:
     async def test() -> None:
-        manager = Manager(RegistryApi(registry), controllers(), clock=lambda: 1_800_000_000.0)
+        manager = Manager(RegistryApi(registry), controllers(AUTHORITY), clock=lambda: 1_800_000_000.0)
         for kind, name in ((kinds.MPI_JOB, "one"), (kinds.MPI_JOB_V2, "two")):
             registry.create(kind, training_job(name, "mpiReplicaSpecs", "mpi", "Launcher", "Worker"))
         await manager.start()
@@ -431,7 +433,7 @@ def test_controllers_outlive_the_definition_of_their_kind(registry: Registry, ca
     async def test() -> None:
         collector = Collector(registry)
         collector.attach()
-        manager = Manager(RegistryApi(registry), controllers(), clock=lambda: 1_800_000_000.0)
+        manager = Manager(RegistryApi(registry), controllers(AUTHORITY), clock=lambda: 1_800_000_000.0)
         await manager.start()
         definition = registry.get(kinds.CUSTOM_RESOURCE_DEFINITION, "", "tfjobs.kubeflow.org")
         for _ in range(2):
@@ -482,7 +484,9 @@ def test_work_grows_with_the_number_of_jobs_only(registry: Registry, jobs: int) 
         return Controller(controller.name, controller.kind, react, controller.owns, controller.watches)
 
     async def test() -> None:
-        manager = Manager(RegistryApi(registry), [counting(c) for c in controllers()], clock=lambda: 1_800_000_000.0)
+        manager = Manager(
+            RegistryApi(registry), [counting(c) for c in controllers(AUTHORITY)], clock=lambda: 1_800_000_000.0
+        )
         await manager.start()
         for n in range(jobs):
             job = training_job(f"j{n}", "pytorchReplicaSpecs", "pytorch", "Master", "Worker")
@@ -494,3 +498,30 @@ def test_work_grows_with_the_number_of_jobs_only(registry: Registry, jobs: int) 
 
     run(test())
     assert looks <= 10 * jobs
+
+
+def test_a_namespace_has_its_account_and_the_clusters_certificate_whatever_happens(registry: Registry) -> None:
+    async def test() -> None:
+        manager = Manager(RegistryApi(registry), controllers(AUTHORITY), clock=lambda: 1_800_000_000.0)
+        await manager.start()
+        registry.create(kinds.NAMESPACE, {"metadata": {"name": "n"}})
+        await rest()
+        mine = [(kinds.CONFIG_MAP, "kube-root-ca.crt"), (kinds.SERVICE_ACCOUNT, "default")]
+        for kind, name in mine:
+            registry.delete(kind, "n", name)
+        await rest()
+        assert registry.get(kinds.SERVICE_ACCOUNT, "n", "default")
+        change = {"data": {"ca.crt": "another's", "more": "x"}}
+        registry.patch(kinds.CONFIG_MAP, "n", "kube-root-ca.crt", change, MERGE_PATCH)
+        await rest()
+        assert registry.get(kinds.CONFIG_MAP, "n", "kube-root-ca.crt")["data"] == {"ca.crt": AUTHORITY}
+        for space in ("default", "kube-system"):
+            assert registry.get(kinds.CONFIG_MAP, space, "kube-root-ca.crt")["data"] == {"ca.crt": AUTHORITY}
+        registry.delete(kinds.NAMESPACE, "", "n")
+        for kind, name in mine:
+            registry.delete(kind, "n", name)
+        await rest()
+        assert [registry.list(kind, "n") for kind, _ in mine] == [[], []]
+        await manager.stop()
+
+    run(test())

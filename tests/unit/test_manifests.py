@@ -11,9 +11,10 @@ import yaml
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.errors import UsageError
-from jupyterlab_kf.manifests import frameworks, pods, training
+from jupyterlab_kf.manifests import errands, frameworks, pods, training
 from jupyterlab_kf.manifests.training import TrainingSpec
 from jupyterlab_kf.model import Phase
+from jupyterlab_kf.profiles import choose, read
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests"
 
@@ -42,6 +43,23 @@ FULL: dict[str, Any] = {
     "deadline": 3600,
     "provenance": {"code": "abc"},
 }
+BIG = choose(
+    read(
+        """
+profiles:
+  - slug: big
+    images: [team/mpi:1]
+    cpu: {request: 1, limit: 2}
+    memory: 4Gi
+    gpus: 1
+    shared_memory: 1Gi
+    node_selector: {pool: gpu}
+    tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]
+    environment: {OMP_NUM_THREADS: 8, DATA: /data}
+    volumes: [{name: data, mount_path: /data, claim: team-data, read_only: true}]
+"""
+    ).profiles[0]
+)
 CASES = {
     "pytorch": spec("pytorch", workers=3, nproc=2, ttl=60, **FULL),
     "pytorch-elastic": spec("torch", workers=2, elastic=(1, 4)),
@@ -51,20 +69,47 @@ CASES = {
     "mpi-v2beta1": spec("mpi", workers=2, kind=kinds.MPI_JOB_V2),
     "mxnet": spec("mxnet", workers=2, ttl=60, **FULL),
     "chainer": spec("chainer", workers=3, **FULL),
+    "pytorch-volumes": spec("pytorch", workers=2, volumes=pods.mounts(["data", "models:/models:ro", "data:/again"])),
+    "pytorch-results": spec(
+        "pytorch", workers=2, volumes=pods.mounts(["data:/data"]), output=True, output_claim="data"
+    ),
+    "pytorch-shelf": spec("pytorch", workers=2, volumes=pods.mounts(["data"]), shelf="data", archive="0" * 64),
+    "pytorch-pieces": spec("pytorch", workers=2, code_pieces=3),
+    "mpi-profile": spec("mpi", workers=2, image="team/mpi:1", env={"OMP_NUM_THREADS": "2"}, hardware=BIG),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str) -> None:
     one = CASES[case]
-    documents = [training.code_map(one, {"launch.py": "# the launcher\n"}, b"packed")]
-    documents += [training.output_claim(one)] if one.output else []
+    parts = [b""] if one.shelf else [b"packed", b" in ", b"pieces"][: one.code_pieces]
+    documents = training.code_maps(one, {"launch.py": "# the launcher\n"}, parts)
+    documents += [training.output_claim(one)] if one.output and not one.output_claim else []
     documents.append(training.encode(one))
+    if one.shelf:
+        keeper = errands.keeper(
+            documents[-1], "digits-store", "1", claim=one.shelf, digest=one.archive, config_maps=["a", "b"]
+        )
+        documents.append(keeper)
     path = GOLDEN / f"{case}.yaml"
     if os.environ.get("KF_UPDATE_GOLDEN") == "1":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=120))
     assert list(yaml.safe_load_all(path.read_text())) == documents
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pods_are_what_pod_security_calls_restricted(case: str) -> None:
+    for template in training.templates(training.encode(CASES[case])).values():
+        pod = template["spec"]
+        if case == "mpi-v2beta1":  # its workers are sshd, which root starts
+            assert "securityContext" not in pod
+            continue
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -78,8 +123,49 @@ def test_the_command_is_constant_and_the_policy_is_written(case: str) -> None:
     assert {tuple(command) for command in commands if command} <= {training.RUN, training.MPIRUN}
     if case != "chainer":
         assert job["spec"]["runPolicy"]["cleanPodPolicy"] == "Running"
-        expected = 3 if case == "pytorch-elastic" else 0
-        assert job["spec"]["runPolicy"]["backoffLimit"] == expected
+        expected = {"pytorch-elastic": 3, "mpi-v2beta1": 0}.get(case)
+        assert job["spec"]["runPolicy"].get("backoffLimit") == expected
+
+
+def test_volumes_are_said_in_one_word() -> None:
+    first, second, third = pods.mounts(["team-data", "models.v2:/models/:ro", "scratch:rw"])
+    assert (str(first), first.variable) == ("team-data:/mnt/team-data", "KF_VOLUME_TEAM_DATA")
+    assert (str(second), second.variable) == ("models.v2:/models:ro", "KF_VOLUME_MODELS_V2")
+    assert str(third) == "scratch:/mnt/scratch"
+    assert training.mounts_of(training.encode(CASES["pytorch-volumes"])) == CASES["pytorch-volumes"].volumes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["Data"], "'Data' is not a volume"),
+        (["data:mnt"], "'data:mnt' is not a volume"),
+        (["data:/a:/b"], "is not a volume"),
+        (["data:/a:readonly"], "is not a volume"),
+        (["data:/"], "cannot be mounted at /"),
+        (["data:/kf/code"], "cannot be mounted at /kf/code"),
+        (["data:/a/../kf"], "cannot be mounted at"),
+        (["a:/x", "b:/x/"], "two volumes would be mounted at /x"),
+    ],
+)
+def test_volumes_that_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        pods.mounts(words)
+
+
+@pytest.mark.parametrize(("size", "count"), [(1024, 1), (899 * 1024, 1), (900 * 1024, 2), (8 * 1024 * 1024, 10)])
+def test_code_goes_into_as_many_config_maps_as_it_needs(size: int, count: int) -> None:
+    texts = {"job.json": "ü" * 512}
+    archive = bytes(range(256)) * (size // 256)
+    parts = training.pieces(texts, archive)
+    assert len(parts) == count
+    assert b"".join(parts) == archive
+    made = training.code_maps(spec("pytorch", code_pieces=count), texts, parts)
+    assert len({one["metadata"]["name"] for one in made}) == count
+    keys = [key for one in made for key in one["binaryData"]]
+    assert keys == sorted(keys), "put together in the order of their names"
+    assert all(1024 + len(part) <= training.MAP_LIMIT for part in parts[:1])
+    assert all(len(part) <= training.MAP_LIMIT for part in parts)
 
 
 def test_layouts() -> None:
@@ -247,6 +333,15 @@ def test_replicas_in_the_manifests_order_with_those_that_wait() -> None:
     ]
 
 
+@pytest.mark.parametrize(("end", "phase"), [("Succeeded", "Succeeded"), ("Failed", "Ended"), ("Running", "Failed")])
+def test_what_cleaning_up_killed_did_not_fail_by_itself(end: str, phase: str) -> None:
+    killed = {"name": "pytorch", "state": {"terminated": {"exitCode": 137, "reason": "Error"}}}
+    going = pod("worker", 0, phase="Failed", containerStatuses=[killed])
+    going["metadata"]["deletionTimestamp"] = "2026-11-23T10:01:00Z"
+    found = training.replicas(job("PyTorchJob", [(end, "True")]), [going])
+    assert found[1].phase == phase
+
+
 def test_the_newest_pod_of_a_place_counts_and_earlier_ones_are_restarts() -> None:
     found = training.replicas(
         job("PyTorchJob", []),
@@ -261,23 +356,30 @@ def test_the_newest_pod_of_a_place_counts_and_earlier_ones_are_restarts() -> Non
 def test_the_reader_pod_belongs_to_the_job_and_mounts_its_volume() -> None:
     made = {**training.encode(CASES["mpi"])}
     made["metadata"] = {**made["metadata"], "uid": "u9"}
-    reader = training.reader_pod(made, "digits-reader-1", ["list"])
+    reader = errands.reader(made, "digits-reader-1", "1", ["list"])
     assert reader["metadata"]["ownerReferences"][0]["uid"] == "u9"
     assert reader["spec"]["containers"][0]["command"] == ["python3", training.LAUNCH, "list"]
-    assert training.output_claim_of(made) == CASES["mpi"].output_name
+    given = reader["spec"]["containers"][0]["resources"]
+    assert {*given["requests"]} == {*given["limits"]} == {"cpu", "memory"}, "a quota refuses a pod that does not say"
+    output = training.output_of(made)
+    assert output is not None
+    assert (output.claim, output.folder) == (CASES["mpi"].output_name, "")
 
 
 @pytest.mark.parametrize(
     ("asked", "policy", "limit"),
     [
-        ({}, "Never", 0),
+        ({}, "Never", None),
         ({"retries": 2}, "OnFailure", 2),
         ({"restart": "ExitCode"}, "ExitCode", 3),
         ({"restart": "ExitCode", "retries": 1}, "ExitCode", 1),
-        ({"restart": "Never"}, "Never", 0),
+        ({"restart": "Never"}, "Never", None),
     ],
 )
-def test_nothing_is_restarted_unless_restarts_are_asked_for(asked: dict[str, Any], policy: str, limit: int) -> None:
+def test_nothing_is_restarted_unless_restarts_are_asked_for(
+    asked: dict[str, Any], policy: str, limit: int | None
+) -> None:
     job = training.encode(spec("pytorch", **asked))
-    assert job["spec"]["runPolicy"]["backoffLimit"] == limit
+    # With a limit of 0 the training operator deletes failed pods at once, and their logs.
+    assert job["spec"]["runPolicy"].get("backoffLimit") == limit
     assert {role["restartPolicy"] for role in job["spec"]["pytorchReplicaSpecs"].values()} == {policy}

@@ -217,6 +217,23 @@ def test_generation_counts_the_spec_only(registry: Registry) -> None:
     assert patched({"status": {"startTime": "2026-01-01T00:00:00Z"}}, "status") == 2
 
 
+def test_generation_of_a_deployment_counts_its_annotations_but_for_those_of_its_controller(registry: Registry) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": pod("p")["spec"]}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    registry.create(kinds.DEPLOYMENT, {"metadata": {"name": "d", "namespace": "default"}, "spec": spec})
+
+    def patched(metadata: Obj, subresource: str = "") -> Obj:
+        patch = {"metadata": metadata}
+        done = registry.patch(kinds.DEPLOYMENT, "default", "d", patch, MERGE_PATCH, subresource=subresource)
+        found: Obj = done["metadata"]
+        return found
+
+    told = patched({"annotations": {"a": "1"}, "labels": {"a": "1"}}, "status")
+    assert (told["generation"], told["annotations"], "labels" in told) == (1, {"a": "1"}, False)
+    assert patched({"labels": {"a": "1"}})["generation"] == 1
+    assert patched({"annotations": {"a": "2"}})["generation"] == 2
+
+
 def test_status_has_its_own_door(registry: Registry) -> None:
     registry.create(kinds.TF_JOB, tf_job("t"))
     status = {"conditions": [{"type": "Running", "status": "True"}]}

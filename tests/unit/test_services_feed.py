@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,8 @@ import pytest
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import NotFoundError, UnreachableError
+from jupyterlab_kf.cluster.gate import Gate
+from jupyterlab_kf.errors import ApiError, NotFoundError, UnreachableError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.model import JobView, Obj, Phase
@@ -40,9 +41,18 @@ class World:
             "status": {"phase": "Running"},
         }
         self.log: list[str | Exception] = []
+        self.end: list[str] = []
+        """What is answered to who asks for the last lines only."""
+        self.read: Callable[[], object] = lambda: None
+        """Called with each line that is read, and while there is none."""
         self.queues: dict[str, asyncio.Queue[bytes]] = {"pods": asyncio.Queue(), "pytorchjobs": asyncio.Queue()}
         self.version = 1
         self.asked: list[str] = []
+        self.refusals: list[Exception] = []
+        self.gate = Gate(self.probe, sleep=lambda _: asyncio.sleep(0))
+
+    async def probe(self) -> None:
+        """The server is always ready."""
 
     def change(self, kind: Kind, obj: Obj, type_: str = "MODIFIED") -> None:
         self.version += 1
@@ -64,17 +74,28 @@ class World:
 
         yield lines(self.queues[path.rpartition("/")[2]])
 
-    async def logs(self, _namespace: str, _pod: str, *, since: str, previous: bool, **_more: Any) -> AsyncIterator[str]:
+    async def logs(
+        self, _namespace: str, _pod: str, *, since: str = "", previous: bool, tail: int | None = None, **_more: Any
+    ) -> AsyncIterator[str]:
+        if tail is not None:
+            for line in self.end:
+                yield line
+            return
         self.asked.append("previous" if previous else since)
         for line in list(self.log):
             if isinstance(line, Exception):
                 self.log.remove(line)
                 raise line
+            self.read()
+            await asyncio.sleep(0)
             yield line
-        while not previous and self.pod["status"]["phase"] == "Running":  # noqa: ASYNC110  a log that goes on
+        while not previous and self.pod["status"]["phase"] == "Running":
+            self.read()
             await asyncio.sleep(0)
 
     async def events(self, *_args: Any, **_more: Any) -> Objects:
+        if self.refusals:
+            raise self.refusals.pop()
         return []
 
 
@@ -82,6 +103,22 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(feed, "_TOGETHER", 0.0)
     return World(tmp_path)
+
+
+class Clock:
+    """Instead of the module ``time``: a second passes with each tick."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def tick(self) -> None:
+        self.now += 1.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1e9 + self.now
 
 
 def views(world: World) -> Any:
@@ -129,6 +166,21 @@ async def test_a_replica_that_was_started_again_tells_first_what_it_said_before(
     await stream.aclose()
 
 
+async def test_a_server_that_goes_away_when_it_is_asked_why_ends_no_view(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_PATIENCE", -1.0)
+    monkeypatch.setattr(feed, "_QUIET", 0.0)
+    world.refusals = [UnreachableError("reset"), ApiError("busy", code=503)]
+    world.pod |= {"spec": {"nodeName": "here"}, "status": {"phase": "Pending"}}
+    stream = views(world)
+    async for _ in stream:
+        if not world.refusals:
+            break
+    assert (await anext(stream)).replicas[0].phase == "Pending"
+    await stream.aclose()
+
+
 async def test_a_job_that_is_deleted_ends_the_stream_with_its_name(world: World) -> None:
     stream = views(world)
     await anext(stream)
@@ -145,3 +197,82 @@ async def test_followed_lines_end_with_the_job(world: World) -> None:
     world.job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
     lines = feed.follow_lines(cast("Client", world), kinds.PYTORCH_JOB, world.job)
     assert [line.text async for line in lines] == ["one"]
+
+
+async def test_lines_are_all_told_however_long_their_reading_takes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(feed, "time", clock)
+    world.log = [f"2026-11-23T10:00:{n:02d}Z line {n}" for n in range(40)]
+    world.read = clock.tick
+    world.pod["status"]["phase"] = "Succeeded"
+    world.job["status"] = {"conditions": [{"type": "Succeeded", "status": "True"}]}
+    lines = feed.follow_lines(cast("Client", world), kinds.PYTORCH_JOB, world.job)
+    assert [line.text async for line in lines] == [f"line {n}" for n in range(40)]
+    assert clock.now - 100.0 >= 40
+
+
+async def test_a_log_that_falls_silent_without_an_end_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(feed, "time", clock)
+    monkeypatch.setattr(feed, "_QUIET", 0.001)
+    world.log = ["2026-11-23T10:00:00Z one"]
+    world.read = clock.tick
+    world.job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
+    lines = feed.follow_lines(cast("Client", world), kinds.PYTORCH_JOB, world.job)
+    assert [line.text async for line in lines] == ["one"]
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_the_end_of_a_log_that_is_far_behind_is_in_the_last_view(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_DRAIN", 0.0)
+    world.log = ["2026-11-23T10:00:00Z one"]
+    world.end = ["2026-11-23T10:00:00Z one", "2026-11-23T10:00:09Z the end"]
+    stream = views(world)
+    await until(stream, 1)
+    world.finish("Failed")
+    *_, last = [view async for view in stream]
+    assert [line.text for line in last.log] == ["one", "the end"]
+
+
+@pytest.mark.parametrize("followed", [True, False])
+async def test_a_traceback_whose_last_lines_are_written_after_the_exit_is_told_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, followed: bool
+) -> None:
+    monkeypatch.setattr(feed, "_LATE", (0.0,) * 4)
+    # One write, so its lines may bear one time.
+    trace = ["Traceback (most recent call last):", '  File "cell.py", line 1, in <module>', "KeyError: 'a'"]
+    whole = [f"2026-11-23T10:00:00Z {text}" for text in trace]
+    world.log = list(whole[:2])
+    world.pod["status"] = {
+        "phase": "Failed",
+        "containerStatuses": [{"name": "pytorch", "state": {"terminated": {"exitCode": 1}}}],
+    }
+    world.job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
+    asked = 0
+
+    async def logs(*args: Any, tail: int | None = None, **more: Any) -> AsyncIterator[str]:
+        nonlocal asked
+        asked += tail is not None
+        world.end = whole[: 1 + asked]
+        async for line in World.logs(world, *args, tail=tail, **more):
+            yield line
+
+    monkeypatch.setattr(world, "logs", logs)
+    if followed:
+        *_, view = [view async for view in views(world)]
+    else:
+        monkeypatch.setattr(world, "list", lambda *_args, **_more: answer([world.pod]), raising=False)
+        view = (await feed.snapshot(cast("Client", world), world.job)).view()
+    assert view.explanation is not None
+    assert view.explanation.sentence == "master-0 failed: KeyError: 'a' (cell.py, line 1)"
+    assert [line.text for line in view.log] == trace
+
+
+async def answer(found: Objects) -> Objects:
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from jupyterlab_kf import settings
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.cluster.connection import Choice
 from jupyterlab_kf.cluster.portal import Portal
+from jupyterlab_kf.cluster.shapes import Shape, is_folded
 from jupyterlab_kf.errors import JobFailedError, NotFoundError, UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import training
@@ -113,6 +115,21 @@ def test_a_listed_job_shows_what_was_seen_and_asks_for_its_status(api: Api) -> N
     assert api.reads == 1
 
 
+def test_a_listed_job_has_its_whole_manifest_when_it_is_asked_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def folded(_self: Api, kind: Kind, *_args: Any, shape: Shape, **_more: Any) -> Objects:
+        text = json.dumps({"items": [api.job] if kind.kind == "PyTorchJob" else []})
+        found: Objects = shape.page(text.encode())["items"]
+        return found
+
+    whole = face.job("digits")
+    monkeypatch.setattr(Api, "list", folded)
+    (listed,) = face.jobs()
+    assert (listed.name, listed.namespace, listed.kind, listed.ref) == (whole.name, "n", "PyTorchJob", whole.ref)
+    assert is_folded(listed._read_last), "ten thousand manifests that nobody looks at are not decoded"
+    assert listed.row() == whole.row()
+    assert listed.provenance() == whole.provenance()
+
+
 def test_lines_in_the_order_of_time_and_of_one_replica() -> None:
     one = face.job("digits")
     assert [(line.replica, line.text, line.time) for line in one.logs()] == [
@@ -192,13 +209,14 @@ def test_results_come_back_when_the_wait_is_over(
     api.job["status"] = {"conditions": [{"type": "Succeeded", "status": "True"}]}
     seen: list[Path] = []
 
-    async def fetch(_client: Client, _job: Obj, folder: Path) -> list[Path]:
+    async def fetch(_client: Client, _job: Obj, folder: Path) -> downloads.Fetched:
         seen.append(folder)
-        return [folder / "a"]
+        return downloads.Fetched([folder / "a"], [downloads.ResultFile("b", 5_000_000, "", left_out=True)])
 
     monkeypatch.setattr(downloads, "fetch", fetch)
     one = Job(here, api.job, output=tmp_path / "out")
     one._last = feed.Picture(api.job).view()
-    assert one.wait() is one
+    with pytest.warns(UserWarning, match=r"left out: b \(4\.8 MiB\); give the job a volume"):
+        assert one.wait() is one
     one.wait()
     assert seen == [tmp_path / "out"]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import base64
 import copy
-import gzip
+import dataclasses
 import hashlib
-import io
+import inspect
 import json
-import tarfile
+import random
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+import jupyterlab_kf as kf
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import (
     AlreadyExistsError,
+    BundleError,
     ClusterError,
     ForbiddenError,
     InvalidError,
@@ -28,9 +31,11 @@ from jupyterlab_kf.errors import (
     UsageError,
 )
 from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.manifests import errands
 from jupyterlab_kf.manifests import training as manifests
 from jupyterlab_kf.model import LogLine, Obj, Phase, labels
-from jupyterlab_kf.services import downloads, feed, jobs, plans, training
+from jupyterlab_kf.runtime import launch
+from jupyterlab_kf.services import downloads, feed, jobs, plans, storage, training
 
 NODE = {"metadata": {"name": "node"}, "status": {"allocatable": {"cpu": "2", "memory": "8Gi"}}}
 
@@ -50,6 +55,7 @@ class Api:
         self.nodes: Objects = [NODE]
         self.count = 0
         self.output: Lines = []
+        self.storage_class = "standard"
 
     def fail(self, call: str, *errors: Exception) -> None:
         self.failures.setdefault(call, []).extend(errors)
@@ -72,11 +78,16 @@ class Api:
         if kind is kinds.NODE:
             self._enter("list nodes")
             return self.nodes
+        self._enter(f"list {kind.kind}")
         key, _, value = selector.partition("=")
         found = [obj for (name, _), obj in self.objects.items() if name == kind.kind]
         return [obj for obj in found if not key or labels(obj).get(key) == value]
 
-    async def create(self, kind: Kind, obj: Obj, *, namespace: str = "") -> Obj:
+    async def create(self, kind: Kind, obj: Obj, *, namespace: str = "", dry_run: bool = False) -> Obj:
+        if dry_run:
+            self._enter(f"try {kind.kind}")
+            filled = {"storageClassName": self.storage_class} if self.storage_class else {}
+            return {**obj, "spec": {**obj["spec"], **filled}}
         self._enter(f"create {kind.kind}")
         key = (kind.kind, obj["metadata"]["name"])
         if key in self.objects:
@@ -134,6 +145,46 @@ async def test_what_the_job_needs_comes_first_and_then_belongs_to_it(tmp_path: P
         assert (owner["uid"], owner["controller"]) == (job["metadata"]["uid"], False)
 
 
+async def test_a_claim_that_does_not_exist_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    api = Api()
+    for name in ("data", "models"):
+        claim = {"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"]}}
+        api.objects["PersistentVolumeClaim", name] = claim
+    with pytest.raises(UsageError) as caught:
+        await training.submit(client(api), plan(tmp_path, volumes=["date"]))
+    assert caught.value.message == "there is no volume claim 'date' in namespace n"
+    assert caught.value.hint == "did you mean 'data'? there are data, models"
+    assert not [entry for entry in api.journal if entry.startswith("create")]
+    job = await training.submit(client(api), plan(tmp_path, volumes=["data:/data:ro"], workers=2))
+    for role in ("master", "worker"):
+        spec, main = manifests.templates(job)[role]["spec"], manifests.templates(job)[role]["spec"]["containers"][0]
+        (volume,) = (one for one in spec["volumes"] if "persistentVolumeClaim" in one)
+        assert volume["persistentVolumeClaim"] == {"claimName": "data"}
+        mount = {"name": volume["name"], "mountPath": "/data", "readOnly": True}
+        assert mount in main["volumeMounts"]
+        assert {"name": "KF_VOLUME_DATA", "value": "/data"} in main["env"]
+
+
+async def test_claims_that_may_not_be_seen_are_not_judged(tmp_path: Path) -> None:
+    api = Api()
+    api.fail("list PersistentVolumeClaim", ForbiddenError("no"))
+    assert await training.submit(client(api), plan(tmp_path, volumes=["data"]))
+
+
+def test_a_plan_tells_of_volumes(tmp_path: Path) -> None:
+    request = plans.Request(code="print(1)\n", name="digits", root=tmp_path, volumes=["data", "models:/m:ro"])
+    offered = storage.Storage("n", {"data": ("ReadWriteOnce",), "models": ("ReadWriteMany",)})
+    made = plans.make(request, namespace="n", submission="0" * 12, storage=offered)
+    assert "Volume: data at /mnt/data ($KF_VOLUME_DATA); it can be mounted on one machine only" in made.summary
+    assert "Volume: models at /m ($KF_VOLUME_MODELS), read only\n" in f"{made.summary}\n"
+    assert "volumes=['data', 'models:/m:ro']" in made.python()
+    assert "--volume data --volume models:/m:ro" in made.magic()
+    with pytest.raises(UsageError, match="there is no volume claim 'models'"):
+        plans.make(request, namespace="n", submission="0" * 12, storage=storage.Storage("n", {"data": ()}))
+    with pytest.raises(UsageError, match=r"there is none at all; make one"):
+        plans.make(request, namespace="n", submission="0" * 12, storage=storage.Storage("n", {}))
+
+
 @pytest.mark.parametrize("error", [InvalidError("no"), UnreachableError("gone"), ForbiddenError("no")])
 async def test_nothing_is_left_when_the_job_is_refused(error: KubeflowError, tmp_path: Path) -> None:
     api = Api()
@@ -141,6 +192,116 @@ async def test_nothing_is_left_when_the_job_is_refused(error: KubeflowError, tmp
     with pytest.raises(type(error)):
         await training.submit(client(api), plan(tmp_path, output="out"))
     assert api.objects == {}
+
+
+async def test_code_in_pieces_belongs_to_the_job_and_goes_when_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "big.bin").write_bytes(random.Random(1).randbytes(2_000_000))
+    api = Api()
+    job = await training.submit(client(api), plan(tmp_path, files=["big.bin"]))
+    made = [obj for (kind, _), obj in api.objects.items() if kind == "ConfigMap"]
+    assert [one["metadata"]["ownerReferences"][0]["uid"] for one in made] == [job["metadata"]["uid"]] * 3
+    api = Api()
+    api.fail("create PyTorchJob", InvalidError("no"))
+    with pytest.raises(InvalidError):
+        await training.submit(client(api), plan(tmp_path, files=["big.bin"]))
+    assert api.objects == {}
+
+
+@pytest.fixture
+def huge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A request for code that cannot be packed small enough for ConfigMaps, which are small here."""
+    monkeypatch.setattr(manifests, "MAPS_LIMIT", 200_000)
+    (tmp_path / "big.bin").write_bytes(random.Random(1).randbytes(1_200_000))
+    return {"files": ["big.bin"]}
+
+
+def test_more_code_than_is_carried_names_what_is_largest(huge: dict[str, Any], tmp_path: Path) -> None:
+    said = r"1\.1 MiB when packed; 195 KiB travel without a volume\. Largest: big\.bin \(1\.1 MiB\).*--volume CLAIM"
+    with pytest.raises(BundleError, match=f"(?s){said}"):
+        plan(tmp_path, **huge)
+    with pytest.raises(BundleError, match="without a volume"):
+        plan(tmp_path, **huge, volumes=["data:ro"])
+
+
+def test_what_is_no_code_any_more_is_not_put_onto_a_volume(
+    huge: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifests, "ARCHIVE_LIMIT", 1_000_000)
+    with pytest.raises(BundleError, match=r"977 KiB are carried at most\. Largest: big\.bin.*\nthat is data"):
+        plan(tmp_path, **huge, volumes=["data"])
+
+
+class Shelf(Api):
+    """Answers as the pods that put code onto a volume do, which is empty at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects["PersistentVolumeClaim", "data"] = {"metadata": {"name": "data"}}
+        self.brought: list[dict[str, str]] = []
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Obj:
+        found = await super().get(kind, namespace, name)
+        return {**found, "status": {"phase": "Succeeded"}} if kind is kinds.POD else found
+
+    async def logs(self, _namespace: str, pod: str, **_more: Any) -> AsyncIterator[str]:
+        volume = self.objects["Pod", pod]["spec"]["volumes"][0]
+        sources = (volume.get("projected") or {"sources": [volume]})["sources"]
+        maps = [self.objects["ConfigMap", one["configMap"]["name"]] for one in sources]
+        assert "launch.py" in maps[0]["data"]
+        self.brought.append({key: text for one in maps for key, text in one.get("binaryData", {}).items()})
+        yield "kf-have" if any(self.brought) else "kf-missing"
+
+
+async def test_code_that_is_too_large_is_put_onto_a_volume_once(huge: dict[str, Any], tmp_path: Path) -> None:
+    api = Shelf()
+    made = plan(tmp_path, **huge, volumes=["data:/d"])
+    digest = made.spec.archive
+    assert f"kept on the volume data as .jupyterlab-kf/code/{digest}.tar.gz" in made.summary
+    job = await training.submit(client(api), made)
+    looked, carried = api.brought
+    assert looked == {}
+    packed = b"".join(base64.b64decode(carried[key]) for key in sorted(carried))
+    assert hashlib.sha256(packed).hexdigest() == digest
+    assert [name for kind, name in api.objects if kind in ("ConfigMap", "Pod")] == [made.spec.code_names[0]]
+    kept = api.objects["ConfigMap", made.spec.code_names[0]]
+    assert "binaryData" not in kept
+    assert json.loads(kept["data"]["job.json"])["sha256"] == digest
+    spec, main = (
+        manifests.templates(job)["master"]["spec"],
+        manifests.templates(job)["master"]["spec"]["containers"][0],
+    )
+    assert [one["persistentVolumeClaim"] for one in spec["volumes"][2:]] == [{"claimName": "data"}]
+    assert {"name": "KF_ARCHIVE", "value": f"/kf/archive/{digest}.tar.gz"} in main["env"]
+    await training.submit(client(api), plan(tmp_path, **huge, volumes=["data:/d"], name="second"))
+    assert len(api.brought) == 3, "what is there is not sent again"
+
+
+async def test_code_that_does_not_arrive_leaves_nothing_and_no_job(huge: dict[str, Any], tmp_path: Path) -> None:
+    api = Shelf()
+    before = dict(api.objects)
+    api.fail("create Pod", ForbiddenError("exceeded quota"))
+    with pytest.raises(ForbiddenError):
+        await training.submit(client(api), plan(tmp_path, **huge, volumes=["data"]))
+    assert api.objects == before
+
+
+async def test_the_notebooks_own_volume_is_written_directly(
+    huge: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KF_WORKSPACE_CLAIM", "workspace-ada")
+    monkeypatch.setenv("KF_WORKSPACE_FOLDER", str(tmp_path / "home"))
+    api = Shelf()
+    api.objects["PersistentVolumeClaim", "workspace-ada"] = {"metadata": {"name": "workspace-ada"}}
+    made = plan(tmp_path, **huge)
+    assert made.spec.shelf == "workspace-ada"
+    await training.submit(client(api), made)
+    (kept,) = (tmp_path / "home" / ".jupyterlab-kf" / "code").iterdir()
+    assert kept.name == f"{made.spec.archive}.tar.gz"
+    assert hashlib.sha256(kept.read_bytes()).hexdigest() == made.spec.archive
+    assert not api.brought
+    before = kept.stat().st_ino
+    await training.submit(client(api), plan(tmp_path, **huge, name="second"))
+    assert kept.stat().st_ino == before
 
 
 async def test_what_another_submission_made_is_left_alone_when_ours_is_taken_back(tmp_path: Path) -> None:
@@ -244,6 +405,7 @@ def test_a_plan_can_be_said_in_three_ways(tmp_path: Path) -> None:
     [
         ({"args": "--x 1"}, "args is one text"),
         ({"files": "a.py"}, "files is one path"),
+        ({"volumes": "data"}, "volumes is one text"),
         ({"image": "a b"}, "not an image's name"),
         ({"output": " "}, "output is empty"),
         ({"name": "Digits!"}, "for example 'digits'"),
@@ -314,9 +476,11 @@ async def test_jobs_of_a_kind_that_is_served_twice_are_listed_once(tmp_path: Pat
 class Reader(Api):
     """Answers as the pods that read results do."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, files: dict[str, bytes]) -> None:
         super().__init__()
-        self.content = content
+        self.files = dict(sorted(files.items()))
+        self.asked: list[tuple[int, int]] = []
+        self.failing: set[int] = set()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Obj:
         found = await super().get(kind, namespace, name)
@@ -324,56 +488,323 @@ class Reader(Api):
 
     def answer(self, command: Lines) -> Lines:
         if "list" in command:
-            return ['kf-file {"path": "a", "size": 1, "sha256": "x"}', "kf-end"]
+            entries = [
+                {"path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                for path, content in self.files.items()
+            ]
+            return [*(f"kf-file {json.dumps(entry)}" for entry in entries), "kf-end"]
         offset, limit = int(command[-3]), int(command[-1])
-        part = self.content[offset : offset + limit]
-        end = {
-            "total": len(self.content),
-            "sha256": hashlib.sha256(self.content).hexdigest(),
-            "part": hashlib.sha256(part).hexdigest(),
-        }
-        return [f"kf-data {base64.b64encode(part).decode()}", f"kf-end {json.dumps(end)}"]
+        if offset in self.failing:
+            return ["Traceback"]
+        self.asked.append((offset, offset + limit))
+        part = b"".join(self.files.values())[offset : offset + limit]
+        packed = base64.b64encode(zlib.compress(part)).decode()
+        return [f"kf-data {packed}", f"kf-end {json.dumps({'sha256': hashlib.sha256(part).hexdigest()})}"]
 
 
-def packed(files: dict[str, bytes]) -> bytes:
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return gzip.compress(raw.getvalue())
+FILES = {"score.txt": b"0.97", "empty": b"", "sub/model.bin": bytes(range(256))}
 
 
 async def test_results_come_back_in_slices_and_no_pod_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "CHUNK", 50)
-    api = Reader(packed({"score.txt": b"0.97", "sub/model.bin": bytes(range(256))}))
+    api = Reader(FILES)
     job = await training.submit(client(api), plan(tmp_path, output="out"))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "score.txt").write_text("old")
-    paths = await downloads.fetch(client(api), job, tmp_path / "out")
-    assert [path.relative_to(tmp_path / "out").as_posix() for path in paths] == ["score.txt", "sub/model.bin"]
-    assert (tmp_path / "out" / "score.txt").read_text() == "0.97"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["score.txt", "sub"]
-    assert [str(file) for file in await downloads.listing(client(api), job)] == ["a"]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "score.txt").write_text("0.5!")
+    paths = (await downloads.fetch(client(api), job, out)).paths
+    assert [path.relative_to(out).as_posix() for path in paths] == ["empty", "score.txt", "sub/model.bin"]
+    assert {name: (out / name).read_bytes() for name in FILES} == FILES
+    assert sorted(path.name for path in out.iterdir()) == ["empty", "score.txt", "sub"]
+    assert [str(file) for file in await downloads.listing(client(api), job)] == list(api.files)
     assert not any(kind == "Pod" for kind, _ in api.objects)
+    assert sorted(api.asked) == [(0, 50), (50, 100), (100, 150), (150, 200), (200, 250), (250, 260)]
 
 
-async def test_results_that_arrive_damaged_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    api = Reader(packed({"a": b"1"}))
+async def test_a_download_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "CHUNK", 50)
+    api = Reader(FILES)
     job = await training.submit(client(api), plan(tmp_path, output="out"))
-    api.output = ["kf-data QUJD", 'kf-end {"total": 3, "sha256": "x", "part": "y"}']
-    monkeypatch.setattr(api, "answer", lambda _command: api.output)
-    with pytest.raises(KubeflowError, match="damaged"):
+    out = tmp_path / "out"
+    arrived: list[int] = []
+    take = downloads.Arrival.take
+
+    def noting(self: downloads.Arrival, offset: int, content: bytes) -> None:
+        take(self, offset, content)
+        arrived.append(offset)
+
+    monkeypatch.setattr(downloads.Arrival, "take", noting)
+    api.failing = {200}
+    with pytest.raises(KubeflowError, match="did not arrive; the last line was: Traceback"):
+        await downloads.fetch(client(api), job, out)
+    assert not (out / "sub").exists(), "what is not whole is not shown"
+    before = set(arrived)
+    api.asked, api.failing = [], set()
+    with (out / f".kf-download-{job['metadata']['uid'][:8]}" / "journal").open("a") as journal:
+        journal.write("torn 1")
+    await downloads.fetch(client(api), job, out)
+    assert before
+    assert not before & {first for first, _ in api.asked}, "nothing is read twice"
+    assert {name: (out / name).read_bytes() for name in FILES} == FILES
+    api.asked.clear()
+    await downloads.fetch(client(api), job, out)
+    assert api.asked == [], "what is here is not read again"
+    assert sorted(path.name for path in out.iterdir()) == ["empty", "score.txt", "sub"]
+
+
+async def test_results_that_arrive_damaged_are_not_put_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Reader({"a": b"123"})
+    job = await training.submit(client(api), plan(tmp_path, output="out"))
+    packed = base64.b64encode(zlib.compress(b"456")).decode()
+    lines = {"list": api.answer(["list"]), "send": [f"kf-data {packed}", 'kf-end {"sha256": "x"}']}
+    monkeypatch.setattr(api, "answer", lambda command: lines["list" if "list" in command else "send"])
+    with pytest.raises(KubeflowError, match="a part of the result files arrived damaged"):
         await downloads.fetch(client(api), job, tmp_path / "out")
-    api.output = ["Traceback"]
-    with pytest.raises(KubeflowError, match="did not arrive"):
+    lines["send"] = [f"kf-data {packed}", f'kf-end {{"sha256": "{hashlib.sha256(b"456").hexdigest()}"}}']
+    with pytest.raises(KubeflowError, match="the result file a changed while it was read"):
         await downloads.fetch(client(api), job, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir()), "the next try reads it again"
+    lines["list"] = ['kf-file {"path": "../a", "size": 3, "sha256": "x"}', "kf-end"]
+    with pytest.raises(KubeflowError, match="outside of"):
+        await downloads.fetch(client(api), job, tmp_path / "out")
+
+
+async def test_results_on_the_notebooks_own_volume_are_copied_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("KF_WORKSPACE_CLAIM", "workspace")
+    monkeypatch.setenv("KF_WORKSPACE_FOLDER", str(home))
+    api = Reader({})
+    claim = {"metadata": {"name": "workspace"}, "spec": {"accessModes": ["ReadWriteMany"]}}
+    api.objects["PersistentVolumeClaim", "workspace"] = claim
+    job = await training.submit(client(api), plan(tmp_path, output="out"))
+    output = manifests.output_of(job)
+    assert output is not None
+    assert (output.claim, output.folder) == ("workspace", ".jupyterlab-kf/results/digits-aaaaaa")
+    (home / output.folder / "sub").mkdir(parents=True)
+    (home / output.folder / "sub" / "a.txt").write_text("1")
+    assert [str(one) for one in await downloads.listing(client(api), job)] == ["sub/a.txt"]
+    (path,) = (await downloads.fetch(client(api), job, tmp_path / "out")).paths
+    assert path.read_text() == "1"
+    assert [one.name for one in (tmp_path / "out").iterdir()] == ["sub"]
+    assert api.asked == []
+    claim["spec"] = {"accessModes": ["ReadWriteOnce"]}
+    other = await training.submit(client(api), plan(tmp_path, output="out", name="other"))
+    assert ".jupyterlab-kf" not in str(other["spec"]), "where one machine only can write, the job has its own volume"
+
+
+def test_results_stay_on_a_volume_that_is_named(tmp_path: Path) -> None:
+    made = plan(tmp_path, output="out", volumes=["models:ro", "data:/d"])
+    assert [one["kind"] for one in made.manifests] == ["ConfigMap", "PyTorchJob"]
+    output = manifests.output_of(made.job)
+    assert output is not None
+    assert (output.claim, output.path) == ("data", "/kf/volume/.jupyterlab-kf/results/digits-aaaaaa")
+    assert "come back to out; they stay on the volume data in .jupyterlab-kf/results/digits-aaaaaa" in made.summary
+
+
+class Printed(Api):
+    """A cluster where no volume is made; the replicas' logs are what is given."""
+
+    def __init__(self, **lines: Lines) -> None:
+        super().__init__()
+        self.storage_class = ""
+        self.lines = {role.replace("_", "-"): said for role, said in lines.items()}
+
+    def replicas(self, job: Obj) -> None:
+        for name in self.lines:
+            role, _, index = name.rpartition("-")
+            marks = {manifests.LABEL_ROLE: role, manifests.LABEL_INDEX: index, manifests.LABEL_JOB_NAME: "digits"}
+            head = {"name": f"digits-{name}", "uid": name, "labels": marks, "creationTimestamp": "2026-11-23T10:00:00Z"}
+            self.objects["Pod", f"digits-{name}"] = {"metadata": head, "status": {"phase": "Succeeded"}}
+        assert job["kind"] == "PyTorchJob"
+
+    async def logs(self, _namespace: str, pod: str, *, tail: int | None = None, **_more: Any) -> AsyncIterator[str]:
+        lines = self.lines[pod.removeprefix("digits-")]
+        for line in lines if tail is None else lines[-tail:]:
+            yield line
+
+
+def said_by(folder: Path, files: dict[str, bytes], limit: int, capsys: pytest.CaptureFixture[str]) -> Lines:
+    """What the launcher prints of these files."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KF_OUTPUT", str(folder))
+        launch.print_results(limit)
+    return capsys.readouterr().out.splitlines()
+
+
+async def test_without_a_default_class_results_come_back_through_the_logs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = random.Random(1).randbytes(50_000)
+    first = said_by(tmp_path / "1", {"a.txt": b"first", "model.bin": noise, "z.txt": bytes(90_000)}, 20_000, capsys)
+    second = said_by(tmp_path / "2", {"a.txt": b"second", "b.txt": b"2"}, 20_000, capsys)
+    api = Printed(master_0=["loss=1", *first], worker_0=second)
+    made = training.placed(plan(tmp_path, output="out", workers=2), await storage.look(client(api), "n"))
+    said = made.summary.splitlines()[-1]
+    assert "this cluster has no default StorageClass, so they come through the log of each replica" in said
+    assert "at most 4.0 MiB packed, what does not fit is left out" in said
+    job = await training.submit(client(api), made)
+    assert [kind for kind, _ in api.objects] == ["ConfigMap", "PyTorchJob"], "no claim that would wait for ever"
+    api.replicas(job)
+    found = await downloads.fetch(client(api), job, tmp_path / "out")
+    assert [path.name for path in found.paths] == ["a.txt", "b.txt", "z.txt"]
+    assert (tmp_path / "out" / "a.txt").read_text() == "first", "of two of one name the first replica's counts"
+    assert (tmp_path / "out" / "z.txt").read_bytes() == bytes(90_000)
+    assert "left out: model.bin (49 KiB); give the job a volume to keep all of them: --volume CLAIM" in found.notice
+    listed = {one.path: one.left_out for one in await downloads.listing(client(api), job)}
+    assert listed == {"a.txt": False, "b.txt": False, "model.bin": True, "z.txt": False}
+    replicas = manifests.replicas(job, [pod for (kind, _), pod in api.objects.items() if kind == "Pod"])
+    lines = await feed.tail(client(api), "n", replicas[0], "pytorch", count=1)
+    assert [line.text for line in lines] == ["loss=1"], "what carries files is not shown"
+
+
+async def test_a_log_that_lost_a_part_and_one_without_results_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = said_by(tmp_path / "1", {"model.bin": random.Random(1).randbytes(30_000)}, 100_000, capsys)
+    api = Printed(master_0=["loss=1"])
+    job = await training.submit(client(api), plan(tmp_path, output="out"))
+    api.replicas(job)
+    with pytest.raises(KubeflowError, match="have no result files"):
+        await downloads.fetch(client(api), job, tmp_path / "out")
+    for damaged in (lines[1:], lines[:-1]):
+        api.lines["master-0"] = damaged
+        with pytest.raises(KubeflowError, match="in the log of master-0 are not whole"):
+            await downloads.fetch(client(api), job, tmp_path / "out")
+
+
+async def test_who_may_not_make_claims_has_results_through_the_logs_or_on_a_claim_that_is_there(tmp_path: Path) -> None:
+    api = Api()
+    api.fail("try PersistentVolumeClaim", *[ForbiddenError("no")] * 3)
+    offered = await storage.look(client(api), "n")
+    assert "you may not make volume claims in n, so they come through the log" in (
+        training.placed(plan(tmp_path, output="out"), offered).summary
+    )
+    job = await training.submit(client(api), plan(tmp_path, output="out"))
+    output = manifests.output_of(job)
+    assert output is not None
+    assert output.volume == {"name": "kf-output", "emptyDir": {}}
+    api.objects["PersistentVolumeClaim", "data"] = {"metadata": {"name": "data"}}
+    job = await training.submit(client(api), plan(tmp_path, output="out", name="kept", volumes=["data"]))
+    output = manifests.output_of(job)
+    assert output is not None
+    assert output.claim == "data"
+
+
+def test_what_is_missing_is_read_in_slices() -> None:
+    assert downloads.gaps(10, []) == [(0, 10)]
+    assert downloads.gaps(10, [(2, 4), (0, 3), (6, 8)]) == [(4, 6), (8, 10)]
+    assert downloads.gaps(10, [(0, 10)]) == downloads.gaps(0, []) == []
+    assert downloads.slices([(5, 9), (0, 5), (20, 20), (30, 31)], 4) == [(0, 4), (4, 8), (8, 9), (30, 31)]
 
 
 async def test_a_job_without_an_output_folder_says_so(tmp_path: Path) -> None:
-    api = Reader(b"")
+    api = Reader({})
     job = await training.submit(client(api), plan(tmp_path))
     with pytest.raises(UsageError, match="has no output folder"):
         await downloads.listing(client(api), job)
+
+
+def test_help_and_completion_see_every_argument_of_train_and_plan() -> None:
+    asked = [entry.name for entry in dataclasses.fields(plans.Request)]
+
+    for function in (kf.train, kf.plan):
+        shown = inspect.signature(function).parameters
+        assert list(shown) == asked
+        assert [shown[name].kind.name for name in ("code", "framework", "workers")] == [
+            "POSITIONAL_OR_KEYWORD",
+            "POSITIONAL_OR_KEYWORD",
+            "KEYWORD_ONLY",
+        ]
+    explained = inspect.getdoc(kf.train) or ""
+    assert [name for name in asked if f"\n    {name}: " not in explained] == []
+
+
+def test_an_argument_that_does_not_exist_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(UsageError, match="train has no argument 'worker'") as caught:
+        kf.train("print(1)", worker=2)  # type: ignore[call-arg]
+
+    assert "did you mean 'workers'?" in str(caught.value)
+    with pytest.raises(TypeError, match="code"):
+        kf.plan()  # type: ignore[call-arg]
+
+
+@pytest.fixture
+def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "profiles.yaml"
+    file.write_text(
+        """
+profiles:
+  - {slug: small, display_name: Small, cpu: 500m, memory: 1Gi, image: "team/torch:1", node_selector: {pool: cheap}}
+  - {slug: gpu-large, cpu: {min: 1, max: 8, default: 2}, gpus: 1}
+  - {slug: quiet, hidden: true, cpu: 1}
+  - {slug: old, deprecated: {message: it goes in May, replacement: small}}
+  - {slug: desk, used_for: [server]}
+"""
+    )
+    monkeypatch.setenv("KF_PROFILES", str(file))
+
+
+def main_of(plan: plans.Plan, role: str = "worker") -> tuple[Obj, Obj]:
+    spec = manifests.templates(plan.job)[role]["spec"]
+    return spec, spec["containers"][0]
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_profile_gives_every_replica_that_works_its_hardware(tmp_path: Path) -> None:
+    made = plan(tmp_path, workers=2, profile="small")
+    for role in ("master", "worker"):
+        spec, container = main_of(made, role)
+        assert container["resources"] == {key: {"cpu": "500m", "memory": "1Gi"} for key in ("requests", "limits")}
+        assert (container["image"], spec["nodeSelector"]) == ("team/torch:1", {"pool": "cheap"})
+    assert manifests.provenance(made.job)["profile"] == "small"
+    assert "each: 500m cpu, 1Gi memory; image team/torch:1" in made.summary
+    assert "Hardware profile: Small (small)" in made.summary
+    assert not made.notice
+
+
+@pytest.mark.usefixtures("listed")
+def test_the_launcher_of_an_mpijob_has_the_image_and_no_more_of_the_profile(tmp_path: Path) -> None:
+    made = plan(tmp_path, "mpi", workers=2, profile="small")
+    spec, container = main_of(made, "launcher")
+    assert container["image"] == "team/torch:1"
+    assert "resources" not in container
+    assert "nodeSelector" not in spec
+    assert main_of(made)[1]["resources"]["limits"]["memory"] == "1Gi"
+
+
+@pytest.mark.usefixtures("listed")
+def test_what_is_said_beside_a_profile_wins(tmp_path: Path) -> None:
+    made = plan(tmp_path, workers=2, profile="small", cpu=1.5, gpu=1, image="mine:2")
+    container = main_of(made)[1]
+    assert container["image"] == "mine:2"
+    assert container["resources"]["limits"] == {"cpu": "1500m", "memory": "1Gi", "nvidia.com/gpu": "1"}
+    with pytest.raises(UsageError, match="allows 1 CPU to 8 CPUs, not 9 CPUs"):
+        plan(tmp_path, profile="gpu-large", cpu=9)
+
+
+@pytest.mark.usefixtures("listed")
+def test_hidden_and_deprecated_profiles_can_be_named_and_others_are_refused(tmp_path: Path) -> None:
+    assert main_of(plan(tmp_path, profile="quiet"), "master")[1]["resources"]["limits"] == {"cpu": "1"}
+    old = plan(tmp_path, profile="old")
+    assert old.notice == "the hardware profile 'old' is deprecated: it goes in May; take small instead"
+    assert f"Note: {old.notice}" in old.summary
+    with pytest.raises(UsageError, match="'desk' is for server, not for training"):
+        plan(tmp_path, profile="desk")
+    with pytest.raises(UsageError) as refused:
+        plan(tmp_path, profile="gpu-larg")
+    assert refused.value.message == "there is no hardware profile 'gpu-larg'"
+    assert refused.value.hint == "did you mean gpu-large? there are small, gpu-large"
+
+
+@pytest.mark.usefixtures("listed")
+def test_files_are_fetched_where_the_job_could_be_placed(tmp_path: Path) -> None:
+    job = plan(tmp_path, profile="small", output="out").job
+    job["metadata"]["uid"] = "u"
+    assert errands.reader(job, "reader", "1", ["list"])["spec"]["nodeSelector"] == {"pool": "cheap"}

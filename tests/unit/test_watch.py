@@ -13,6 +13,7 @@ import pytest
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster import watch
 from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.cluster.gate import Gate
 from jupyterlab_kf.errors import ApiError, ExpiredError, ForbiddenError, UnreachableError
 from jupyterlab_kf.model import Obj
 
@@ -42,6 +43,10 @@ class Script:
         self.now = 0.0
         self.pauses: list[float] = []
         self.pace = watch.Pace(sleep=self.sleep, clock=lambda: self.now)
+        self.gate = Gate(self.probe, sleep=lambda _: asyncio.sleep(0))
+
+    async def probe(self) -> None:
+        """The server is always ready: what fails is the watch."""
 
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -57,9 +62,9 @@ class Script:
 
     @asynccontextmanager
     async def stream(
-        self, _path: str, *, params: dict[str, str], silence: float
+        self, _path: str, *, params: dict[str, str], silence: float, together: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        assert silence == watch.SILENCE
+        assert (silence, together) == (watch.SILENCE, 0)
         assert params["allowWatchBookmarks"] == "true"
         self.versions.append(params["resourceVersion"])
         if not self.streams:

@@ -24,6 +24,7 @@ from jupyterlab_kf.model import (
     Replica,
     Status,
 )
+from jupyterlab_kf.services.board import JobRow, JobsRecord
 from jupyterlab_kf.widgets import jobs, plot, tables, text
 from jupyterlab_kf.widgets.markup import Html, el
 from jupyterlab_kf.widgets.plans import plan_card
@@ -288,6 +289,17 @@ def test_the_table_of_jobs_reads_like_kubectl() -> None:
     ]
     Balanced(table.html)
     assert "%%kf_train" in tables.jobs_table([]).text
+
+
+def test_the_table_of_jobs_is_recorded_for_jupyterlab() -> None:
+    row = JobRow("u1", "MPIJob", "default", "digits", "mpi", Phase.RUNNING, roles={"worker": 2})
+    for rows in [(row,), ()]:
+        record = JobsRecord(1, "embedded", "default", 9.0, len(rows), rows)
+        bundle = tables.jobs_table([], record).bundle()
+        assert set(bundle) == {"application/vnd.jupyterlab-kf.jobs+json", "text/html", "text/plain"}
+        data = json.loads(json.dumps(bundle["application/vnd.jupyterlab-kf.jobs+json"], allow_nan=False))
+        assert [one["name"] for one in data["rows"]] == [one.name for one in rows]
+        assert (data["cluster"], data["namespace"], data["seen"]) == ("embedded", "default", 9.0)
 
 
 def test_a_description_has_conditions_events_and_what_ran() -> None:

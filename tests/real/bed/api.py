@@ -1,12 +1,13 @@
 """The few calls on an API server that putting a cluster together takes.
 
-Written on the standard library alone, apart from the package's own client: what tests a client must not be that
-client. It applies, reads, lists, deletes and patches one object per call, and raises :class:`ApiStatusError` otherwise.
+Apart from the package's own client: what tests a client must not be that client. It applies, reads, lists, deletes and
+patches one object per call, and raises :class:`ApiStatusError` otherwise.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import ssl
@@ -14,10 +15,12 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 Obj = dict[str, Any]
 _MANAGER = "test-bed"
@@ -32,39 +35,72 @@ class ApiStatusError(Exception):
         except ValueError:
             status = {"message": body.decode(errors="replace")}
         self.code = code
+        self.status = status
         self.reason = str(status.get("reason", ""))
         self.message = str(status.get("message", ""))
         super().__init__(f"{code} {self.reason}: {self.message}")
 
 
 class Api:
-    """One user's calls, from a kubeconfig of :func:`bed.credentials.kubeconfig`; safe to use from several threads."""
+    """One user's calls, from a kubeconfig with a certificate or token in it; safe to use from several threads."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        config = json.loads(kubeconfig.read_text())
+        config = yaml.safe_load(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self.namespace = config["contexts"][0]["context"]["namespace"]
         self._address = urllib.parse.urlsplit(cluster["server"])
-        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        self._context = ssl.create_default_context(cadata=authority)
+        self.authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        self._context = ssl.create_default_context(cadata=self.authority)
+        self._headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
+        if "client-key-data" in user:
+            self._present(user)
+        self._plurals: dict[tuple[str, str], tuple[str, bool]] = {}
+        self._local = threading.local()
+
+    def _present(self, user: Obj) -> None:
         with tempfile.NamedTemporaryFile() as file:  # load_cert_chain reads nothing but files
             for part in ("client-certificate-data", "client-key-data"):
                 file.write(base64.b64decode(user[part]))
             file.flush()
             self._context.load_cert_chain(file.name)
-        self._plurals: dict[tuple[str, str], tuple[str, bool]] = {}
-        self._local = threading.local()
 
-    def request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json") -> Any:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Any:
         """One call; the decoded body, or its text where it is not JSON."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type} | self._headers
         response, content = self._send(method, path, data, headers)
         if response.status >= http.HTTPStatus.BAD_REQUEST:
             raise ApiStatusError(response.status, content)
         if "json" in (response.headers.get("Content-Type") or ""):
             return json.loads(content)
         return content.decode(errors="replace")
+
+    def stream(self, path: str, *, accept: str = "application/json", seconds: float = 30) -> Generator[Obj, None, None]:
+        """The lines of a watch, on a connection of their own; the request is sent when the first line is asked for."""
+        with contextlib.closing(self.lines(path, accept=accept, seconds=seconds)) as lines:
+            yield from map(json.loads, lines)
+
+    def lines(
+        self, path: str, *, accept: str = "application/json", seconds: float = 30
+    ) -> Generator[bytes, None, None]:
+        """The same as they come."""
+        host, port = self._address.hostname or "", self._address.port
+        connection = http.client.HTTPSConnection(host, port, context=self._context, timeout=seconds)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers={"Accept": accept} | self._headers)
+            with connection.getresponse() as response:
+                if response.status >= http.HTTPStatus.BAD_REQUEST:
+                    raise ApiStatusError(response.status, response.read())
+                while line := response.readline():
+                    yield line
 
     def apply(self, obj: Obj) -> Obj:
         """Server-side apply, with strict checking of fields."""

@@ -6,7 +6,8 @@ A case is a job and a script. Each step of a script is one of
     {"exit": {"worker-0": 1, ...}}       the job's own container ends with this code, and the pod with it
     {"evict": ["worker-0"]}              the pod fails as a whole, without an exit code
     {"restarts": {"worker-0": 3}}        the container has been restarted in place so many times, and runs
-    {"delete": ["worker-0"]}             somebody deletes the pod
+    {"delete": ["worker-0"]}             somebody deletes the pod, which has not ended yet
+    {"end": ["worker-0"]}                the deleted pod has ended, and is gone
     {"patch": {...}}                     somebody merges this into the job
     {"wait": 3}                          seconds pass
 
@@ -200,6 +201,7 @@ def _pytorch() -> list[Case]:
             "pt-time-to-live",
             {"Master": 1},
             ALL,
+            {"wait": 0},
             {"exit": {"master-0": 0}},
             {"wait": 12},
             policy={"ttlSecondsAfterFinished": 10},
@@ -256,6 +258,13 @@ def _mpi_of_second_version() -> list[Case]:
             for clean in ("All", "Running", "None")
         ),
         case("mpi-suspended", *_suspend_and_resume(), policy={"suspend": True}),
+        *(
+            case(f"mpi-clean-{clean.lower()}-failed", ALL, fails, policy={"cleanPodPolicy": clean, "backoffLimit": 0})
+            for clean in ("All", "Running", "None")
+        ),
+        case("mpi-never", ALL, fails, restart="Never", policy={"backoffLimit": 0}),
+        case("mpi-deadline", ALL, {"wait": 20}, {"wait": 0}, policy={"activeDeadlineSeconds": 20}),
+        case("mpi-time-to-live", ALL, {"wait": 0}, done, {"wait": 12}, policy={"ttlSecondsAfterFinished": 10}),
     ]
 
 
@@ -281,12 +290,124 @@ def _others() -> list[Case]:
     ]
 
 
+def _more_shapes() -> list[Case]:
+    """Roles alone, elastic jobs that fail or change their size, roles whose pods are restarted in each way."""
+    elastic = {"minReplicas": 1, "maxReplicas": 3}
+    pytorch, both = "PyTorchJob", {"Master": 1, "Worker": 2}
+
+    def sized(number: int) -> Step:
+        return {"patch": {"spec": {"pytorchReplicaSpecs": {"Worker": {"replicas": number}}}}}
+
+    train = {"jobMode": "MXTrain"}
+    mpi = {"Launcher": 1, "Worker": 2}
+    return [
+        job("TFJob", "tf-evaluator-only", {"Evaluator": 1}, ALL, {"exit": {"evaluator-0": 0}}),
+        job(
+            "TFJob",
+            "tf-evaluator-fails",
+            {"Chief": 1, "Evaluator": 1},
+            ALL,
+            {"exit": {"evaluator-0": 1}},
+            restart="Never",
+        ),
+        job("TFJob", "tf-pod-deleted", {"Worker": 2}, ALL, {"delete": ["worker-1"]}, {"end": ["worker-1"]}, ALL),
+        job(pytorch, "pt-workers-only-fails", {"Worker": 2}, ALL, {"exit": {"worker-1": 1}}, restart="Never"),
+        job(
+            pytorch, "pt-always", both, ALL, {"restarts": {"worker-0": 1}}, {"exit": {"master-0": 0}}, restart="Always"
+        ),
+        job(
+            pytorch,
+            "pt-elastic-fails",
+            {"Worker": 2},
+            ALL,
+            {"exit": {"worker-1": 1}},
+            elasticPolicy=elastic,
+            restart="Never",
+        ),
+        job(
+            pytorch,
+            "pt-elastic-exitcode-137",
+            {"Worker": 2},
+            ALL,
+            {"exit": {"worker-1": 137}},
+            ALL,
+            elasticPolicy=elastic,
+            restart="ExitCode",
+        ),
+        job(pytorch, "pt-elastic-sized", {"Worker": 2}, ALL, sized(3), ALL, sized(1), elasticPolicy=elastic),
+        job("MXJob", "mx-scheduler-only", {"Scheduler": 1}, ALL, {"exit": {"scheduler-0": 0}}, **train),
+        job(
+            "MXJob",
+            "mx-exitcode-1",
+            {"Scheduler": 1, "Server": 1, "Worker": 2},
+            ALL,
+            {"exit": {"worker-0": 1}},
+            restart="ExitCode",
+            **train,
+        ),
+        job("MPIJob", "mpi-no-workers", {"Launcher": 1, "Worker": 0}, ALL, {"exit": {"launcher": 0}}),
+        job("MPIJob", "mpi-exitcode-1", mpi, ALL, {"exit": {"launcher": 1}}, restart="ExitCode"),
+        job("MPIJob", "mpi-exitcode-137", mpi, ALL, {"exit": {"worker-1": 137}}, ALL, restart="ExitCode"),
+    ]
+
+
+def _clean_up() -> list[Case]:
+    """cleanPodPolicy by how the job ends, beyond TFJob and PyTorchJob with restart policy Never."""
+    cases = []
+    done = {"exit": {"worker-0": 0, "worker-1": 0}}
+    for clean in ("All", "Running", "None"):
+        policy, word = {"cleanPodPolicy": clean}, clean.lower()
+        for kind, prefix, roles in (
+            ("TFJob", "tf", {"Chief": 1, "Worker": 2}),
+            ("PyTorchJob", "pt", {"Master": 1, "Worker": 2}),
+        ):
+            name = f"{prefix}-clean-{word}"
+            ends = {"exit": {"worker-1": 1}}
+            cases.append(job(kind, f"{name}-exitcode", roles, ALL, ends, policy=policy, restart="ExitCode"))
+            leader = "chief-0" if kind == "TFJob" else "master-0"
+            ends = {"exit": {leader: 0}}
+            cases.append(job(kind, f"{name}-onfailure", roles, ALL, done, ends, policy=policy, restart="OnFailure"))
+        mxnet, train = {"Scheduler": 1, "Server": 1, "Worker": 2}, {"jobMode": "MXTrain"}
+        ends = {"exit": {"scheduler-0": 0}}
+        cases.append(job("MXJob", f"mx-clean-{word}-succeeded", mxnet, ALL, done, ends, policy=policy, **train))
+        ends = {"exit": {"worker-1": 1}}
+        cases.append(job("MXJob", f"mx-clean-{word}-failed", mxnet, ALL, ends, policy=policy, restart="Never", **train))
+        for code, end in ((0, "succeeded"), (1, "failed")):
+            ends = {"exit": {"launcher": code}}
+            roles = {"Launcher": 1, "Worker": 2}
+            cases.append(job("MPIJob", f"mpi-clean-{word}-{end}", roles, ALL, ends, policy=policy, restart="Never"))
+    return cases
+
+
+def _over_time() -> list[Case]:
+    """Deadlines and times to live. All wait in the same steps: what waits in another one would be late."""
+    train = {"jobMode": "MXTrain"}
+    master = {"Master": 1, "Worker": 1}
+    mpi, mxnet = {"Launcher": 1, "Worker": 1}, {"Scheduler": 1, "Server": 1, "Worker": 1}
+    cases = []
+    for kind, name, roles, leader, more in (
+        ("PyTorchJob", "pt", master, "master-0", {}),
+        ("MPIJob", "mpi", mpi, "launcher", {}),
+        ("MXJob", "mx", mxnet, "scheduler-0", train),
+    ):
+        late = ALL, {"wait": 20}, {"restarts": {leader: 1}}
+        policy: Spec = {"activeDeadlineSeconds": 20}
+        cases.append(job(kind, f"{name}-deadline", roles, *late, policy=policy, restart="OnFailure", **more))
+    for kind, name, roles, ends, more in (
+        ("MPIJob", "mpi", mpi, {"launcher": 0}, {}),
+        ("MXJob", "mx", {"Worker": 1}, {"worker-0": 0}, train),
+    ):
+        short = ALL, {"wait": 0}, {"exit": ends}, {"wait": 12}
+        cases.append(job(kind, f"{name}-time-to-live", roles, *short, policy={"ttlSecondsAfterFinished": 10}, **more))
+    return cases
+
+
 def _suspend_and_resume() -> tuple[Step, ...]:
     resume, suspend = ({"patch": {"spec": {"runPolicy": {"suspend": value}}}} for value in (False, True))
     return {"wait": 0}, resume, ALL, suspend
 
 
-CASES = (*_tensorflow(), *_pytorch(), *_mpi(), *_others())
+CASES = (*_tensorflow(), *_pytorch(), *_mpi(), *_others(), *_more_shapes(), *_clean_up(), *_over_time())
 MPI_CASES = tuple(_mpi_of_second_version())
 
 # A role of 0 replicas, written out: the real operator makes its pod 0, deletes it as one too many, and begins again, as
@@ -294,6 +415,7 @@ MPI_CASES = tuple(_mpi_of_second_version())
 RESTLESS = (
     job("TFJob", "tf-no-workers", {"Chief": 1, "Worker": 0}),
     job("PyTorchJob", "pt-no-workers", {"Master": 1, "Worker": 0}),
+    job("MXJob", "mx-no-workers", {"Scheduler": 1, "Server": 0, "Worker": 1}, jobMode="MXTrain"),
 )
 
 # Jobs that are refused before anything is made of them; the words of the refusal are recorded.

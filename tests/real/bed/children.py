@@ -84,6 +84,19 @@ class Children:
                     child.process.kill()
             await self._watchers[name]
 
+    async def freeze(self, name: str) -> None:
+        """Stop a child where it is: its sockets stay open, and nothing answers."""
+        self._signal(name, signal.SIGSTOP)
+
+    async def thaw(self, name: str) -> None:
+        """Have a child go on that :meth:`freeze` has stopped."""
+        self._signal(name, signal.SIGCONT)
+
+    def _signal(self, name: str, sign: signal.Signals) -> None:
+        process = self._children[name].process
+        if process is not None:
+            process.send_signal(sign)
+
     async def stop(self) -> None:
         """End all at once: nothing that they keep outlives them, so there is nothing to put in order."""
         await asyncio.gather(*(self.halt(name, sign=signal.SIGKILL) for name in self._children))

@@ -98,6 +98,8 @@ def _obey(options: argparse.Namespace) -> int:
         )
         print(f"cluster {options.name} is ready after {time.monotonic() - before:.1f} s", file=sys.stderr)
         print(cluster.kubeconfig)
+        if cluster.plan.node:
+            print(f"the quick start on it:  make demo KUBECONFIG={cluster.kubeconfig}", file=sys.stderr)
     elif options.what == "stop":
         for cluster in RealCluster.all():
             if options.all or cluster.plan.name == options.name:

@@ -34,10 +34,10 @@ DELIVERY = "docker.io/kf/kubectl-delivery:1"
 # The init container of PyTorchJob workers wants nslookup from this one.
 _ALPINE = "docker.io/library/alpine:3.10"
 _APPLETS = (
-    *("cat", "cp", "date", "df", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls", "mkdir", "nc"),
-    *("ps", "rm", "seq", "sleep", "sort", "tail", "test", "touch", "true", "wc", "wget"),
+    *("cat", "cp", "date", "df", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls", "mkdir"),
+    *("mktemp", "nc", "ps", "rm", "seq", "sleep", "sort", "tail", "test", "touch", "true", "wc", "wget"),
 )
-_EXCLUDED = "test tests __pycache__ idlelib ensurepip tkinter turtledemo site-packages dist-packages"
+_EXCLUDED = "test tests __pycache__ idlelib tkinter turtledemo site-packages dist-packages"
 _PATH = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -164,8 +164,9 @@ def _skeleton(root: Path) -> None:
 
 def _shell(root: Path) -> None:
     folder = root / "usr" / "bin"
-    for name, program in (("sh", "dash"), ("busybox", "busybox"), ("getent", "getent")):
-        shutil.copy2(Path(shutil.which(program) or program).resolve(), folder / name)
+    for name in ("bash", "busybox", "dash", "getent"):
+        shutil.copy2(Path(shutil.which(name) or name).resolve(), folder / name)
+    (folder / "sh").symlink_to("dash")
     for name in _APPLETS:
         (folder / name).symlink_to("busybox")
     # busybox's own nslookup fails when any search domain does not know the name; this one asks as programs do.

@@ -37,6 +37,7 @@ _PROGRAMS = {
     "iptables": "iptables",
     "ip": "iproute2",
     "busybox": "busybox-static",
+    "bash": "bash",
     "dash": "dash",
     "getent": "libc-bin",
     "unshare": "util-linux",

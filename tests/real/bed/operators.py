@@ -18,6 +18,7 @@ from bed import binaries, credentials, images
 from bed.api import Api, Obj, until
 from bed.plan import Plan
 
+INIT_CONTAINER = Path(__file__).parents[3] / "hub_config" / "training-operator" / "init-container.yaml"
 _TRAINING_NAMESPACE = "kubeflow"
 _MPI_NAMESPACE = "mpi-operator"
 # These names are the operator's own; its certificate controller checks them.
@@ -75,6 +76,8 @@ def command(plan: Plan) -> tuple[str, list[str], dict[str, str]]:
     ]
     if plan.node:
         argv.append(f"--mpi-kubectl-delivery-image={images.DELIVERY}")
+        # Beside a real node as we tell administrators to run it; without one as it comes.
+        argv.append(f"--pytorch-init-container-template-file={INIT_CONTAINER}")
     return name, argv, {"TMPDIR": str(plan.folder / "tmp"), "MY_POD_NAMESPACE": _TRAINING_NAMESPACE}
 
 

@@ -21,6 +21,7 @@ IDENTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "kubelet": (f"system:node:{NODE_NAME}", ("system:nodes",)),
     "dns": ("system:serviceaccount:kube-system:coredns", ("system:serviceaccounts",)),
     "kwok": ("kwok", (ADMINISTRATORS,)),
+    "storage": ("storage", (ADMINISTRATORS,)),
     "training-operator": ("system:serviceaccount:kubeflow:training-operator", ("system:serviceaccounts",)),
     "mpi-operator": ("system:serviceaccount:mpi-operator:mpi-operator", ("system:serviceaccounts",)),
 }
@@ -31,7 +32,10 @@ _AUDIT = {
     "omitStages": ["RequestReceived"],
     "rules": [
         # What the control plane tells itself all day long says nothing about the tests.
-        {"level": "None", "users": ["system:apiserver", "kwok", "system:kube-scheduler", "system:kube-proxy"]},
+        {
+            "level": "None",
+            "users": ["system:apiserver", "kwok", "storage", "system:kube-scheduler", "system:kube-proxy"],
+        },
         {"level": "None", "userGroups": ["system:nodes"]},
         {"level": "None", "nonResourceURLs": ["/readyz*", "/healthz*", "/livez*"]},
         {"level": "Metadata"},

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bed.api import Api, ApiStatusError, Obj
-from bed.cases import FIELDS, Case, Step
+from bed.cases import ALL, FIELDS, Case, Step
 
 NAMESPACE = "default"
 # An operator may write twenty times a second, and drops events when more than it can write are waiting.
@@ -23,9 +23,10 @@ _PATIENCE_SECONDS = 40.0
 _RESTLESS_SECONDS = 20.0
 _RESTLESS_PODS = 5
 # Told when the operator looks again before it has heard of what it has just made or said.
-_RACES = re.compile(r"already exists$|^MPIJob \S+/\S+ is running$")
+RACES = re.compile(r"already exists$|^MPIJob \S+/\S+ is running$")
 _JOB_NAME = "training.kubeflow.org/job-name"
 _NOW = "2026-01-01T00:00:00Z"
+_HELD = "test.jupyterlab-kf.io/held"
 _MADE = (
     ("v1", "Service"),
     ("v1", "ConfigMap"),
@@ -39,21 +40,33 @@ _MADE = (
 
 
 class Recorder:
-    """One playing of cases to the operator behind an API server."""
+    """One playing of cases to the operator behind an API server.
 
-    def __init__(self, api: Api, cases: Iterable[Case]) -> None:
-        self._api = api
+    Args:
+        api: calls on it.
+        cases: by name, each once.
+        quiet: seconds without a write after which it has done what it does.
+        wave: how many cases are played at once.
+    """
+
+    def __init__(self, api: Api, cases: Iterable[Case], *, quiet: float = _QUIET_SECONDS, wave: int = _WAVE) -> None:
+        self._api, self._quiet, self._wave = api, quiet, wave
+        served = {version: api.resources(version) for version, _ in _MADE}
+        self._watched = tuple((version, kind) for version, kind in _MADE if f"{kind.lower()}s" in served[version])
         self._cases = {case.name: case for case in cases}
         self._seen: dict[str, set[str]] = {name: set() for name in self._cases}
         self._instances: dict[str, dict[str, int]] = {name: {} for name in self._cases}
         self._last: dict[str, dict[str, Obj]] = {name: {} for name in self._cases}
+        self._earlier: set[str] = set()
         self._states: dict[str, list[Obj]] = {name: [] for name in self._cases}
 
     def play(self) -> dict[str, Obj]:
         """Case -> its kind, spec, script, and the state after its creation and after each step."""
         names = list(self._cases)
-        for start in range(0, len(names), _WAVE):
-            self._play_wave({name: self._cases[name] for name in names[start : start + _WAVE]})
+        # Events outlive what they are about, and other jobs may have had these names.
+        self._earlier = {event["metadata"]["uid"] for event in self._api.list("v1", "Event", NAMESPACE)}
+        for start in range(0, len(names), self._wave):
+            self._play_wave({name: self._cases[name] for name in names[start : start + self._wave]})
         return {
             name: {
                 "version": case.version,
@@ -76,6 +89,10 @@ class Recorder:
                 self._befall(case, case.script[number])
             time.sleep(max(case.script[number].get("wait", 0) for case in playing.values()))
             self._settle()
+            while late := [case for case in playing.values() if case.script[number] == ALL and self._waiting(case)]:
+                for case in late:  # pods that were made when others ran
+                    self._befall(case, ALL)
+                self._settle()
             self._write_down(playing)
         for case in cases.values():
             self._api.delete(case.version, case.kind, case.name, NAMESPACE)
@@ -107,18 +124,21 @@ class Recorder:
             answers[case.name] = {"kind": case.kind, "spec": case.spec, "restless": len(uids) > _RESTLESS_PODS}
         return answers
 
+    def _waiting(self, case: Case) -> bool:
+        return any(pod["status"]["phase"] == "Pending" for pod in self._pods(case.name))
+
     def _settle(self) -> None:
         """Until nothing has been written for a while."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         before, since = self._versions(), time.monotonic()
-        while time.monotonic() - since < _QUIET_SECONDS and time.monotonic() < deadline:
+        while time.monotonic() - since < self._quiet and time.monotonic() < deadline:
             time.sleep(0.25)
             if (now := self._versions()) != before:
                 before, since = now, time.monotonic()
 
     def _versions(self) -> frozenset[tuple[str, str]]:
         jobs = {(case.version, case.kind) for case in self._cases.values()}
-        kinds = [("v1", "Pod"), ("v1", "Event"), *_MADE, *jobs]
+        kinds = [("v1", "Pod"), ("v1", "Event"), *self._watched, *jobs]
         found = [item["metadata"] for version, kind in kinds for item in self._api.list(version, kind, NAMESPACE)]
         return frozenset((item["uid"], item["resourceVersion"]) for item in found)
 
@@ -126,12 +146,17 @@ class Recorder:
         ((what, value),) = step.items()
         if what == "patch":
             self._api.merge(case.version, case.kind, case.name, value, NAMESPACE)
-        elif what == "delete":
+        elif what in ("delete", "end"):
+            # Held: a pod that nobody runs would be gone at once, and an operator sees or misses that it was being
+            # deleted as it happens.
+            held = {"metadata": {"finalizers": [_HELD] if what == "delete" else None}}
             for role in value:
-                self._api.delete("v1", "Pod", f"{case.name}-{role}", NAMESPACE, grace=0)
+                self._api.merge("v1", "Pod", f"{case.name}-{role}", held, NAMESPACE)
+                if what == "delete":
+                    self._api.delete("v1", "Pod", f"{case.name}-{role}", NAMESPACE)
         elif what != "wait":
             # Of a launcher that was made anew, the last one.
-            pods = {_plain(pod["metadata"]["name"]).removeprefix(f"{case.name}-"): pod for pod in self._pods(case.name)}
+            pods = {plain(pod["metadata"]["name"]).removeprefix(f"{case.name}-"): pod for pod in self._pods(case.name)}
             for role in pods if value == ["*"] else value:
                 pod = pods.get(role)
                 if pod is not None and pod["status"]["phase"] not in ("Succeeded", "Failed"):
@@ -140,11 +165,12 @@ class Recorder:
 
     def _pods(self, name: str) -> list[Obj]:
         pods = self._api.list("v1", "Pod", NAMESPACE, labels=f"{_JOB_NAME}={name}")
-        return sorted(pods, key=lambda pod: (_plain(pod["metadata"]["name"]), pod["metadata"]["creationTimestamp"]))
+        return sorted(pods, key=lambda pod: (plain(pod["metadata"]["name"]), pod["metadata"]["creationTimestamp"]))
 
     def _write_down(self, cases: Iterable[str]) -> None:
-        events = self._api.list("v1", "Event", NAMESPACE)
-        made = {kind: self._api.list(version, kind, NAMESPACE) for version, kind in _MADE}
+        told = self._api.list("v1", "Event", NAMESPACE)
+        events = [event for event in told if event["metadata"]["uid"] not in self._earlier]
+        made = {kind: self._api.list(version, kind, NAMESPACE) for version, kind in self._watched}
         for name in cases:
             current = self._made(name, made)
             state: Obj = {"status": self._job_status(name), "pods": self._pod_states(name)}
@@ -157,27 +183,15 @@ class Recorder:
     def _job_status(self, name: str) -> Obj | None:
         try:
             case = self._cases[name]
-            found = self._api.get(case.version, case.kind, name, NAMESPACE)
+            return job_status(self._api.get(case.version, case.kind, name, NAMESPACE))
         except ApiStatusError:
             return None
-        status: Obj = found.get("status", {})
-        times = ("startTime", "completionTime")
-        state: Obj = {"has": [key for key in times if status.get(key)]}
-        replicas = status.get("replicaStatuses") or {}
-        # The selector of a job that has ended comes and goes with how often the operator happened to look.
-        state["replicaStatuses"] = {
-            role: {key: value for key, value in counts.items() if key != "selector" or "completionTime" not in status}
-            for role, counts in replicas.items()
-        }
-        fields = ("type", "status", "reason", "message")
-        state["conditions"] = [{key: item.get(key) for key in fields} for item in status.get("conditions", ())]
-        return state
 
     def _pod_states(self, name: str) -> dict[str, Obj]:
         """Pod -> its phase, and how many pods of that name there have been."""
         states: dict[str, Obj] = {}
         for pod in self._pods(name):
-            uid, pod_name = pod["metadata"]["uid"], _plain(pod["metadata"]["name"])
+            uid, pod_name = pod["metadata"]["uid"], plain(pod["metadata"]["name"])
             if uid not in self._seen[name]:
                 self._seen[name].add(uid)
                 self._instances[name][pod_name] = self._instances[name].get(pod_name, 0) + 1
@@ -186,7 +200,7 @@ class Recorder:
 
     def _made(self, name: str, made: dict[str, list[Obj]]) -> dict[str, Obj]:
         """Everything the job owns, by kind and name, in the form in which it is compared."""
-        found = {f"Pod/{_plain(pod['metadata']['name'])}": pod_facts(pod) for pod in self._pods(name)}
+        found = {f"Pod/{plain(pod['metadata']['name'])}": pod_facts(pod) for pod in self._pods(name)}
         for kind, items in made.items():
             for item in items:
                 if any(owner["name"] == name for owner in item["metadata"].get("ownerReferences", ())):
@@ -200,12 +214,32 @@ def manifest(case: Case) -> Obj:
     return {"apiVersion": case.version, "kind": case.kind, "metadata": metadata, "spec": case.spec}
 
 
+def job_status(job: Obj | None) -> Obj | None:
+    """What is compared of a job's status; None of a job that is gone."""
+    if job is None:
+        return None
+    status: Obj = job.get("status", {})
+    times = ("startTime", "completionTime")
+    state: Obj = {"has": [key for key in times if status.get(key)]}
+    replicas = status.get("replicaStatuses") or {}
+    # The selector of a job that has ended comes and goes with how often the operator happened to look.
+    state["replicaStatuses"] = {
+        role: {key: value for key, value in counts.items() if key != "selector" or "completionTime" not in status}
+        for role, counts in replicas.items()
+    }
+    fields = ("type", "status", "reason", "message")
+    state["conditions"] = [{key: item.get(key) for key in fields} for item in status.get("conditions", ())]
+    return state
+
+
 def pod_facts(pod: Obj) -> Obj:
     """What the operator decides about a pod; what the API server fills in is left out."""
     metadata, spec = pod["metadata"], pod["spec"]
     owner = metadata["ownerReferences"][0]
     facts: Obj = {
-        "labels": {key: value for key, value in metadata["labels"].items() if not key.endswith("controller-uid")},
+        "labels": {
+            key: value for key, value in metadata.get("labels", {}).items() if not key.endswith("controller-uid")
+        },
         "annotations": metadata.get("annotations", {}),
         "owner": {key: owner.get(key) for key in ("kind", "name", "controller", "blockOwnerDeletion")},
         "restartPolicy": spec["restartPolicy"],
@@ -237,7 +271,7 @@ def facts(kind: str, item: Obj) -> Obj:
     if kind == "Job":
         left_out = ("selector", "template", "manualSelector")
         found["spec"] = {key: value for key, value in item["spec"].items() if key not in left_out}
-        found["conditions"] = [[one["type"], one["status"]] for one in item["status"].get("conditions", ())]
+        found["conditions"] = [[one["type"], one["status"]] for one in item.get("status", {}).get("conditions", ())]
     for key in ("data", "rules", "roleRef", "subjects"):
         if key in item:
             found[key] = item[key]
@@ -256,14 +290,14 @@ def _container(item: Obj) -> Obj:
 def _events(name: str, events: list[Obj]) -> list[list[str]]:
     """Kinds of events on the job so far; their number and order are the operator's mood."""
     found = {
-        (item["type"], item["reason"], _plain(item["message"]))
+        (item["type"], item["reason"], plain(item["message"]))
         for item in events
-        if item["involvedObject"]["name"] == name and not _RACES.search(item["message"])
+        if item["involvedObject"]["name"] == name and not RACES.search(item["message"])
     }
     return [list(item) for item in sorted(found)]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Without what is made up anew each time: uids, and the ends of the names of a launcher Job's pods."""
     without_uids = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID", text)
     return re.sub(r"(?<=-launcher)-[a-z0-9]{5}\b", "", without_uids)

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bed import control_groups, node, operators, plane, relay, simulated
+from bed import control_groups, node, operators, plane, relay, simulated, storage
 from bed.api import Api, ApiStatusError, until
 from bed.children import Children, die_with_parent
 from bed.plan import NODE_NAME, Plan
@@ -80,6 +80,9 @@ class Supervisor:
         await children.start("kube-scheduler", plane.scheduler(plan))
         if plan.simulated:
             await children.start("kwok", simulated.command(plan))
+        if plan.node:
+            await asyncio.to_thread(api.apply, storage.storage_class())
+            await children.start("storage", storage.command(plan))
         nodes = [f"sim-{number}" for number in range(plan.simulated)] + [NODE_NAME] * plan.node
         await asyncio.gather(
             asyncio.to_thread(simulated.add_nodes, plan, api),
@@ -130,12 +133,14 @@ class Supervisor:
         half.replace(path)
 
     async def _obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One order a connection: ``halt NAME``, ``kill NAME`` or ``resume NAME``; answered when it is done."""
+        """One order a connection, such as ``halt NAME``; answered when it is done."""
         order, _, name = (await reader.readline()).decode().strip().partition(" ")
         orders: dict[str, Callable[[str], Awaitable[None]]] = {
             "halt": self._children.halt,
             "kill": functools.partial(self._children.halt, sign=signal.SIGKILL),
             "resume": self._children.resume,
+            "freeze": self._children.freeze,
+            "thaw": self._children.thaw,
         }
         await orders[order](name)
         self._tell()

@@ -1,0 +1,175 @@
+"""Serving from Python on the whole embedded cluster: real pods, the real Envoy, and models that are really asked.
+
+On the embedded cluster alone: there is no Seldon operator on the real one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from sklearn.datasets import load_iris  # type: ignore[import-untyped]
+from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+X, Y = load_iris(return_X_y=True)
+DOUBLER = '''
+class Doubler:
+    """Twice what comes, and what was told back."""
+
+    def __init__(self, by: int = 2):
+        self.by = by
+
+    def predict(self, X, names=None):
+        if len(X[0]) == 1:
+            raise ValueError("one column is too few")
+        return self.by * X
+
+    def tags(self):
+        return {"by": self.by}
+'''
+BROKEN = """
+class Broken:
+    def load(self):
+        raise KeyError("no such thing")
+
+    def predict(self, X, names=None):
+        return X
+"""
+
+
+@pytest.fixture
+def iris(cluster: Settings) -> Iterator[kf.Endpoint]:
+    """A fitted estimator, served."""
+    assert cluster.data_dir
+    endpoint = kf.serve(LogisticRegression(max_iter=500).fit(X, Y), name="iris")
+    yield endpoint
+    endpoint.delete()
+
+
+class Load:
+    """Asks all the time, and counts who answered and what failed."""
+
+    def __init__(self, endpoint: kf.Endpoint) -> None:
+        self.answered: Counter[str] = Counter()
+        self.failed: list[str] = []
+        self._endpoint = endpoint
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=30)
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.answered[self._endpoint.ask(X[:1]).version] += 1
+            except kf.KubeflowError as error:
+                self.failed.append(str(error))
+
+
+def asked(endpoint: kf.Endpoint, times: int) -> Counter[str]:
+    return Counter(endpoint.ask(X[:2]).version for _ in range(times))
+
+
+def test_a_model_goes_through_its_life_without_a_failed_request(iris: kf.Endpoint) -> None:
+    assert (iris.predict(X) == Y).mean() > 0.9
+    assert iris.predict(X[0]) == 0
+    with Load(kf.endpoint("iris")) as load:
+        kf.serve(RandomForestClassifier(10, random_state=0).fit(X, Y), name="iris", canary=10)
+        assert iris.versions == {"v1": 90, "v2": 10}
+        seen = asked(iris, 120)
+        assert 0 < seen["v2"] < 40
+
+        with pytest.raises(kf.EndpointNotReadyError) as caught:
+            kf.serve(BROKEN, name="iris", canary=50)
+        assert "KeyError: 'no such thing'" in caught.value.traceback
+        assert caught.value.version == "v3"
+        assert iris.status == "Degraded"
+
+        iris.promote("v2")
+        assert set(asked(iris, 20)) == {"v2"}
+        iris.rollback()
+        assert iris.versions == {"v1": 90, "v2": 10}
+        assert asked(iris, 60)["v1"] > 30
+    assert load.failed == []
+    assert set(load.answered) == {"v1", "v2"}
+    causes = [one.cause for one in iris.history()]
+    assert causes[0] == "serve v1"
+    assert "promote v2" in causes
+    assert causes[-1].startswith("roll back to")
+
+
+def test_a_bandit_learns_by_feedback_which_version_does_best(iris: kf.Endpoint) -> None:
+    kf.serve(DOUBLER.replace("return self.by * X", "return X[:, 0] * 0"), name="iris", canary=0)
+    iris.bandit("v1", "v2", epsilon=0.2, seed=3)
+    for row, truth in zip(X[60:120], Y[60:120], strict=True):
+        answer = iris.ask(row)
+        iris.feedback(reward=float(np.ravel(answer.value)[0] == truth))
+    late = Counter(iris.ask(X[:1]).routing["iris-bandit"] for _ in range(40))
+    assert late[0] > 25
+    measured = iris.metrics()["bandit"]
+    assert measured.feedbacks == 60
+    assert measured.errors == 0
+
+
+def test_a_class_of_ones_own_says_where_it_failed(cluster: Settings, tmp_path: Path) -> None:
+    assert cluster.data_dir
+    endpoint = kf.serve(DOUBLER, name="doubler", params={"by": 3}, filename="cell.py", first_line=2, root=tmp_path)
+    answer = endpoint.ask(np.array([[1, 2], [3, 4]]))
+    assert answer.value.tolist() == [[3, 6], [9, 12]]
+    assert answer.tags == {"by": 3}
+    with pytest.raises(kf.PredictionError, match="one column is too few") as caught:
+        endpoint.predict([[1]])
+    assert caught.value.unit == "doubler-v1"
+    # The line that it has in the notebook, below the magic.
+    line = next(number for number, text in enumerate(DOUBLER.splitlines(), 2) if "raise ValueError" in text)
+    assert f"cell.py:{line}" in str(caught.value)
+    assert any("serves at" in line.text for line in endpoint.logs())
+    endpoint.delete()
+    deadline = time.monotonic() + 60
+    while any(one.name == "doubler" for one in kf.endpoints()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    with pytest.raises(kf.NotFoundError):
+        kf.endpoint("doubler")
+
+
+@pytest.mark.parametrize("protocol", ["v2", "tensorflow"])
+def test_the_other_protocols_answer_the_same(cluster: Settings, protocol: str) -> None:
+    assert cluster.data_dir
+    name = f"iris-{protocol}"
+    endpoint = kf.serve(LogisticRegression(max_iter=500).fit(X, Y), name=name, protocol=protocol)
+    assert endpoint.predict(X[:5]).ravel().tolist() == Y[:5].tolist()
+    endpoint.delete()
+
+
+def test_the_notebook_of_serving_does_what_it_says(cluster: Settings, tmp_path: Path) -> None:
+    assert cluster.data_dir
+    notebook = nbformat.read(ROOT / "docs" / "notebooks" / "serve.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    resources = {"metadata": {"path": str(tmp_path)}}
+    done = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    said = "\n".join(
+        str(output.get("data", {}).get("text/plain", output.get("text", "")))
+        for cell in done.cells
+        for output in cell.get("outputs", ())
+    )
+    assert "Endpoint iris: Ready" in said
+    assert "words.txt" in said
+    assert "roll back to" in said

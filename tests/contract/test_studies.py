@@ -1,0 +1,229 @@
+"""Studies on the whole embedded cluster: metrics from every source, and a daemon that is killed in the middle.
+
+On the embedded cluster alone: there is no Katib on the real one; tests/real/test_controllers.py runs studies there by
+these controllers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.embedded import daemon
+from jupyterlab_kf.settings import Settings
+
+Obj = dict[str, Any]
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+
+PRINTED = """
+import sys, time
+for step in range(1, 6):
+    print(f"loss={float(sys.argv[1]) + 1 / step}", flush=True)
+    time.sleep(0.05)
+"""
+WRITTEN = """
+import json, sys
+with open(sys.argv[2], "w") as file:
+    for step in range(1, 4):
+        file.write(json.dumps({"loss": float(sys.argv[1]) + 1 / step}) + "\\n")
+"""
+SERVED = """
+import http.server, sys, threading, time
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        self.wfile.write(f"loss {sys.argv[1]}\\n".encode())
+    def log_message(self, *_): pass
+server = http.server.ThreadingHTTPServer(("", int(sys.argv[2])), Page)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+time.sleep(2.5)
+"""
+
+
+def experiment(name: str, program: str, *args: str, **spec: Any) -> Obj:
+    words = ["python3", "-c", program, "${trialParameters.rate}", *args]
+    container = {"name": "main", "image": "plain-python", "command": words, **spec.pop("container", {})}
+    pod = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"backoffLimit": 0, "template": pod}}
+    whole = {
+        "objective": {"type": "minimize", "objectiveMetricName": "loss"},
+        "algorithm": {"algorithmName": "random"},
+        "parameters": [{"name": "lr", "parameterType": "double", "feasibleSpace": {"min": "0.1", "max": "0.9"}}],
+        "parallelTrialCount": 2,
+        "maxTrialCount": 2,
+        "trialTemplate": {
+            "primaryContainerName": "main",
+            "trialParameters": [{"name": "rate", "reference": "lr"}],
+            "trialSpec": job,
+        },
+        **spec,
+    }
+    return {"apiVersion": "kubeflow.org/v1beta1", "kind": "Experiment", "metadata": {"name": name}, "spec": whole}
+
+
+def source(kind: str, **fields: Any) -> Obj:
+    return {"collector": {"kind": kind}, "source": fields}
+
+
+COLLECTED = {
+    "printed": experiment("printed", PRINTED),
+    "written": experiment(
+        "written",
+        WRITTEN,
+        "/metrics/out.json",
+        metricsCollectorSpec=source("File", fileSystemPath={"path": "/metrics/out.json", "format": "JSON"}),
+    ),
+    "served": experiment(
+        "served",
+        SERVED,
+        "8123",
+        maxTrialCount=1,
+        parallelTrialCount=1,
+        metricsCollectorSpec=source("PrometheusMetric", httpGet={"port": 8123}),
+        container={"ports": [{"containerPort": 8123}]},
+    ),
+}
+
+
+def apply(kubectl: Kubectl, folder: Path, obj: Obj) -> None:
+    path = folder / "study.json"
+    path.write_text(json.dumps(obj))
+    done = kubectl("create", "-f", str(path))
+    assert done.returncode == 0, done.stderr
+
+
+def get(kubectl: Kubectl, *words: str) -> Obj:
+    found: Obj = json.loads(kubectl("get", *words, "-o", "json").stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", COLLECTED)
+def test_metrics_come_from_where_they_are(name: str, kubectl: Kubectl, tmp_path: Path) -> None:
+    apply(kubectl, tmp_path, COLLECTED[name])
+    waited = kubectl("wait", "--for=condition=Succeeded", f"experiment/{name}", "--timeout=60s")
+    study = get(kubectl, "experiment", name)
+    assert waited.returncode == 0, study["status"]["conditions"]
+    best = study["status"]["currentOptimalTrial"]
+    rate = float(best["parameterAssignments"][0]["value"])
+    least = {"printed": rate + 0.2, "written": rate + 1 / 3, "served": rate}[name]
+    assert float(best["observation"]["metrics"][0]["min"]) == pytest.approx(least)
+    assert kubectl("delete", "experiment", name).returncode == 0
+
+
+def test_a_trial_that_fails_says_why(kubectl: Kubectl, tmp_path: Path) -> None:
+    apply(kubectl, tmp_path, experiment("fails", "raise SystemExit('no data here')", maxFailedTrialCount=1))
+    assert kubectl("wait", "--for=condition=Failed", "experiment/fails", "--timeout=60s").returncode == 0
+    message = get(kubectl, "experiment", "fails")["status"]["conditions"][-1]["message"]
+    assert "Container main ended with exit code 1: no data here" in message
+    kubectl("delete", "experiment", "fails")
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Settings]:
+    settings = Settings(tmp_path / "data", tmp_path / "cache")
+    daemon.start(settings)
+    yield settings
+    daemon.stop(settings)
+
+
+def test_a_killed_daemon_loses_no_trial_and_makes_none_twice(
+    mortal: Settings, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    def here(*words: str) -> subprocess.CompletedProcess[str]:
+        return kubectl("--kubeconfig", str(mortal.embedded_kubeconfig), *words)
+
+    log = tmp_path / "runs"
+    program = f"import os\nopen({str(log)!r}, 'a').write(os.environ['KATIB_TRIAL_NAME'] + '\\n')\n{PRINTED}"
+    apply(here, tmp_path, experiment("killed", program, maxTrialCount=8, algorithm={"algorithmName": "tpe"}))
+    for pause in (0.6, 1.1, 0.9, 1.7):
+        time.sleep(pause)  # when it is killed is what the test is about
+        running = daemon.status(mortal)
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
+        while daemon.status(mortal) is not None:
+            time.sleep(0.01)
+        daemon.start(mortal)
+    assert here("wait", "--for=condition=Succeeded", "experiment/killed", "--timeout=90s").returncode == 0
+    study = get(here, "experiment", "killed")
+    assert study["status"]["trialsSucceeded"] == 8
+    trials = get(here, "trials")["items"]
+    assert len({json.dumps(t["spec"]["parameterAssignments"]) for t in trials}) == 8
+    assert sorted(log.read_text().split()) == sorted(t["metadata"]["name"] for t in trials)
+    counts = [json.loads(t["metadata"]["annotations"]["jupyterlab-kf.io/observations"]) for t in trials]
+    assert {one["metrics"]["loss"]["count"] for one in counts} == {5}
+
+
+CELL = """
+import os
+x = uniform(-1, 1)
+kind = choice("a", "b")
+for step in range(1, 40):
+    print(f"score={1 - x * x - (kind == 'b')} trial={os.environ['KATIB_TRIAL_NAME']}", flush=True)
+    if x > 2: raise SystemExit
+"""
+
+
+def test_a_study_in_three_lines(cluster: Settings) -> None:
+    assert cluster.data_dir
+    study = kf.tune(CELL, objective="score", direction="maximize", trials=5, name="lines", settings={"random_state": 1})
+    study.wait(120)
+    best = study.best
+    assert best is not None
+    rows = study.rows()
+    assert [row["state"] for row in rows] == ["Succeeded"] * 5
+    assert max(row["score"] for row in rows) == pytest.approx(1 - best["x"] ** 2 - (best["kind"] == "b"))
+    assert rows[0]["trial"] in next(study.logs(0))
+    assert study.csv().splitlines()[0] == "number,trial,state,x,kind,score,seconds"
+    study.extend(6).wait(60)
+    assert len(kf.study("lines").trials) == 6
+    with pytest.raises(kf.UsageError, match=r"must be greater than status\.trials"):
+        study.extend(3)
+    with pytest.raises(kf.AlreadyExistsError):
+        kf.tune(CELL, name="lines")
+    study.delete()
+
+
+def test_a_study_is_stopped(cluster: Settings) -> None:
+    assert cluster.data_dir
+    study = kf.tune("import time\nx = uniform(0, 1)\nprint(f'loss={x}', flush=True)\ntime.sleep(60)", name="stop")
+    deadline = time.monotonic() + 30
+    while not any(row.state == "Running" for row in study.trials) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    study.stop()
+    assert study.status == "Succeeded"
+    deadline = time.monotonic() + 30
+    while any(row.state == "Running" for row in study.trials) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert {row.state for row in study.trials} <= {"Killed", "Pending"}
+    study.delete()
+
+
+@pytest.mark.parametrize(
+    ("kind", "role", "container"), [("PyTorchJob", "Master", "pytorch"), ("TFJob", "Worker", "tensorflow")]
+)
+def test_trials_may_be_training_jobs(kubectl: Kubectl, tmp_path: Path, kind: str, role: str, container: str) -> None:
+    study = experiment(f"of-{kind.lower()}", PRINTED)
+    template = study["spec"]["trialTemplate"]
+    pod = template["trialSpec"]["spec"]["template"]
+    pod["spec"]["containers"][0]["name"] = template["primaryContainerName"] = container
+    field = "pytorchReplicaSpecs" if kind == "PyTorchJob" else "tfReplicaSpecs"
+    workers = {"Worker": {"replicas": 1, "restartPolicy": "Never", "template": pod}}
+    master = {role: {"replicas": 1, "restartPolicy": "Never", "template": pod}}
+    template["trialSpec"] = {"apiVersion": "kubeflow.org/v1", "kind": kind, "spec": {field: {**workers, **master}}}
+    apply(kubectl, tmp_path, study)
+    name = study["metadata"]["name"]
+    waited = kubectl("wait", "--for=condition=Succeeded", f"experiment/{name}", "--timeout=60s")
+    found = get(kubectl, "experiment", name)
+    assert waited.returncode == 0, found["status"]
+    assert found["status"]["trialsSucceeded"] == 2
+    assert kubectl("get", f"{kind.lower()}s", "-o", "name").stdout == ""
+    kubectl("delete", "experiment", name)

@@ -1,0 +1,50 @@
+"""A study as a user starts it, run by ``test_controllers.py`` with the kubeconfig of a user who may tune."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.services.tuning import studies_of
+
+CODE = """
+import time
+x = uniform(-2, 2)
+for step in range(3):
+    time.sleep(0.4)
+    print(f"step={step} loss={(x - 1) ** 2}", flush=True)
+"""
+SLOW = "import time\nx = uniform(0, 1)\nprint(x, flush=True)\ntime.sleep(600)\n"
+
+
+def main(name: str) -> None:
+    """Start it, and wait for its end."""
+    words: dict[str, Any] = {"image": "python:3", "cpu": "100m", "settings": {"random_state": 1}}
+    study = kf.tune(CODE, name=name, trials=8, parallel=2, algorithm="tpe", **words)
+    study.wait(timeout=240)
+    rows = study.rows()
+    assert [row["number"] for row in rows] == list(range(8)), rows
+    assert {row["state"] for row in rows} == {"Succeeded"}, rows
+    assert all(abs(row["loss"] - (row["x"] - 1) ** 2) < 1e-9 for row in rows), rows
+    assert study.best_trial is not None
+    assert study.best_trial.value == min(row["loss"] for row in rows)
+    stopped = kf.tune(SLOW, name=f"{name}-slow", trials=4, algorithm="random", **words)
+    for state in stopped.changes():
+        if state == "Running" and any(row.state == "Running" for row in stopped.trials):
+            break
+    stopped.stop()
+    # The study has ended at once; its trials follow.
+    deadline = time.monotonic() + 60
+    while {row.state for row in stopped.trials} != {"Killed"}:
+        assert time.monotonic() < deadline, stopped.trials
+        time.sleep(0.2)
+    assert [one.name for one in studies_of()] == [stopped.name, study.name]
+    assert kf.study(name).best == study.best
+    stopped.delete()
+    sys.stdout.write(f"best {study.best}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,578 @@
+"""Serving a model, changing what answers, and going back, against a cluster in memory."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serving_world import Here, World, echo, installed
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.services.serving import rollout, states
+
+IRIS = np.array([[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [7.7, 3.8, 6.7, 2.2]])
+CELL = '''
+class Doubler:
+    """Twice what comes."""
+
+    def predict(self, X, names=None):
+        return 2 * X
+'''
+
+
+def fitted() -> LogisticRegression:
+    return LogisticRegression().fit(IRIS, [0, 1, 2])
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return installed(monkeypatch)
+
+
+def serve(model: Any = None, **more: Any) -> kf.Endpoint:
+    return kf.serve(fitted() if model is None else model, **{"name": "iris", "timeout": 5, **more})
+
+
+def shipped(world: World, version: str) -> dict[str, bytes]:
+    """The files that a version's ConfigMap carries."""
+    found = next(
+        obj for (kind, name), obj in world.objects.items() if kind == "ConfigMap" and f"-{version}-code" in name
+    )
+    packed = base64.b64decode(found["binaryData"]["code.tar.gz"])
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        return {one.name: file.read() for one in tar if (file := tar.extractfile(one))}
+
+
+def instructions(world: World, version: str) -> dict[str, Any]:
+    """What a version's launcher is told."""
+    code = (obj for (_, name), obj in world.objects.items() if f"-{version}-code" in name)
+    return dict(json.loads(next(code)["data"]["job.json"]))
+
+
+# The first version
+
+
+def test_a_fitted_estimator_becomes_an_endpoint_that_predicts(world: World) -> None:
+    endpoint = serve()
+    assert endpoint.versions == {"v1": 100}
+    assert endpoint.predict(IRIS).tolist() == pytest.approx(IRIS.sum(axis=1).tolist())
+    predictor = world.objects["SeldonDeployment", "iris"]["spec"]["predictors"][0]
+    container = predictor["componentSpecs"][0]["spec"]["containers"][0]
+    assert container["command"] == ["python3", "/kf/code/launch.py", "run"]
+    assert container["name"] == predictor["graph"]["name"] == "iris-v1"
+    assert {"model/model.joblib", "serving.zip", "kf_serve.py"} <= shipped(world, "v1").keys()
+
+
+def test_what_a_version_is_made_of_is_recorded(world: World) -> None:
+    told = serve().provenance()
+    assert told["called"] == "LogisticRegression"
+    assert told["classes"] == ["0", "1", "2"]
+    assert told["width"] == 4
+    assert set(told["made"]) >= {"scikit-learn", "numpy"}
+    assert re.fullmatch(r"[0-9a-f]{64}", told["model"])
+    assert world.journal
+
+
+def test_the_code_belongs_to_the_endpoint_and_goes_with_it(world: World) -> None:
+    endpoint = serve()
+    assert [kind for kind, _ in world.objects].count("ConfigMap") == 2
+    endpoint.delete()
+    assert not world.objects
+
+
+def test_the_text_of_a_cell_travels_byte_for_byte_and_keeps_its_line_numbers(world: World) -> None:
+    serve(CELL, filename="cell.py", first_line=2)
+    assert shipped(world, "v1")["cell.py"].decode() == "\n" + CELL
+    assert instructions(world, "v1")["args"] == ["--class", "cell:Doubler"]
+
+
+def test_one_row_gives_one_result(world: World) -> None:
+    assert serve().predict([1, 2, 3, 4]) == 10
+    assert world.sent[-1][2]["data"]["tensor"]["shape"] == [1, 4]
+
+
+def test_a_plan_creates_nothing_and_says_what_would_be(world: World) -> None:
+    planned = kf.plan_serve(fitted(), name="iris")
+    assert not world.objects
+    assert "SeldonDeployment iris, with version v1" in planned.summary
+    assert "/seldon/here/iris/api/v1.0/predictions" in planned.summary
+    assert "kind: SeldonDeployment" in planned.yaml()
+    assert planned.diff() == ""
+
+
+def test_the_plan_of_a_second_version_shows_what_is_different(world: World) -> None:
+    serve()
+    diff = kf.plan_serve(fitted(), name="iris", canary=10).diff()
+    assert "+  - name: v2" in diff
+    assert not [name for _, name in world.objects if "v2" in name]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"name": "Iris"}, "not one that Kubernetes accepts"),
+        ({"name": "i" * 41}, "at most 40"),
+        ({"replicas": 0}, "replicas is 0"),
+        ({"canary": 101}, "canary is 101"),
+        ({"protocol": "soap"}, "'soap' is not a protocol"),
+        ({"framework": "caffe"}, "'caffe' is not a kind of model"),
+        ({"params": {"a": [1]}}, "parameter a is a list"),
+        ({"version": "V 1"}, "not one that Kubernetes accepts"),
+    ],
+)
+def test_what_is_refused_before_anything_exists(world: World, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(kf.UsageError, match=re.escape(said)):
+        serve(**more)
+    assert not world.objects
+
+
+def test_a_cluster_without_the_operator_says_so(world: World) -> None:
+    world.served = False
+    with pytest.raises(kf.ClusterError, match="no SeldonDeployment"):
+        serve()
+    assert not world.objects
+
+
+# More versions
+
+
+def test_a_canary_gets_requests_only_once_it_is_ready(world: World) -> None:
+    endpoint = serve()
+    serve(canary=10)
+    assert [line for line in world.journal if line.startswith("iris has")] == [
+        'iris has {"v1": 100, "v2": 0}',
+        'iris has {"v1": 90, "v2": 10}',
+    ]
+    counted = [endpoint.ask(IRIS).version for _ in range(100)]
+    assert (counted.count("v1"), counted.count("v2")) == (90, 10)
+
+
+def test_a_broken_version_leaves_the_old_one_serving_and_says_why(world: World) -> None:
+    endpoint = serve()
+    world.broken.add("v2")
+    with pytest.raises(kf.EndpointNotReadyError) as caught:
+        serve(canary=10)
+    assert "No module named 'nothing_of_that_name'" in str(caught.value)
+    assert "answered as before by v1 (100 %)" in str(caught.value)
+    assert caught.value.version == "v2"
+    assert endpoint.versions == {"v1": 100, "v2": 0}
+    assert {endpoint.ask(IRIS).version for _ in range(20)} == {"v1"}
+    assert endpoint.status == "Degraded"
+    why = endpoint.explain()
+    assert why is not None
+    assert "ModuleNotFoundError" in why.traceback
+
+
+def test_a_broken_version_can_be_replaced_under_its_name(world: World) -> None:
+    serve()
+    world.broken.add("v2")
+    with pytest.raises(kf.EndpointNotReadyError):
+        serve(version="v2")
+    world.broken.clear()
+    endpoint = serve(version="v2", canary=50)
+    assert endpoint.versions == {"v1": 50, "v2": 50}
+
+
+def test_a_version_that_answers_requests_is_not_replaced(world: World) -> None:
+    serve()
+    with pytest.raises(kf.UsageError, match="it answers requests") as caught:
+        serve(version="v1")
+    assert "v2" in caught.value.hint
+    assert len(world.endpoints()) == 1
+
+
+def test_whoever_does_not_wait_leaves_the_wish_on_the_cluster(world: World) -> None:
+    serve()
+    world.slow.add("v2")
+    endpoint = serve(canary=20, wait=False)
+    assert endpoint.versions == {"v1": 100, "v2": 0}
+    assert endpoint.view().pending == {"v1": 80, "v2": 20}
+    world.slow.clear()
+    assert kf.endpoint("iris").wait().versions == {"v1": 80, "v2": 20}
+    assert endpoint.view().pending is None
+
+
+def test_a_version_that_is_late_is_told_with_what_it_waits_for(world: World) -> None:
+    serve()
+    world.slow.add("v2")
+    with pytest.raises(kf.EndpointNotReadyError, match="0 of 1 are ready"):
+        serve(canary=20, timeout=1)
+
+
+# Traffic
+
+
+def test_requests_are_divided_as_told_and_not_to_who_cannot_answer(world: World) -> None:
+    endpoint = serve()
+    world.slow.add("v2")
+    serve(wait=False)
+    with pytest.raises(kf.UsageError, match="v2 is not ready"):
+        endpoint.traffic(v1=50, v2=50)
+    world.slow.clear()
+    assert endpoint.traffic(v1=30, v2=70).versions == {"v1": 30, "v2": 70}
+    with pytest.raises(kf.UsageError, match="which is 90"):
+        endpoint.traffic(v1=20, v2=70)
+    with pytest.raises(kf.UsageError, match="no version 'v3'"):
+        endpoint.traffic(v1=20, v3=80)
+
+
+def test_promoting_shifts_the_requests_before_it_takes_the_others_away(world: World) -> None:
+    serve()
+    endpoint = serve(canary=10)
+    world.journal.clear()
+    endpoint.promote("v2")
+    assert [line for line in world.journal if line.startswith("iris has")] == [
+        'iris has {"v2": 100, "v1": 0}',
+        'iris has {"v2": 100}',
+    ]
+    assert endpoint.versions == {"v2": 100}
+
+
+def test_rolling_back_brings_the_version_up_before_it_answers(world: World) -> None:
+    serve()
+    endpoint = serve(canary=10).promote("v2")
+    world.journal.clear()
+    endpoint.rollback()
+    shares = [json.loads(line[len("iris has ") :]) for line in world.journal if line.startswith("iris has")]
+    assert shares[0] == {"v2": 100, "v1": 0}
+    assert endpoint.versions == {"v1": 90, "v2": 10}
+
+
+def test_rolling_back_to_a_version_that_does_not_come_up_changes_nothing_for_requests(world: World) -> None:
+    serve()
+    endpoint = serve(canary=10).promote("v2")
+    world.broken.add("v1")
+    with pytest.raises(kf.EndpointNotReadyError, match="v1"):
+        endpoint.rollback(to=1)
+    assert {endpoint.ask(IRIS).version for _ in range(20)} == {"v2"}
+
+
+def test_rolling_back_leaves_out_what_was_broken_then(world: World) -> None:
+    serve()
+    endpoint = serve(canary=10)
+    world.broken.add("v3")
+    with pytest.raises(kf.EndpointNotReadyError):
+        serve(canary=10)
+    endpoint.promote("v2")
+    assert endpoint.rollback().versions == {"v1": 90, "v2": 10}
+
+
+def test_every_change_is_a_revision_with_its_author_and_what_ran(world: World) -> None:
+    serve()
+    endpoint = serve(canary=10)
+    endpoint.traffic(v1=50, v2=50)
+    told = endpoint.history()
+    assert [one.cause for one in told] == ["serve v1", "add v2", "traffic: v1 90, v2 10", "traffic: v1 50, v2 50"]
+    assert {one.author for one in told} == {"ada"}
+    assert {one.notebook for one in told} == {"iris.ipynb"}
+    assert told[-1].traffic == {"v1": 50, "v2": 50}
+    assert set(told[-1].models) == {"v1", "v2"}
+    assert world.objects["SeldonDeployment", "iris"]["metadata"]["annotations"]["jupyterlab-kf.io/revision"] == "4"
+    assert "-    traffic: 100" in endpoint.diff(1)
+
+
+def test_of_two_who_change_an_endpoint_at_once_the_second_is_told(world: World) -> None:
+    endpoint = serve()
+    stale = world.objects["SeldonDeployment", "iris"].copy()
+    serve(canary=10)
+    here = Here(world)
+    with pytest.raises(kf.ConflictError, match="changed by somebody else"):
+        here.run(lambda client: rollout.change(client, stale, stale["spec"]["predictors"], "x", rollout.Author()))
+    assert len(endpoint.history()) == 3
+
+
+def test_a_status_that_was_written_meanwhile_is_no_change_by_somebody_else(world: World) -> None:
+    endpoint = serve()
+    stale = copy.deepcopy(world.objects["SeldonDeployment", "iris"])
+    world.objects["SeldonDeployment", "iris"]["metadata"]["resourceVersion"] = "99"
+    here = Here(world)
+    here.run(lambda client: rollout.change(client, stale, stale["spec"]["predictors"], "x", rollout.Author()))
+    assert [one.cause for one in endpoint.history()] == ["serve v1", "x"]
+
+
+def test_a_traceback_shows_no_frames_of_the_server_itself() -> None:
+    told = """Traceback (most recent call last):
+  File "/kf/work/kf-1/serving.zip/kf_serving/loading.py", line 80, in from_class
+  File "<frozen runpy>", line 88, in _run_code
+  File "/kf/work/kf-1/cell.py", line 3, in __init__
+    raise KeyError("no")
+KeyError: 'no'"""
+    shown = states.readable(told)
+    assert "serving.zip" not in shown
+    assert "runpy" not in shown
+    assert 'cell.py", line 3' in shown
+
+
+def test_a_record_whose_change_was_never_made_is_no_hindrance(world: World) -> None:
+    endpoint = serve()
+    lost = {"metadata": {"name": "iris-revision-2", "namespace": "here", "uid": "x", "labels": {}}}
+    world.objects["ConfigMap", "iris-revision-2"] = lost
+    serve(canary=10)
+    assert [one.number for one in endpoint.history()] == [1, 2, 3]
+
+
+def test_a_mirror_sees_copies_and_answers_nothing(world: World) -> None:
+    serve()
+    endpoint = serve(canary=0)
+    endpoint.mirror("v2", 30)
+    assert endpoint.versions == {"v1": 100}
+    seen = endpoint.view().version("v2")
+    assert seen is not None
+    assert seen.mirror == 30
+    with pytest.raises(kf.UsageError, match="v1 answers requests"):
+        endpoint.mirror("v1")
+    endpoint.mirror("v2", 0)
+    assert endpoint.versions == {"v1": 100, "v2": 0}
+    assert world.endpoints()
+
+
+# Asking
+
+
+def test_feedback_carries_the_answer_and_its_way_through_the_graph(world: World) -> None:
+    endpoint = serve()
+    with pytest.raises(kf.UsageError, match="no answer yet"):
+        endpoint.feedback(reward=1)
+    endpoint.ask(IRIS)
+    endpoint.feedback(reward=1, truth=[0, 1, 2])
+    _, path, message = world.sent[-1]
+    assert path == "api/v1.0/feedback"
+    assert message["reward"] == 1.0
+    assert message["response"]["meta"]["routing"] == {}
+    assert message["request"]["data"]["tensor"]["shape"] == [3, 4]
+    assert message["truth"]["data"]["tensor"]["values"] == [0, 1, 2]
+
+
+def test_a_refusal_names_the_unit_and_what_it_said(world: World) -> None:
+    endpoint = serve()
+    info = "iris-v1: predict() raised ValueError: X has 3 features [cell.py:3 in predict: return self.m(X)]"
+    world.answer = lambda *_: (500, {"status": {"code": 500, "info": info, "status": "FAILURE"}})
+    with pytest.raises(kf.PredictionError, match="X has 3 features") as caught:
+        endpoint.predict(IRIS)
+    assert caught.value.unit == "iris-v1"
+    assert caught.value.status == 500
+    assert len([one for one in world.sent if one[1].endswith("predictions")]) == 1
+
+
+def test_without_a_gateway_the_heaviest_version_is_asked_and_that_is_said(world: World) -> None:
+    world.gateway = False
+    endpoint = serve()
+    assert endpoint.predict(IRIS).shape == (3,)
+    assert endpoint.view().divided is None
+    world.gateway = True
+    endpoint.predict(IRIS)
+    assert endpoint.view().divided is True
+
+
+def test_logs_are_those_of_each_version(world: World) -> None:
+    serve()
+    endpoint = serve(canary=10)
+    assert [(line.replica, line.text) for line in endpoint.logs()] == [
+        ("v1-0", "serving v1"),
+        ("v2-0", "serving v2"),
+    ]
+    assert [line.replica for line in endpoint.logs("v2")] == ["v2-0"]
+    assert world.endpoints()
+
+
+def test_an_endpoint_is_found_by_name_and_a_wrong_one_names_the_nearest(world: World) -> None:
+    serve()
+    assert kf.endpoint("iris").versions == {"v1": 100}
+    assert [one.name for one in kf.endpoints()] == ["iris"]
+    with pytest.raises(kf.NotFoundError, match="no endpoint 'irsi'") as caught:
+        kf.endpoint("irsi")
+    assert "iris" in caught.value.hint
+    assert world.endpoints()
+
+
+def test_an_unfitted_estimator_is_refused(world: World) -> None:
+    with pytest.raises(kf.UsageError, match="is not fitted yet"):
+        serve(LogisticRegression())
+    assert not world.objects
+
+
+def test_a_model_file_is_recognised_by_its_content(world: World, tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"not a program")
+    with pytest.raises(kf.BundleError, match="not a TorchScript program"):
+        serve("weights.pt", root=tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"onnx")
+    assert serve("model.onnx", root=tmp_path).provenance()["kind"] == "onnx"
+    assert shipped(world, "v1")["model/model.onnx"] == b"onnx"
+
+
+def test_a_folder_with_one_model_is_that_model_and_one_with_several_is_asked_about(
+    tmp_path: Path, world: World
+) -> None:
+    (tmp_path / "results" / "deep").mkdir(parents=True)
+    (tmp_path / "results" / "deep" / "a.onnx").write_bytes(b"a")
+    (tmp_path / "results" / "log.txt").write_text("epoch 1")
+    assert serve("results", root=tmp_path).provenance()["called"] == "a.onnx"
+    (tmp_path / "results" / "b.onnx").write_bytes(b"b")
+    with pytest.raises(kf.UsageError, match=r"has several models: b\.onnx, deep/a\.onnx"):
+        serve("results", root=tmp_path)
+    assert world.endpoints()
+
+
+# After a bad start
+
+
+def test_a_first_version_that_never_came_up_gives_way_to_the_next(world: World) -> None:
+    world.broken.add("v1")
+    with pytest.raises(kf.EndpointNotReadyError, match="v1"):
+        serve()
+    endpoint = serve()
+    assert endpoint.versions == {"v2": 100}
+    assert endpoint.history()[-1].cause == "traffic: v2 100; take away v1"
+    assert len(endpoint.predict(IRIS)) == 3
+
+
+def test_requests_are_not_divided_while_a_broken_version_holds_up_the_routes(world: World) -> None:
+    endpoint = serve()
+    serve(canary=50)
+    world.broken.add("v3")
+    with pytest.raises(kf.EndpointNotReadyError):
+        serve(canary=10)
+    with pytest.raises(kf.UsageError, match="v3 is not ready, and Seldon changes no routes") as caught:
+        endpoint.traffic(v1=10, v2=90)
+    assert "remove('v3')" in caught.value.hint
+    assert endpoint.promote("v2").versions == {"v2": 100}
+
+
+def test_a_version_that_is_to_get_nothing_yet_is_waited_for_and_kept(world: World) -> None:
+    serve()
+    world.slow.add("v2")
+    endpoint = serve(canary=0, wait=False)
+    with pytest.raises(kf.EndpointNotReadyError, match="v2"):
+        endpoint.wait(1)
+    world.slow.clear()
+    assert endpoint.wait().versions == {"v1": 100, "v2": 0}
+
+
+# Bandits
+
+
+def test_a_bandit_has_the_versions_as_its_branches_in_one_pod(world: World) -> None:
+    serve()
+    endpoint = serve(canary=50)
+    endpoint.bandit("v1", "v2", epsilon=0.2)
+    assert endpoint.versions == {"v1": 0, "v2": 0, "bandit": 100}
+    predictor = world.objects["SeldonDeployment", "iris"]["spec"]["predictors"][-1]
+    graph = predictor["graph"]
+    assert (graph["name"], graph["type"]) == ("iris-bandit", "ROUTER")
+    assert [one["name"] for one in graph["children"]] == ["iris-v1", "iris-v2"]
+    assert {one["name"]: one["value"] for one in graph["parameters"]} == {
+        "n_branches": "2",
+        "branch_names": "v1:v2",
+        "epsilon": "0.2",
+    }
+    pod = predictor["componentSpecs"][0]["spec"]
+    assert [one["name"] for one in pod["containers"]] == ["iris-bandit", "iris-v1", "iris-v2"]
+    volumes = [one["name"] for one in pod["volumes"]]
+    assert len(set(volumes)) == len(volumes) == 6
+    mounted = [mount["name"] for one in pod["containers"] for mount in one["volumeMounts"]]
+    assert sorted(mounted) == sorted(volumes)
+    assert "--class" in instructions(world, "bandit")["args"]
+    assert "kf_serving.routers:EpsilonGreedy" in instructions(world, "bandit")["args"]
+    assert {"name": "KF_STATE_DIR", "value": "/kf/work"} in pod["containers"][0]["env"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "more", "said"),
+    [
+        (("v1",), {}, "at least two versions"),
+        (("v1", "v3"), {}, "no version 'v3'"),
+        (("v1", "v2"), {"algorithm": "luck"}, "'luck' is not a bandit's algorithm"),
+        (("v1", "v2"), {"name": "v1"}, "it answers requests"),
+    ],
+)
+def test_a_bandit_that_makes_no_sense(world: World, versions: Any, more: Any, said: str) -> None:
+    serve()
+    endpoint = serve(canary=50)
+    with pytest.raises(kf.UsageError, match=re.escape(said)):
+        endpoint.bandit(*versions, **more)
+    assert len(world.endpoints()[0]["spec"]["predictors"]) == 2
+
+
+def test_versions_for_different_machines_cannot_share_a_pod(world: World) -> None:
+    serve()
+    endpoint = serve(canary=50)
+    first, second = world.objects["SeldonDeployment", "iris"]["spec"]["predictors"]
+    first["componentSpecs"][0]["spec"]["nodeSelector"] = {"gpu": "yes"}
+    second["componentSpecs"][0]["spec"]["nodeSelector"] = {"gpu": "no"}
+    with pytest.raises(kf.UsageError, match="they differ in nodeSelector"):
+        endpoint.bandit("v1", "v2")
+
+
+# Many rows
+
+
+def test_many_rows_are_asked_in_parts_and_come_back_in_their_order(world: World) -> None:
+    endpoint = serve()
+    rows = np.arange(40.0).reshape(10, 4)
+    told: list[tuple[int, int]] = []
+    found = endpoint.batch(rows, size=3, progress=lambda done, all_: told.append((done, all_)))
+    assert found.tolist() == rows.sum(axis=1).tolist()
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len([one for one in world.sent if one[1].endswith("predictions")]) == 4
+
+
+def test_a_batch_that_was_interrupted_asks_only_for_what_is_missing(world: World, tmp_path: Path) -> None:
+    endpoint = serve()
+    rows = np.arange(40.0).reshape(10, 4)
+    calls = 0
+
+    def second_fails(version: str, path: str, message: Any) -> tuple[int, Any]:
+        nonlocal calls
+        calls += 1
+        return (400, {"error": "no"}) if calls == 3 else echo(version, path, message)
+
+    world.answer = second_fails
+    with pytest.raises(kf.PredictionError, match="no"):
+        endpoint.batch(rows, size=2, at_once=1, output=tmp_path / "out")
+    kept = len(list((tmp_path / "out").glob("part-*.json")))
+    assert 0 < kept < 5
+    world.answer = echo
+    world.sent.clear()
+    assert endpoint.batch(rows, size=2, output=tmp_path / "out").tolist() == rows.sum(axis=1).tolist()
+    assert len(world.sent) == 5 - kept
+
+
+def test_what_reached_no_model_is_sent_again_and_a_refusal_is_not(world: World) -> None:
+    endpoint = serve()
+    answers = iter([(503, {"error": "busy"}), (429, {"error": "busy"})])
+    world.answer = lambda *asked: next(answers, None) or echo(*asked)
+    assert endpoint.batch(IRIS, retries=2).shape == (3,)
+    world.answer = lambda *_: (400, {"error": "no such column"})
+    world.sent.clear()
+    with pytest.raises(kf.PredictionError, match="no such column"):
+        endpoint.batch(IRIS, retries=2)
+    assert len(world.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.csv", "a,b,c,d\n1,2,3,4\n5,6,7,8\n"),
+        ("x.csv", "1,2,3,4\n5,6,7,8\n"),
+        ("x.jsonl", "[1,2,3,4]\n\n[5,6,7,8]\n"),
+    ],
+)
+def test_rows_may_come_from_a_file(world: World, tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert serve().batch(tmp_path / name).tolist() == [10, 26]
+    np.save(tmp_path / "x.npy", np.ones((2, 4)))
+    assert kf.endpoint("iris").batch(str(tmp_path / "x.npy")).tolist() == [4, 4]
+    (tmp_path / "x.txt").write_text(text)
+    for wrong in ("x.txt", "nothing.csv"):
+        with pytest.raises(kf.UsageError):
+            kf.endpoint("iris").batch(tmp_path / wrong)
+    assert world.endpoints()

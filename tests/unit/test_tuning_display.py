@@ -1,0 +1,60 @@
+"""A study in a cell, and the words of ``%%kf_tune``."""
+
+from __future__ import annotations
+
+import pytest
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.magics.studies import tune_arguments, tune_parser
+from jupyterlab_kf.manifests.studies import TrialRow
+from jupyterlab_kf.widgets.studies import SHOWN, study_card
+
+
+def row(number: int, value: float | None, state: str = "Succeeded", message: str = "") -> TrialRow:
+    return TrialRow(f"s-{number}", number, state, {"lr": "0.012345678", "opt": "<b>"}, value, {}, message, 1.0, 3.0)
+
+
+def test_a_study_shows_its_best_its_course_and_why_a_trial_failed() -> None:
+    rows = [row(0, 0.5), row(1, 0.25), row(2, None, "Failed", "exit code 1: no data"), row(3, None, "Running")]
+    card = study_card("s", "Running", "", rows, best=rows[1], objective="loss", budget=8)
+    assert card.text.splitlines()[0] == "Study s: Running, 3 of 8 trials"
+    assert card.text.splitlines()[1] == "best loss 0.25 in trial 1: lr=0.01235, opt=<b>"
+    assert "2: exit code 1: no data" in card.text
+    assert "<svg" in card.html
+    assert "&lt;b&gt;" in card.html
+    assert "<b></td>" not in card.html
+
+
+def test_ten_thousand_trials_stay_a_small_picture_in_the_table() -> None:
+    rows = [row(number, float(number)) for number in range(1000)]
+    card = study_card("s", "Succeeded", "", rows, best=rows[0], objective="loss", budget=1000)
+    assert card.html.count("<tr") == SHOWN + 1
+    assert "0 ★" in card.html
+
+
+def test_a_study_without_trials_is_a_line() -> None:
+    card = study_card("s", "Failed", "the template is wrong", [], best=None, objective="loss", budget=0)
+    assert card.text == "Study s: Failed, 0 trials\nthe template is wrong"
+
+
+def test_the_words_become_arguments() -> None:
+    line = "acc --maximize --trials 9 --set random_state=1 gamma=0.2 --stop-early --metric loss f1"
+    found = tune_arguments(tune_parser("%%kf_tune").parse_args(line.split()))
+    assert found == {
+        "objective": "acc",
+        "direction": "maximize",
+        "trials": 9,
+        "settings": {"random_state": "1", "gamma": "0.2"},
+        "metrics": ["loss", "f1"],
+        "stop_early": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("--trails 3", "no option '--trails'"), ("--set seed", "write KEY=VALUE"), ("--into 3x", "not a name")],
+)
+def test_wrong_words(line: str, said: str) -> None:
+    with pytest.raises(kf.UsageError) as caught:
+        tune_arguments(tune_parser("%%kf_tune").parse_args(line.split()))
+    assert said in str(caught.value)
