@@ -341,7 +341,7 @@ class _Feed:
                 break
             await self._changed(together=0.0)
         # Whoever reads lines wants them all, however far behind the reading is; only silence ends it.
-        await self._found()
+        await self._catch_up()
         self._heard = time.monotonic()
         while self._reading() and time.monotonic() - self._heard < _DRAIN:
             await self._changed(together=0.0)
@@ -433,7 +433,7 @@ class _Feed:
             try:
                 said = await self._read_log(pod, name, place)
             except NotFoundError:
-                return
+                said = False  # a node may tell of a container before its log can be asked for
             now = self._picture.pods.get(uid)
             if now is None or (now.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
                 return
@@ -483,11 +483,25 @@ class _Feed:
         self._heard = time.monotonic()
         self._dirty.set()
 
-    async def _found(self) -> None:
-        """Until it is known which pods there are."""
-        with suppress(TimeoutError):
+    async def _catch_up(self) -> None:
+        """Until every pod is known that the finished job has, and its log is being read.
+
+        Two watches may be apart: the job's end can be told before the start of a replica that ran but for a moment.
+        """
+        job = self._picture.job
+        with suppress(TimeoutError, UnreachableError, ApiError):
             async with asyncio.timeout(_DRAIN):
                 await self._synced.wait()
+                known = dict(self._picture.pods)
+                found = await self._client.list(
+                    kinds.POD, self._space, selector=training.pod_selector(job), shape=shapes.POD
+                )
+                for pod in training.owned(job, found):
+                    uid = str(meta(pod)["uid"])
+                    if uid in self._picture.gone or self._picture.pods.get(uid) is not known.get(uid):
+                        continue  # the watch is ahead of this list
+                    self._picture.pods[uid] = dict(pod)
+                    self._read(uid, self._picture.pods[uid])
 
     def _reading(self) -> list[str]:
         """The pods whose logs are not read to their ends yet."""
@@ -498,7 +512,7 @@ class _Feed:
 
         Of a log that is so long that its reading is far behind, the end is read by itself.
         """
-        await self._found()
+        await self._catch_up()
         if self._readers:
             await asyncio.wait(self._readers.values(), timeout=_DRAIN)
         late = {str(meta(self._picture.pods.get(uid) or {}).get("name")) for uid in self._reading()}

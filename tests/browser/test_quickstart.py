@@ -7,6 +7,7 @@ from pathlib import Path
 
 from labs import Lab
 from playwright.sync_api import Browser, Page
+from playwright.sync_api import TimeoutError as TooLateError
 
 # Drawn by our extension where it is built, else the HTML that is beside it.
 CARD = ".kf-card, .kfx-Card"
@@ -15,13 +16,25 @@ RUN_ALL = """async () => {
   await app.commands.execute('notebook:run-all-cells');
   return null;
 }"""
-IDLE = """() => {
+# How the run went: 'ran' when all cells have run, what stopped it when one failed, '' while it goes on.
+OUTCOME = """() => {
   const panel = window.jupyterapp.shell.currentWidget;
-  if (!panel || !panel.content || !panel.sessionContext) return false;
+  if (!panel || !panel.content || !panel.sessionContext) return '';
   const cells = panel.content.widgets.filter(c => c.model.type === 'code');
   const status = panel.sessionContext.session?.kernel?.status;
-  return cells.length > 0 && cells.every(c => c.model.executionCount !== null) && status === 'idle';
+  for (const cell of cells) {
+    const { outputs, source, metadata } = cell.model.toJSON();
+    const error = outputs.find(one => one.output_type === 'error');
+    if (error && !(metadata.tags ?? []).includes('raises-exception')) {
+      return `the cell\n${source}\nfailed:\n${error.traceback.join('\n')}`;
+    }
+  }
+  return cells.length > 0 && cells.every(c => c.model.executionCount !== null) && status === 'idle' ? 'ran' : '';
 }"""
+WHERE = """() => window.jupyterapp.shell.currentWidget.content.widgets
+  .filter(c => c.model.type === 'code')
+  .map(c => `[${c.model.executionCount ?? c.model.executionState ?? ''}] ${c.model.sharedModel.getSource().slice(0,60)}`
+    + ` => ${c.node.querySelector('.jp-Cell-outputArea')?.innerText.slice(-200)}`).join('\n')"""
 
 
 def opened(browser: Browser, lab: Lab, notebook: str) -> Page:
@@ -42,7 +55,11 @@ def test_the_quick_start_runs_in_the_browser(browser: Browser, lab: Lab, tmp_pat
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.evaluate(RUN_ALL)
-    page.wait_for_function(IDLE, timeout=300_000)
+    try:
+        outcome = page.wait_for_function(OUTCOME, timeout=300_000).json_value()
+    except TooLateError as error:
+        raise AssertionError(f"not all cells ran in 5 minutes:\n{page.evaluate(WHERE)}") from error
+    assert outcome == "ran", outcome
     pictures = Path(os.environ.get("KF_PICTURES", tmp_path))
     card = page.locator(CARD).first
     card.scroll_into_view_if_needed()

@@ -169,6 +169,10 @@ class World:
     def pods(self) -> dict[str, Obj]:
         return {pod["metadata"]["name"]: pod for pod in self.list(kinds.POD)}
 
+    def place(self, name: str) -> None:
+        """Let the scheduler give a pod its machine."""
+        self.objects[self._place(kinds.POD, "default", name)]["spec"]["nodeName"] = "here"
+
     def phase(self, name: str, phase: str, *, code: int | None = None, restarts: int = 0, settle: bool = True) -> None:
         pod = self.objects[self._place(kinds.POD, "default", name)]
         container = pod["spec"]["containers"][0]["name"]

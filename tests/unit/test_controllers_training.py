@@ -270,6 +270,17 @@ def test_a_failure_in_the_moment_after_the_leaders_success_fails_the_job(kind: K
     assert "Succeeded" not in world.conditions(kind)
 
 
+def test_a_peer_that_is_about_to_begin_has_its_moment_when_the_leader_was_quick() -> None:
+    world = world_of(PT, {"Master": 1, "Worker": 2}, policy={"cleanPodPolicy": "Running"})
+    world.place("j-worker-0")
+    world.phase("j-master-0", "Succeeded")
+    world.wait(MOMENT - 1)
+    assert "j-worker-0" in world.pods(), "it is not ended before it has said anything"
+    world.phase("j-worker-0", "Succeeded")
+    assert world.conditions(PT)["Succeeded"][0] == "True", "a peer that has no machine is not waited for"
+    assert set(world.pods()) == {"j-master-0", "j-worker-0"}
+
+
 def test_a_first_worker_that_succeeds_hears_the_other_workers_out() -> None:
     world = world_of(kinds.TF_JOB, {"Worker": 3})
     world.run_all()

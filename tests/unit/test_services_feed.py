@@ -40,6 +40,8 @@ class World:
             },
             "status": {"phase": "Running"},
         }
+        self.known = [self.pod]
+        """The pods of which the watch tells at its beginning."""
         self.log: list[str | Exception] = []
         self.end: list[str] = []
         """What is answered to who asks for the last lines only."""
@@ -64,7 +66,11 @@ class World:
         self.change(kinds.PYTORCH_JOB, self.job)
 
     async def snapshot(self, kind: Kind, *_args: Any, **_more: Any) -> tuple[Objects, str]:
-        return ([json.loads(json.dumps(self.pod if kind is kinds.POD else self.job))], str(self.version))
+        known = self.known if kind is kinds.POD else [self.job]
+        return json.loads(json.dumps(known)), str(self.version)
+
+    async def list(self, *_args: Any, **_more: Any) -> Objects:
+        return [json.loads(json.dumps(self.pod))]
 
     @asynccontextmanager
     async def stream(self, path: str, **_more: Any) -> Streams:
@@ -197,6 +203,28 @@ async def test_followed_lines_end_with_the_job(world: World) -> None:
     world.job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
     lines = feed.follow_lines(cast("Client", world), kinds.PYTORCH_JOB, world.job)
     assert [line.text async for line in lines] == ["one"]
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded"])
+async def test_a_replica_of_which_the_watch_tells_after_the_jobs_end_is_heard_all_the_same(
+    world: World, phase: str
+) -> None:
+    world.log = ["2026-11-23T10:00:00Z one"]
+    world.pod["status"]["phase"] = "Succeeded"
+    world.known = []
+    world.job["status"] = {"conditions": [{"type": "Succeeded", "status": "True"}]}
+    if phase == "Running":
+        world.known = [{**world.pod, "status": {"phase": "Pending"}}]
+    lines = feed.follow_lines(cast("Client", world), kinds.PYTORCH_JOB, world.job)
+    assert [line.text async for line in lines] == ["one"]
+    *_, last = [view async for view in views(world)]
+    assert [line.text for line in last.log] == ["one"]
+
+
+async def test_a_log_that_is_not_there_yet_is_asked_for_again(world: World) -> None:
+    world.log = [NotFoundError("the log is not there yet"), "2026-11-23T10:00:00Z one"]
+    seen = await until(views(world), 1)
+    assert [line.text for line in seen.log] == ["one"]
 
 
 async def test_lines_are_all_told_however_long_their_reading_takes(

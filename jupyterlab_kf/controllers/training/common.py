@@ -249,7 +249,8 @@ class _Reaction:
     def _conclude(self, counts: dict[str, Count]) -> None:
         """The leader has succeeded: hear the others out before that is the job's success.
 
-        Whoever is about to end gets a moment, so that a failure is not overlooked and no log is cut off. Whoever was
+        Whoever is about to end gets a moment, so that a failure is not overlooked and no log is cut off; so does
+        whoever is about to begin, since a leader with little to do may be done before its peers are up. Whoever was
         started again since then waits for a leader that is gone, and is not waited for.
         """
         led = self.job.roles.get(self.fw.leader(self.job))
@@ -262,9 +263,9 @@ class _Reaction:
             if decides and lost:
                 self._fail("Failed", self.fw.failed_message(self.job, role, max(lost, counts[role.type].failed)))
                 return
-            if role.restart == "Always" or not self.fw.ends(self.job, role) or "runs" not in states:
+            if role.restart == "Always" or not self.fw.ends(self.job, role) or not {"runs", "starts"} & {*states}:
                 continue
-            waits = waits or decides or self.now < ended + _MOMENT
+            waits = waits or (decides and "runs" in states) or self.now < ended + _MOMENT
         if not waits:
             self._succeed()
         elif self.now < ended + _MOMENT:
@@ -273,9 +274,11 @@ class _Reaction:
             self._watch_deadline()
 
     def _after(self, role: Role, pod: Obj, ended: float) -> str:
-        """What a pod is when its leader has succeeded: it ``runs``, it is ``lost``, or neither."""
+        """What a pod is when its leader has succeeded: it ``runs``, it ``starts``, it is ``lost``, or none of these."""
         if terminating(pod):
             return ""
+        if phase(pod) == "Pending":
+            return "starts" if (pod.get("spec") or {}).get("nodeName") else ""
         if phase(pod) != "Running":
             return "lost" if phase(pod) == "Failed" else ""
         since = running_since(pod, self._container(role))
