@@ -10,9 +10,12 @@ import labs
 import provision
 import pytest
 from needs import tool
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from jupyterlab_kf.settings import Settings
+
+# What is waited for comes when the machine has time for it; only a failure takes longer by this.
+expect.set_options(timeout=labs.PATIENCE)
 
 NOTEBOOKS = Path(__file__).parents[2] / "docs" / "notebooks"
 

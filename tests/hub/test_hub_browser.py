@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import labs
 import provision
 import pytest
 from hubs import Hub, running
 from needs import tool
 from playwright.sync_api import Page, expect, sync_playwright
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+expect.set_options(timeout=labs.PATIENCE)
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 @pytest.fixture
 def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(tool(provision.chromium)), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=str(tool(provision.chromium)), args=labs.FLAGS)
         yield browser.new_page()
         browser.close()
 
