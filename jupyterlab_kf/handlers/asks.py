@@ -19,6 +19,7 @@ from jupyterlab_kf.model import LogLine, Obj, Phase, meta
 from jupyterlab_kf.services import feed, logs
 from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk, JobKey, SharedView, training_kinds
+from jupyterlab_kf.services.listing import Listing
 from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.widgets.wire import job_json
 
@@ -79,24 +80,32 @@ class Rows:
             self._desk.look_away(id(self))
 
 
-class Studies:
-    """The studies, sent whole when any has changed: there are tens of them."""
+class Listed:
+    """All of a kind, sent whole when any has changed: there are tens of them."""
 
-    def __init__(self, id_: str) -> None:
+    def __init__(self, id_: str, type_: str, listing: Callable[[Desk], Listing[Any] | None]) -> None:
         self.id = id_
+        self._type = type_
+        self._listing = listing
         self._said: tuple[object, int] | None = None
 
     def frames(self, desk: Desk) -> Iterator[Frame]:
         """What is new."""
-        listing = desk.studies()
+        listing = self._listing(desk)
         if listing is None or not listing.known or (id(listing), listing.version) == self._said:
             return
         self._said = (id(listing), listing.version)
         rows = [asdict(row) for row in listing.newest()]
-        yield {"type": "studies", "id": self.id, "rows": rows, "total": listing.total, "served": listing.served}
+        yield {"type": self._type, "id": self.id, "rows": rows, "total": listing.total, "served": listing.served}
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+_LISTS: Final[dict[str, Callable[[Desk], Listing[Any] | None]]] = {
+    "studies": lambda desk: desk.studies(),
+    "endpoints": lambda desk: desk.endpoints(),
+}
 
 
 class Job:
@@ -182,7 +191,7 @@ class Asks:
     def __init__(self, desk: Desk, tell: Callable[[], None]) -> None:
         self._desk = desk
         self._tell = tell
-        self._asks: dict[str, Rows | Job | Lines | Studies] = {}
+        self._asks: dict[str, Rows | Job | Lines | Listed] = {}
         self._ended: list[JobRow] = []
         self._link: Frame = {}
         self._deaf = desk.listen(self._changed)
@@ -212,8 +221,8 @@ class Asks:
         elif kind == "job":
             shared, leave = self._desk.look(_key(said["key"]), self._tell)
             self._put(id_, Job(id_, shared, leave))
-        elif kind == "studies":
-            self._put(id_, Studies(id_))
+        elif kind in _LISTS:
+            self._put(id_, Listed(id_, kind, _LISTS[kind]))
         elif kind == "lines":
             self._put(id_, Lines(id_, self._desk, _key(said["key"]), self._tell))
         elif kind == "close" and known is not None:
@@ -233,7 +242,7 @@ class Asks:
         for row in ended:
             yield {"type": "ended", "row": row_json(row)}
 
-    def _put(self, id_: str, ask: Rows | Job | Lines | Studies) -> None:
+    def _put(self, id_: str, ask: Rows | Job | Lines | Listed) -> None:
         if (before := self._asks.pop(id_, None)) is not None:
             before.close()
         if len(self._asks) >= MOST_ASKS:

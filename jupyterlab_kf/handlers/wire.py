@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from jupyterlab_kf.manifests.capacity import Capacity
+from jupyterlab_kf.manifests.serving.rows import EndpointRow
 from jupyterlab_kf.manifests.studies import StudyRow
 from jupyterlab_kf.model import JobView
 from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow, Link
@@ -229,6 +230,14 @@ class AskStudies:
 
 
 @dataclass(frozen=True, slots=True)
+class AskEndpoints:
+    """Show me the endpoints."""
+
+    id: str
+    type: Literal["endpoints"] = "endpoints"
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """I have seen enough of that."""
 
@@ -305,6 +314,17 @@ class StudiesFrame:
     total: int
     served: bool
     type: Literal["studies"] = "studies"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsFrame:
+    """The newest of ``total`` endpoints, newest first; not ``served`` where the cluster has none of their kind."""
+
+    id: str
+    rows: tuple[EndpointRow, ...]
+    total: int
+    served: bool
+    type: Literal["endpoints"] = "endpoints"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from jupyterlab_kf import kinds, settings
 from jupyterlab_kf.cluster import connection
@@ -23,13 +23,15 @@ from jupyterlab_kf.errors import (
     UnreachableError,
     UsageError,
 )
+from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import capacity
 from jupyterlab_kf.manifests.capacity import Capacity, Ground
+from jupyterlab_kf.manifests.serving.rows import EndpointRow, endpoint_row
 from jupyterlab_kf.manifests.studies import StudyRow, study_row
 from jupyterlab_kf.model import Explanation, JobView, Obj, meta
 from jupyterlab_kf.services import feed, hardware, namespaces, session
 from jupyterlab_kf.services.board import Board, JobRow, Link
-from jupyterlab_kf.services.listing import Listing
+from jupyterlab_kf.services.listing import Listing, R
 from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.services.reasons import Reasons
 
@@ -93,7 +95,7 @@ class Desk:
         self.board: Board | None = None
         self._client: Client | None = None
         self._reasons: Reasons | None = None
-        self._studies: Listing[StudyRow] | None = None
+        self._listings: dict[Kind, Listing[Any]] = {}
         self._link = Link()
         self._listeners: list[Listener] = []
         self._opening: asyncio.Task[None] | None = None
@@ -132,7 +134,7 @@ class Desk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for part in (self._reasons, self._studies, self.board):
+        for part in (self._reasons, *self._listings.values(), self.board):
             if part is not None:
                 await part.stop()
         if self._client is not None:
@@ -174,8 +176,9 @@ class Desk:
         """
         choice = await asyncio.to_thread(self._choose, context)
         async with self._one_by_one:
-            client, parts = self._client, (self._reasons, self._studies, self.board)
-            self.board = self._client = self._reasons = self._studies = None
+            client, parts = self._client, (self._reasons, *self._listings.values(), self.board)
+            self.board = self._client = self._reasons = None
+            self._listings = {}
             self.choice, self._link = choice, Link()
             self._wanted_namespace, self._own_namespace = namespace, ""
             views, self._views = self._views, {}
@@ -229,17 +232,19 @@ class Desk:
 
     def studies(self) -> Listing[StudyRow] | None:
         """The studies, watched from the first time that somebody asks; None while there is no cluster to look at."""
-        if self._studies is None and self.board is not None and self._client is not None:
-            self._studies = Listing(
-                self._client,
-                kinds.EXPERIMENT,
-                self.namespace or "default",
-                study_row,
-                lambda: self._tell(None, None),
-                sleep=self._sleep,
-            )
-            self._studies.start()
-        return self._studies
+        return self._listing(kinds.EXPERIMENT, study_row)
+
+    def endpoints(self) -> Listing[EndpointRow] | None:
+        """The endpoints, as the studies."""
+        return self._listing(kinds.SELDON_DEPLOYMENT, endpoint_row)
+
+    def _listing(self, kind: Kind, project: Callable[[Obj], R]) -> Listing[R] | None:
+        if kind not in self._listings and self.board is not None and self._client is not None:
+            space = self.namespace or "default"
+            made = Listing(self._client, kind, space, project, lambda: self._tell(None, None), sleep=self._sleep)
+            self._listings[kind] = made
+            made.start()
+        return self._listings.get(kind)
 
     async def job(self, key: JobKey, client: Client | None = None) -> Obj:
         """The job's object.

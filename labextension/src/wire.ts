@@ -353,6 +353,11 @@ export interface AskStudies {
   type: 'studies';
 }
 
+export interface AskEndpoints {
+  id: string;
+  type: 'endpoints';
+}
+
 export interface Close {
   id: string;
   type: 'close';
@@ -424,6 +429,37 @@ export interface StudiesFrame {
   total: number;
   served: boolean;
   type: 'studies';
+}
+
+export interface VersionShare {
+  name: string;
+  traffic: number;
+  mirror: boolean;
+  ready: number;
+  wanted: number;
+}
+
+export interface EndpointRow {
+  uid: string;
+  namespace: string;
+  name: string;
+  state: string;
+  message: string;
+  protocol: string;
+  versions: VersionShare[];
+  path: string;
+  url: string;
+  revision: number;
+  created: number;
+  deleting: boolean;
+}
+
+export interface EndpointsFrame {
+  id: string;
+  rows: EndpointRow[];
+  total: number;
+  served: boolean;
+  type: 'endpoints';
 }
 
 export interface EndedFrame {

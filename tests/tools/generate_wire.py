@@ -35,12 +35,14 @@ ROOTS: tuple[Any, ...] = (
     wire.AskJob,
     wire.AskLines,
     wire.AskStudies,
+    wire.AskEndpoints,
     wire.Close,
     wire.LinkFrame,
     wire.RowsFrame,
     wire.JobFrame,
     wire.LinesFrame,
     wire.StudiesFrame,
+    wire.EndpointsFrame,
     wire.EndedFrame,
 )
 # A frame tells what changed of a view, and nothing else.

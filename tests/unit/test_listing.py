@@ -13,8 +13,9 @@ import pytest
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.gate import Gate
 from jupyterlab_kf.errors import ForbiddenError, NotFoundError
-from jupyterlab_kf.handlers.asks import Studies
+from jupyterlab_kf.handlers.asks import Listed
 from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.manifests.serving.rows import endpoint_row
 from jupyterlab_kf.manifests.studies import StudyRow, study_row
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.services.listing import Listing
@@ -141,7 +142,7 @@ async def test_the_newest_come_first_and_changes_are_seen() -> None:
 
 async def test_a_browser_is_sent_them_when_they_are_known_and_when_they_change() -> None:
     client = FakeClient(experiment("one"))
-    listing, ask = listed(client), Studies("7")
+    listing, ask = listed(client), Listed("7", "studies", lambda desk: desk.studies())
     assert list(ask.frames(Desk(None))) == []  # type: ignore[arg-type]
     desk: Any = Desk(listing)
     assert list(ask.frames(desk)) == []
@@ -168,3 +169,50 @@ async def test_where_there_are_none_to_see_that_is_known(error: Exception) -> No
     else:
         assert (listing.served, listing.newest(), slept) == (False, (), [30.0])
     await listing.stop()
+
+
+def seldon(**status: Any) -> Obj:
+    predictors = [
+        {"name": "v1", "replicas": 2, "traffic": 90, "graph": {"name": "iris-v1"}},
+        {"name": "v2", "replicas": 1, "traffic": 10, "graph": {"name": "iris-v2"}},
+    ]
+    head = {"name": "iris", "namespace": "team", "uid": "u", "creationTimestamp": "2026-11-30T10:00:00Z"}
+    head |= {"annotations": {"jupyterlab-kf.io/revision": "3"}}
+    return {"kind": "SeldonDeployment", "metadata": head, "spec": {"predictors": predictors}, "status": status}
+
+
+def made(v1: int, v2: int) -> Obj:
+    ready = {"v1": (2, v1), "v2": (1, v2)}
+    return {f"iris-{n}-0-m": {"replicas": wanted, "availableReplicas": up} for n, (wanted, up) in ready.items()}
+
+
+def test_an_endpoint_is_read_from_its_seldondeployment() -> None:
+    address = {"url": "http://iris-v1.team:8000/api/v1.0/predictions"}
+    row = endpoint_row(seldon(state="Available", deploymentStatus=made(2, 1), address=address))
+    assert (row.namespace, row.name, row.state, row.protocol, row.revision) == ("team", "iris", "Ready", "seldon", 3)
+    assert [(one.name, one.traffic, one.ready, one.wanted) for one in row.versions] == [
+        ("v1", 90, 2, 2),
+        ("v2", 10, 1, 1),
+    ]
+    assert row.path == "/seldon/team/iris/api/v1.0/predictions"
+    assert row.url == "http://iris-v1.team:8000/api/v1.0/predictions"
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "message"),
+    [
+        ({}, "Starting", ""),
+        ({"state": "Creating", "deploymentStatus": made(1, 1), "description": "waits"}, "Starting", "waits"),
+        ({"state": "Failed", "deploymentStatus": made(0, 0), "description": "no image"}, "Failed", "no image"),
+    ],
+)
+def test_an_endpoint_that_does_not_answer_says_what_is_said_of_it(status: Obj, state: str, message: str) -> None:
+    row = endpoint_row(seldon(**status))
+    assert (row.state, row.message) == (state, message)
+
+
+def test_an_endpoint_with_a_version_that_answers_nothing_and_is_not_ready_is_degraded() -> None:
+    obj = seldon(state="Creating", deploymentStatus=made(2, 0))
+    for one, share in zip(obj["spec"]["predictors"], (100, 0), strict=True):
+        one["traffic"] = share
+    assert endpoint_row(obj).state == "Degraded"
