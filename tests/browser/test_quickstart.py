@@ -17,7 +17,7 @@ RUN_ALL = """async () => {
   return null;
 }"""
 # How the run went: 'ran' when all cells have run, what stopped it when one failed, '' while it goes on.
-OUTCOME = """() => {
+OUTCOME = r"""() => {
   const panel = window.jupyterapp.shell.currentWidget;
   if (!panel || !panel.content || !panel.sessionContext) return '';
   const cells = panel.content.widgets.filter(c => c.model.type === 'code');
@@ -31,7 +31,7 @@ OUTCOME = """() => {
   }
   return cells.length > 0 && cells.every(c => c.model.executionCount !== null) && status === 'idle' ? 'ran' : '';
 }"""
-WHERE = """() => window.jupyterapp.shell.currentWidget.content.widgets
+WHERE = r"""() => window.jupyterapp.shell.currentWidget.content.widgets
   .filter(c => c.model.type === 'code')
   .map(c => `[${c.model.executionCount ?? c.model.executionState ?? ''}] ${c.model.sharedModel.getSource().slice(0,60)}`
     + ` => ${c.node.querySelector('.jp-Cell-outputArea')?.innerText.slice(-200)}`).join('\n')"""
