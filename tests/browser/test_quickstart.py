@@ -18,8 +18,8 @@ RUN_ALL = """async () => {
 }"""
 # How the run went: 'ran' when all cells have run, what stopped it when one failed, '' while it goes on.
 OUTCOME = r"""() => {
-  const panel = window.jupyterapp.shell.currentWidget;
-  if (!panel || !panel.content || !panel.sessionContext) return '';
+  const panel = [...window.jupyterapp.shell.widgets('main')].find(one => one.sessionContext);
+  if (!panel) return '';
   const cells = panel.content.widgets.filter(c => c.model.type === 'code');
   const status = panel.sessionContext.session?.kernel?.status;
   for (const cell of cells) {
@@ -31,7 +31,7 @@ OUTCOME = r"""() => {
   }
   return cells.length > 0 && cells.every(c => c.model.executionCount !== null) && status === 'idle' ? 'ran' : '';
 }"""
-WHERE = r"""() => window.jupyterapp.shell.currentWidget.content.widgets
+WHERE = r"""() => [...window.jupyterapp.shell.widgets('main')].find(one => one.sessionContext).content.widgets
   .filter(c => c.model.type === 'code')
   .map(c => `[${c.model.executionCount ?? c.model.executionState ?? ''}] ${c.model.sharedModel.getSource().slice(0,60)}`
     + ` => ${c.node.querySelector('.jp-Cell-outputArea')?.innerText.slice(-200)}`).join('\n')"""
