@@ -71,7 +71,7 @@ def give_ports(
     free: Callable[[int], bool],
     seed: str,
     *,
-    move: bool = False,
+    move: Container[int] = (),
     within: tuple[int, int] = PORT_RANGE,
 ) -> dict[int, int]:
     """For each declared port one that nobody else has: a stable other, or itself if it is free and may stay.
@@ -80,14 +80,14 @@ def give_ports(
         declared: container ports, as in the manifest.
         free: whether a port can be had on this machine.
         seed: what the choice hangs on: the cluster's folder and the pod's name.
-        move: give every port another number even if it is free.
+        move: the ports that get another number even if theirs is free.
         within: the lowest and the highest port to give.
     """
     given: dict[int, int] = {}
     wanted = list(dict.fromkeys(declared))
     low, high = within
     for port in wanted:
-        if not move and port not in given.values() and free(port):
+        if port not in move and port not in given.values() and free(port):
             given[port] = port
             continue
         start = int.from_bytes(hashlib.sha256(f"{seed}/{port}".encode()).digest()[:4], "big")

@@ -86,7 +86,8 @@ def container(template: Mapping[str, Any], node: str) -> Obj:
     main["startupProbe"] = {**look, "periodSeconds": 1, "failureThreshold": 900}
     main["readinessProbe"] = {**look, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 3}
     main["livenessProbe"] = {**look, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3}
-    return {"spec": pod}
+    # Ours, so it listens where it is told, and on one machine leaves the usual ports to others.
+    return {"metadata": {"annotations": {names.ANNOTATION_MOVABLE: "true"}}, "spec": pod}
 
 
 def predictor(

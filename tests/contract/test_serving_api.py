@@ -5,16 +5,19 @@ On the embedded cluster alone: there is no Seldon operator on the real one.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
 import nbformat
 import numpy as np
 import pytest
+from bed.api import Api
 from nbclient import NotebookClient
 from sklearn.datasets import load_iris  # type: ignore[import-untyped]
 from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
@@ -115,6 +118,43 @@ def test_a_model_goes_through_its_life_without_a_failed_request(iris: kf.Endpoin
     assert causes[0] == "serve v1"
     assert "promote v2" in causes
     assert causes[-1].startswith("roll back to")
+
+
+@contextmanager
+def listening(*ports: int) -> Iterator[list[int]]:
+    """Servers at all addresses of the machine, as a hub's proxy is one; those whose ports are to be had."""
+    with ExitStack() as stack:
+        had = []
+        for port in ports:
+            server = stack.enter_context(socket.socket())
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                server.bind(("0.0.0.0", port))
+                server.listen()
+            except OSError:
+                continue
+            had.append(port)
+        yield had
+
+
+def test_the_usual_ports_are_left_to_other_programs(cluster: Settings) -> None:
+    usual = (8000, 9000, 9500, 5001, 6000, 8080, 15021)
+    model = LogisticRegression(max_iter=500).fit(X, Y)
+    with listening(*usual) as there:
+        endpoint = kf.serve(model, name="beside")
+        assert (endpoint.predict(X) == Y).mean() > 0.9  # through Envoy
+        api = Api(cluster.embedded_kubeconfig)
+        way = f"/api/v1/namespaces/{endpoint.namespace}/services/beside-v1:8000/proxy/api/v1.0/predictions"
+        answer = api.request("POST", way, {"data": {"ndarray": X[:1].tolist()}})
+        assert answer["data"]["ndarray"] == [0]
+        assert endpoint.metrics()["v1"].requests >= 2
+    # Nobody else has come to listen there: a server that begins now gets each of them.
+    with listening(*usual) as again:
+        assert again == there
+    services = {one["metadata"]["name"]: one for one in api.list("v1", "Service", endpoint.namespace)}
+    assert [port["targetPort"] for port in services["beside-v1"]["spec"]["ports"]] == [8000, 5001]
+    api.close()
+    endpoint.delete()
 
 
 def test_a_bandit_learns_by_feedback_which_version_does_best(iris: kf.Endpoint) -> None:

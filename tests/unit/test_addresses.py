@@ -40,7 +40,7 @@ def test_a_free_port_stays_and_a_taken_one_moves_to_the_same_place_each_time() -
     assert moved[8080] == 8080
     assert moved[2222] != 2222
     assert moved == give_ports([2222, 8080], lambda port: port != 2222, "u")
-    assert give_ports([2222], lambda _: True, "u", move=True)[2222] != 2222
+    assert give_ports([2222], lambda _: True, "u", move=[2222])[2222] != 2222
 
 
 def test_ports_are_given_where_the_system_takes_none_for_outgoing_connections() -> None:
@@ -54,7 +54,8 @@ def test_ports_are_given_where_the_system_takes_none_for_outgoing_connections() 
 
 
 def test_a_given_port_is_never_a_declared_one() -> None:
-    assert set(give_ports(range(20000, 20010), lambda _: True, "u", move=True).values()).isdisjoint(range(20000, 20010))
+    wanted = range(20000, 20010)
+    assert set(give_ports(wanted, lambda _: True, "u", move=wanted).values()).isdisjoint(wanted)
 
 
 def test_a_host_beside_its_port_is_rewritten_with_it() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,15 @@ class Machine:
     def __init__(self) -> None:
         self.busy: set[int] = set()
 
-    def book(self, folder: str = "/a", *, shared: bool = False, headless: bool = False) -> Book:
+    def book(
+        self, folder: str = "/a", *, shared: bool = False, headless: bool = False, told: Collection[int] = ()
+    ) -> Book:
         return Book(
-            Path(folder), shared=shared, headless=lambda _: headless, free=lambda port, _: port not in self.busy
+            Path(folder),
+            shared=shared,
+            headless=lambda _: headless,
+            free=lambda port, _: port not in self.busy,
+            told=lambda _: told,
         )
 
 
@@ -51,6 +58,41 @@ def test_a_pod_that_is_told_where_to_listen_leaves_the_declared_port_to_others()
     gateway = pod("gateway", job="")
     gateway["metadata"]["annotations"] = {"jupyterlab-kf.io/ports-may-move": "true"}
     assert Machine().book().of(gateway).ports[23456] != 23456
+
+
+def server() -> Obj:
+    """A pod of an engine and a unit."""
+    made = pod("iris-0", job="")
+    made["spec"]["containers"] = [
+        {"name": "unit", "ports": [{"containerPort": 9000}]},
+        {"name": "engine", "ports": [{"containerPort": 8000}, {"containerPort": 8000}, {"containerPort": 7777}]},
+    ]
+    return made
+
+
+def test_only_the_ports_that_a_server_is_told_are_given_out() -> None:
+    given = Machine().book(told=(9000, 8000)).of(server()).ports
+    assert sorted(given) == [8000, 9000]
+    assert set(given.values()).isdisjoint({7777, 8000, 9000})
+    assert sorted(Machine().book(headless=True, told=(9000,)).of(server()).ports) == [7777, 8000, 9000]
+
+
+def test_what_containers_of_a_pod_know_of_each_other_stays() -> None:
+    machine = Machine()
+    book, made = machine.book(told=(9000, 8000)), server()
+    unit, engine = made["spec"]["containers"]
+    first = book.of(made).ports[8000]
+    machine.busy.add(first)
+    assert not book.claim(made, {"name": "fetch-the-model"})
+    assert book.claim(made, unit)  # the engine's port is gone before anybody knew it
+    given = book.of(made).ports
+    assert given[8000] != first
+    machine.busy |= {given[9000]}  # the unit listens
+    assert not book.claim(made, engine)
+    assert book.of(made).ports == given
+    machine.busy.add(given[8000])
+    with pytest.raises(PortTakenError, match="port 8000 of iris-0"):
+        book.claim(made, engine)
 
 
 def test_other_pods_keep_their_ports_while_they_can() -> None:

@@ -483,6 +483,16 @@ def test_a_bandit_has_the_versions_as_its_branches_in_one_pod(world: World) -> N
     assert "--class" in instructions(world, "bandit")["args"]
     assert "kf_serving.routers:EpsilonGreedy" in instructions(world, "bandit")["args"]
     assert {"name": "KF_STATE_DIR", "value": "/kf/work"} in pod["containers"][0]["env"]
+    movable = {"annotations": {"jupyterlab-kf.io/ports-may-move": "true"}}
+    assert predictor["componentSpecs"][0]["metadata"] == movable
+
+
+def test_a_bandit_beside_a_server_of_ones_own_leaves_its_port_alone(world: World) -> None:
+    serve()
+    endpoint = serve(canary=50)
+    del world.objects["SeldonDeployment", "iris"]["spec"]["predictors"][0]["componentSpecs"][0]["metadata"]
+    endpoint.bandit("v1", "v2")
+    assert "metadata" not in world.objects["SeldonDeployment", "iris"]["spec"]["predictors"][-1]["componentSpecs"][0]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from jupyterlab_kf.embedded import addresses, volumes
 from jupyterlab_kf.embedded.addresses import Directory, Endpoint
 from jupyterlab_kf.embedded.apiserver.options import MERGE_PATCH
 from jupyterlab_kf.embedded.images import Environment, ImageError, Images, Recipe
-from jupyterlab_kf.embedded.kubelet import asked, logs, machine, ports, states
+from jupyterlab_kf.embedded.kubelet import asked, listening, logs, machine, ports, states
 from jupyterlab_kf.embedded.kubelet.contents import Packages
 from jupyterlab_kf.embedded.kubelet.devices import Devices
 from jupyterlab_kf.embedded.kubelet.environment import Sources
@@ -96,7 +96,11 @@ class Kubelet:
         self.images = Images(settings)
         self.shared_address = settings.shared_address or not ports.has_address("127.1.1.1")
         self.book = ports.Book(
-            settings.cluster_dir, shared=self.shared_address, headless=self._headless, free=ports.is_free
+            settings.cluster_dir,
+            shared=self.shared_address,
+            headless=self._headless,
+            free=ports.is_free,
+            told=lambda pod: listening.told(pod, self.images.resolve),
         )
         self.loop: asyncio.AbstractEventLoop
         self.supervisor: Path

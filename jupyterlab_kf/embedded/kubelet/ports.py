@@ -1,17 +1,18 @@
 """Addresses and ports given out on this node, and to whom: one entry for each pod's name, kept while peers know it.
 
-A replica's port is never the declared one, nor is the gateway's: other programs, and the clusters of other data folders
-on this machine, use those numbers too, and whoever listens there would be taken for the replica. It is chosen by a hash
-of data folder, pod and port, so clusters rarely want the same, and is tried for real when it is given and again when a
-container starts. Once a peer's process has been told, it stays: a pod that is made again under its name gets it back,
-and a container whose port somebody else has by then is refused, since its peers would talk to the wrong program.
+A replica's port is never the declared one, nor is that of a server which is told where to listen: other programs, and
+the clusters of other data folders on this machine, use those numbers too, and whoever listens there would be taken for
+the replica. It is chosen by a hash of data folder, pod and port, so clusters rarely want the same, and is tried for
+real when it is given and again when a container starts. Once a peer's process has been told, it stays: a pod that is
+made again under its name gets it back, and a container whose port somebody else has by then is refused, since its peers
+would talk to the wrong program.
 """
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from jupyterlab_kf import names
 from jupyterlab_kf.embedded import addresses
 from jupyterlab_kf.embedded.addresses import Endpoint
 from jupyterlab_kf.embedded.kubelet import states
+from jupyterlab_kf.embedded.kubelet.listening import ports_of
 from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.model import Obj, labels, meta
 
@@ -52,15 +54,23 @@ class Book:
         shared: all pods have 127.0.0.1, so every declared port moves.
         headless: whether a headless Service selects a pod.
         free: whether a server could have a port at an address now.
+        told: the declared ports of a pod at which its programs listen only because they are told so.
     """
 
     def __init__(
-        self, folder: Path, *, shared: bool, headless: Callable[[Obj], bool], free: Callable[[int, str], bool]
+        self,
+        folder: Path,
+        *,
+        shared: bool,
+        headless: Callable[[Obj], bool],
+        free: Callable[[int, str], bool],
+        told: Callable[[Obj], Collection[int]],
     ) -> None:
         self._seed = str(folder)
         self._shared = shared
         self._headless = headless
         self._free = free
+        self._told = told
         self._range = port_range(EPHEMERAL)
         self._entries: dict[tuple[str, str], _Entry] = {}
 
@@ -91,30 +101,40 @@ class Book:
         return addresses.LOOPBACK if self._shared else addresses.pod_ip(*_key(pod), taken)
 
     def _ports(self, pod: Obj, ip: str) -> dict[int, int]:
-        moves = self._shared or JOB_LABEL in labels(pod) or _movable(pod)
-        if not (moves or self._headless(pod)):
+        ports = declared(pod)
+        everything = self._shared or is_replica(pod) or _movable(pod)
+        moves = ports if everything else self._told(pod)
+        known = ports if self._headless(pod) else [port for port in ports if port in moves]
+        if not known:
             return {}
         used = {
             port for key, entry in self._entries.items() if key != _key(pod) for port in entry.endpoint.ports.values()
         }
 
         def free(port: int) -> bool:
-            return port not in used and self._free(port, ip)
+            return port not in used and (port in known or port not in ports) and self._free(port, ip)
 
         seed = f"{self._seed}/{'/'.join(_key(pod))}"
-        return addresses.give_ports(declared(pod), free, seed, move=moves, within=self._range)
+        return addresses.give_ports(known, free, seed, move=moves, within=self._range)
 
     def claim(self, pod: Obj, container: Mapping[str, Any]) -> bool:
         """A container is about to start: its ports must be free. Whether others were given, which nobody knew yet.
+
+        Containers of one pod know each other's ports: from the first one's start on they stay.
 
         Raises:
             PortTakenError: one is taken, and peers were told that it is the replica's.
         """
         endpoint = self.of(pod)
         entry = self._entries.get(_key(pod))
-        wanted = [(port, endpoint.ports[port]) for port in _ports_of(container) if port in endpoint.ports]
+        together = states.containers(pod)
+        if entry is None or container.get("name") not in [one.get("name") for one in together]:
+            return False
+        mine = ports_of(container) if entry.told else declared(pod)
+        wanted = [(port, endpoint.ports[port]) for port in mine if port in endpoint.ports]
         taken = [(port, given) for port, given in wanted if not self._free(given, endpoint.ip)]
-        if not taken or entry is None:
+        if not taken:
+            entry.told = entry.told or len(together) > 1
             return False
         if entry.told:
             port, given = taken[0]
@@ -123,6 +143,7 @@ class Book:
                 "and another program has taken it: peers would talk to that program"
             )
         entry.endpoint = replace(endpoint, ports=self._ports(pod, endpoint.ip))
+        entry.told = len(together) > 1
         return True
 
     def restore(self, pod: Obj) -> None:
@@ -179,14 +200,14 @@ def _told_ports(pod: Obj) -> dict[int, int]:
     return {int(port): int(given) for port, given in told.items()}
 
 
-def _ports_of(container: Mapping[str, Any]) -> list[int]:
-    ports = container.get("ports") or ()
-    return [int(port["containerPort"]) for port in ports if port.get("protocol", "TCP") == "TCP"]
-
-
 def declared(pod: Obj) -> list[int]:
     """The TCP ports of the pod's containers."""
-    return [port for container in states.containers(pod) for port in _ports_of(container)]
+    return [port for container in states.containers(pod) for port in ports_of(container)]
+
+
+def is_replica(pod: Obj) -> bool:
+    """Whether it belongs to a training job."""
+    return JOB_LABEL in labels(pod)
 
 
 def moved(endpoint: Endpoint) -> dict[str, int]:

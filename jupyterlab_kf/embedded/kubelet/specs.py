@@ -18,6 +18,7 @@ from jupyterlab_kf.embedded import addresses
 from jupyterlab_kf.embedded.addresses import Endpoint
 from jupyterlab_kf.embedded.images import Environment, Images, clean_environment
 from jupyterlab_kf.embedded.kubelet import environment as env_rules
+from jupyterlab_kf.embedded.kubelet import listening, ports
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError, Mount, Sources, expand
 from jupyterlab_kf.embedded.kubelet.processes import MARKER
 from jupyterlab_kf.embedded.kubelet.whereabouts import Whereabouts
@@ -53,6 +54,9 @@ class Node(Protocol):
     def resolver(self, pod: Obj) -> addresses.Resolver:
         """What host names mean to this pod."""
 
+    def address_of(self, pod: Obj) -> Endpoint:
+        """The pod's address and its ports that are elsewhere than declared."""
+
 
 def host_name(pod: Obj) -> str:
     """What the pod believes its host is called."""
@@ -86,6 +90,9 @@ def container_spec(
     resolve = node.resolver(pod)
     rewritten = addresses.rewrite_env(rewritten, resolve)
     argv = addresses.rewrite_args(argv, resolve)
+    place = node.address_of(pod)
+    if ports.moved(place) and not ports.is_replica(pod):  # a replica is told by its own Service's name
+        rewritten, argv = listening.tell(rewritten, argv, container, place)
     env = _environment(node, plan, pod, container, environment=environment, declared=rewritten)
     limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
     grace = (pod.get("spec") or {}).get("terminationGracePeriodSeconds")

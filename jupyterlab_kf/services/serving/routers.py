@@ -117,7 +117,7 @@ def merged(pod: Obj, versions: Sequence[Mapping[str, Any]]) -> Obj:
     places: dict[str, tuple[str, Any]] = {}
     for version in versions:
         name = str(version["name"])
-        for part in version.get("componentSpecs") or ():
+        for part in _components(version):
             other = part.get("spec") or {}
             renamed = {
                 str(one["name"]): names.with_suffix(str(one["name"]), name)
@@ -140,7 +140,20 @@ def merged(pod: Obj, versions: Sequence[Mapping[str, Any]]) -> Obj:
                         hint="serve both with the same hardware profile",
                     )
                 spec[key] = deepcopy(value)
-    return {"spec": spec}
+    made: Obj = {"spec": spec}
+    if all(_may_move(one) for one in (pod, *(part for version in versions for part in _components(version)))):
+        made["metadata"] = {"annotations": {names.ANNOTATION_MOVABLE: "true"}}
+    return made
+
+
+def _components(version: Mapping[str, Any]) -> list[Obj]:
+    return list(version.get("componentSpecs") or ())
+
+
+def _may_move(component: Mapping[str, Any]) -> bool:
+    """Whether its programs listen where they are told."""
+    said = (component.get("metadata") or {}).get("annotations") or {}
+    return bool(said.get(names.ANNOTATION_MOVABLE) == "true")
 
 
 def _moved(container: Mapping[str, Any], renamed: Mapping[str, str]) -> Obj:
