@@ -42,7 +42,18 @@ if TYPE_CHECKING:
     from jupyterlab_kf.services.hardware import profiles
     from jupyterlab_kf.services.jobs import Job, delete, job, jobs
     from jupyterlab_kf.services.plans import Plan
-    from jupyterlab_kf.services.serving import Endpoint, ServePlan, endpoint, endpoints, plan_serve, serve
+    from jupyterlab_kf.services.serving import (
+        Endpoint,
+        ServePlan,
+        chain,
+        combine,
+        endpoint,
+        endpoints,
+        plan_serve,
+        route,
+        serve,
+        unit,
+    )
     from jupyterlab_kf.services.session import Cluster, cluster
     from jupyterlab_kf.services.spaces import choice, integer, lognormal, loguniform, normal, uniform
     from jupyterlab_kf.services.training import plan, train
@@ -79,8 +90,10 @@ __all__ = [
     "UnreachableError",
     "UsageError",
     "WaitTimeoutError",
+    "chain",
     "choice",
     "cluster",
+    "combine",
     "delete",
     "doctor",
     "endpoint",
@@ -95,6 +108,7 @@ __all__ = [
     "plan_serve",
     "plan_study",
     "profiles",
+    "route",
     "serve",
     "show",
     "study",
@@ -102,6 +116,7 @@ __all__ = [
     "train",
     "tune",
     "uniform",
+    "unit",
 ]
 
 _HOMES = {
@@ -109,6 +124,7 @@ _HOMES = {
     "Job": "services.jobs",
     "Plan": "services.plans",
     **dict.fromkeys(("Endpoint", "ServePlan", "endpoint", "endpoints", "plan_serve", "serve"), "services.serving"),
+    **dict.fromkeys(("chain", "combine", "route", "unit"), "services.serving.graphs"),
     "Study": "services.tuning",
     "StudyPlan": "services.designs",
     "cluster": "services.session",

@@ -19,6 +19,7 @@ Serve a model: a variable with a fitted estimator or a class, a saved model's pa
     %kf_serve model --name iris
     %kf_serve model --name iris --canary 10
     %kf_serve models/digits.onnx --name digits --replicas 2
+    %kf_serve --name iris --graph chain(scale, combine(forest, boost, by=majority))
     %%kf_serve --name doubler
     class Doubler:
         def predict(self, X, names):
@@ -33,6 +34,10 @@ def serve_parser(prog: str) -> Parser:
     """The options of ``kf_serve``."""
     parser = Parser(prog, description=HELP)
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a variable, a path, or nothing above a cell's class")
+    parser.add_argument(
+        "--graph", nargs="+", action="extend", metavar="GRAPH",
+        help="several models in one: chain(scale, model), combine(a, b, by=majority), route(a, b, by=thompson)",
+    )  # fmt: skip
     parser.add_argument("--name", help="the endpoint's name (default: made from the model's)")
     parser.add_argument("--version", metavar="VERSION", help="the version's name (default: the next of v1, v2, ...)")
     parser.add_argument("--canary", type=whole, metavar="PERCENT", help="share of the requests that it gets")

@@ -148,12 +148,20 @@ class ServingMagics(Magics):
     def _model(self, options: argparse.Namespace, cell: str | None) -> Any:
         """The cell's text, the notebook's variable, or a path."""
         if cell is not None:
-            if options.model:
+            if unexpected := options.model or " ".join(options.graph or ()):
                 raise UsageError(
-                    f"%%kf_serve serves the cell's class, and does not expect {options.model!r}",
+                    f"%%kf_serve serves the cell's class, and does not expect {unexpected!r}",
                     hint="write %kf_serve with one percent sign to serve a variable or a path",
                 )
             return cell if cell.endswith("\n") else f"{cell}\n"
+        if options.graph:
+            if options.model:
+                raise UsageError(
+                    f"--graph says what is served, and {options.model!r} too", hint="leave one of them out"
+                )
+            from jupyterlab_kf.services.serving import graphs
+
+            return graphs.from_text(" ".join(options.graph), self.shell.user_ns)
         if not options.model:
             raise UsageError("there is nothing to serve", hint="name a variable with a model, or a saved model's path")
         if options.model in self.shell.user_ns:

@@ -197,7 +197,7 @@ class Plan:
         """The same as a Python call."""
         code = self.request.code
         first = getattr(code, "__name__", None) or repr(self._file or str(code))
-        given = [f"{key}={_shown(value)}" for key, value in self._given()]
+        given = [f"{key}={shown(value)}" for key, value in self._given()]
         arguments = ",\n    ".join([first, repr(self.spec.framework.name), *given])
         return f"import jupyterlab_kf as kf\n\njob = kf.train(\n    {arguments},\n)\njob.wait()\n"
 
@@ -208,7 +208,7 @@ class Plan:
         words = [self.spec.framework.name, *([named] if named else [])]
         # Everything after --args goes to the program, so it comes last.
         for key, value in sorted(self._given(), key=lambda pair: pair[0] == "args"):
-            words += _flags(key, value)
+            words += flags(key, value)
         return f"%kf_train {shlex.join(words)}\n" if named else f"%%kf_train {shlex.join(words)}\n{code}"
 
     @property
@@ -487,11 +487,12 @@ def git_commit(start: Path) -> str:
     return ""
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as Python text."""
     return repr(str(value) if isinstance(value, Path) else dict(value) if isinstance(value, Mapping) else value)
 
 
-def _flags(key: str, value: Any) -> list[str]:
+def flags(key: str, value: Any) -> list[str]:
     """One argument as words of the magic's line."""
     match key:
         case "workers":

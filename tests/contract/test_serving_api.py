@@ -20,8 +20,9 @@ import pytest
 from bed.api import Api
 from nbclient import NotebookClient
 from sklearn.datasets import load_iris  # type: ignore[import-untyped]
-from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
+from sklearn.ensemble import IsolationForest, RandomForestClassifier  # type: ignore[import-untyped]
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+from sklearn.tree import DecisionTreeClassifier  # type: ignore[import-untyped]
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.settings import Settings
@@ -168,6 +169,63 @@ def test_a_bandit_learns_by_feedback_which_version_does_best(iris: kf.Endpoint) 
     measured = iris.metrics()["bandit"]
     assert measured.feedbacks == 60
     assert measured.errors == 0
+
+
+SCALE = """
+class Tenth:
+    def __init__(self, by: float = 10.0):
+        self.by = by
+
+    def transform_input(self, X, names=None):
+        return X / self.by
+
+    def tags(self):
+        return {"by": self.by}
+"""
+
+
+def test_a_graph_answers_as_its_parts_do_one_after_the_other_and_together(
+    cluster: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cluster.data_dir
+    (tmp_path / "tenth.py").write_text(SCALE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from tenth import Tenth  # type: ignore[import-not-found]
+
+    unusual = IsolationForest(random_state=0).fit(X)
+    first = LogisticRegression(max_iter=500).fit(X / 10, Y)
+    second = RandomForestClassifier(n_estimators=5, random_state=0).fit(X / 10, Y)
+    third = DecisionTreeClassifier(max_depth=1).fit(X / 10, Y)  # knows two of the three classes
+    graph = kf.chain(unusual, Tenth(10.0), kf.combine(first, second, third, by="majority"))
+    endpoint = kf.serve(graph=graph, name="flowers")
+    rows = np.vstack([X[::10], [[90.0, 90.0, 90.0, 90.0]]])
+    answer = endpoint.ask(rows)
+    votes = np.stack([model.predict(rows / 10) for model in (first, second, third)])
+    expected = [max(column, key=list(column).count) for column in votes.T]
+    assert answer.value.tolist() == expected
+    assert answer.tags["outlier"] == (unusual.predict(rows) < 0).tolist()
+    assert answer.tags["outlier"][-1]
+    assert answer.tags["by"] == 10.0
+    assert answer.version == "v1"
+    assert {name.removeprefix("flowers-v1-") for name in answer.path} == {
+        "isolationforest",
+        "tenth",
+        "majority",
+        "logisticregression",
+        "randomforestclassifier",
+        "decisiontreeclassifier",
+    }
+
+    kf.serve(kf.route(first, second, by="thompson", seed=1), name="flowers")
+    for row, truth in zip(X[60:75] / 10, Y[60:75], strict=True):
+        asked_once = endpoint.ask(row)
+        assert asked_once.routing["flowers-v2-thompson"] in (0, 1)
+        endpoint.feedback(reward=float(np.ravel(asked_once.value)[0] == truth))
+    assert endpoint.metrics()["v2"].feedbacks == 15
+    endpoint.rollback()
+    assert endpoint.ask(rows).value.tolist() == expected
+    endpoint.delete()
 
 
 def test_a_class_of_ones_own_says_where_it_failed(cluster: Settings, tmp_path: Path) -> None:

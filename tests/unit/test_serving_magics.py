@@ -99,10 +99,25 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(
     assert kf.endpoint("iris").versions == {"v1": 100}
 
 
+def test_a_graph_is_said_in_a_line_over_variables(
+    world: World, shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(shell, f"{CELL}\nother = model")
+    run(shell, "%kf_serve --name iris --dry-run --graph combine(model, other, by=majority)")
+    said = capsys.readouterr().out
+    assert "combiner majority, then model, other" in said
+    assert not world.endpoints()
+    run(shell, "%kf_serve --graph combine(model, other, by=majority) --name iris")
+    assert kf.endpoint("iris").provenance()["called"] == "combine(model, other, by='majority')"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ("%kf_serve", "there is nothing to serve"),
+        ("%kf_serve model --graph chain(model, model)", "--graph says what is served, and 'model' too"),
+        ("%kf_serve --graph chain(model, modle)", "no variable 'modle'"),
+        (f"%%kf_serve --graph chain(model, model)\n{CELL}", "serves the cell's class"),
         ("%kf_serve modle", "no variable 'modle'"),
         ("%kf_serve model --canray 3", "no option '--canray'"),
         (f"%%kf_serve model\n{CELL}", "serves the cell's class"),

@@ -1,8 +1,9 @@
 """Serving: a model to an endpoint of the cluster, and the endpoint as an object to hold.
 
-``models`` recognises and saves what is handed over, ``shipping`` and ``plans`` make objects of it, ``rollout`` creates
-and changes them without a failed request, ``states`` tells how they are, ``way`` and ``messages`` carry predictions,
-``handle`` is what a person holds. Nothing here decides by where the cluster is.
+``models`` recognises and saves what is handed over, ``graphs`` says how several become one and ``assembly`` makes units
+of them, ``shipping`` and ``plans`` make objects, ``rollout`` creates and changes them without a failed request,
+``states`` tells how they are, ``way`` and ``messages`` carry predictions, ``handle`` is what a person holds. Nothing
+here decides by where the cluster is.
 """
 
 from __future__ import annotations
@@ -22,12 +23,26 @@ from jupyterlab_kf.services import contents, session
 from jupyterlab_kf.services.jobs import Job
 from jupyterlab_kf.services.plans import taking
 from jupyterlab_kf.services.serving import plans, rollout, shipping
+from jupyterlab_kf.services.serving.assembly import Assembly
+from jupyterlab_kf.services.serving.graphs import chain, combine, route, unit
 from jupyterlab_kf.services.serving.handle import Endpoint
 from jupyterlab_kf.services.serving.models import Model
 from jupyterlab_kf.services.serving.plans import ServePlan, ServeRequest
 from jupyterlab_kf.services.tuning import Study
 
-__all__ = ["Endpoint", "ServePlan", "ServeRequest", "endpoint", "endpoints", "plan_serve", "serve"]
+__all__ = [
+    "Endpoint",
+    "ServePlan",
+    "ServeRequest",
+    "chain",
+    "combine",
+    "endpoint",
+    "endpoints",
+    "plan_serve",
+    "route",
+    "serve",
+    "unit",
+]
 
 
 @taking(ServeRequest)
@@ -37,6 +52,7 @@ def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are t
     Args:
         model: a class with a method ``predict(self, X, names)``, a fitted estimator (scikit-learn, XGBoost, PyTorch,
             Keras, ONNX), the path of a saved model, or a finished job whose results have one.
+        graph: several models in one, made by ``kf.chain``, ``kf.combine`` and ``kf.route``; instead of a model.
         name: the endpoint's name; made from the model's when left out. The same name again adds a version.
         version: the version's name; the next of v1, v2, ... when left out.
         canary: percent of the requests that the new version gets; all of them when left out.
@@ -76,8 +92,8 @@ def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are t
 def start(request: ServeRequest) -> Endpoint:
     """As :func:`serve`, without waiting."""
     here = session.current()
-    model = read(request)
-    planned = here.run(lambda client: _planned(client, request, model, here.namespace))
+    served = read(request)
+    planned = here.run(lambda client: _planned(client, request, served, here.namespace))
     if planned.inner.notice:
         warnings.warn(planned.inner.notice, FutureWarning, stacklevel=4)
     for gap in planned.gaps:
@@ -94,9 +110,9 @@ def plan_serve(request: ServeRequest) -> ServePlan:
         UsageError: something about the request is wrong.
     """
     here = session.current()
-    model = read(request)
-    found = here.glance(lambda client: _planned(client, request, model, here.namespace))
-    return found or _made(request, model, here.namespace, None)
+    served = read(request)
+    found = here.glance(lambda client: _planned(client, request, served, here.namespace))
+    return found or _made(request, served, here.namespace, None)
 
 
 def endpoint(name: str, namespace: str | None = None) -> Endpoint:
@@ -127,12 +143,16 @@ def endpoints(namespace: str | None = None) -> list[Endpoint]:
     return [Endpoint(here, obj) for obj in found]
 
 
-def read(request: ServeRequest) -> Model:
-    """The model of a request; a job's results are fetched for it.
+def read(request: ServeRequest) -> Assembly:
+    """What a request is to have served; jobs' results are fetched for it.
 
     Raises:
         UsageError: it is none, or not of a kind that can be served.
     """
+    return plans.read(request, _model)
+
+
+def _model(request: ServeRequest) -> Model:
     given: Any = request.model
     if isinstance(given, Study):
         best = given.best
@@ -141,23 +161,23 @@ def read(request: ServeRequest) -> Model:
             hint=f"train once more with what is best, and serve that: kf.train(code, params={best!r}, output='best')",
         )
     if not isinstance(given, Job):
-        return plans.read(request)
+        return plans.read_model(request)
     with tempfile.TemporaryDirectory(prefix="kf-serve-") as place:
         given.wait().download(place)
         where = Path(place) / request.path if request.path else Path(place)
-        return plans.read(replace(request, model=where, root=Path(place)))
+        return plans.read_model(replace(request, model=where, root=Path(place)))
 
 
-async def _planned(client: Client, request: ServeRequest, model: Model, namespace: str) -> ServePlan:
+async def _planned(client: Client, request: ServeRequest, served: Assembly, namespace: str) -> ServePlan:
     space = request.namespace or namespace
-    first = _made(request, model, namespace, None)
+    first = _made(request, served, namespace, None)
     before = await rollout.find(client, space, first.name)
-    planned = _made(request, model, namespace, before) if before else first
+    planned = _made(request, served, namespace, before) if before else first
     return plans.with_contents(planned, await contents.look(client, planned.inner.spec.image))
 
 
-def _made(request: ServeRequest, model: Model, namespace: str, before: Obj | None) -> ServePlan:
+def _made(request: ServeRequest, served: Assembly, namespace: str, before: Obj | None) -> ServePlan:
     submission = uuid.uuid4().hex[:12]
     return plans.make(
-        request, model, namespace=namespace, submission=submission, before=before, runtime=shipping.runtime()
+        request, served, namespace=namespace, submission=submission, before=before, runtime=shipping.runtime()
     )

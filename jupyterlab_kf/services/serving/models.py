@@ -8,12 +8,13 @@ scikit-learn itself calls a saved model; one that needs a class which only the n
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import pickletools
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -41,6 +42,8 @@ _ENDINGS: Final[Mapping[str, str]] = {
     ".lgb": "lightgbm", ".keras": "tensorflow",
 }  # fmt: skip
 _LARGEST: Final = 2 * 1024**3
+VERBS: Final = ("predict", "transform_input", "transform_output", "route", "aggregate", "send_feedback")
+"""What a class of Seldon's convention may do; each has a variant ``..._raw``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,9 @@ class Model:
         columns: names of its inputs, where the model knows them.
         width: how many numbers one row of its input has; 0 where it is not known.
         method: what a prediction calls, for kinds that have several; else empty.
+        params: what a class is made with, as far as its object tells.
+        verbs: the methods of Seldon's convention that it has; None where they cannot be told.
+        detects: whether it finds outliers.
     """
 
     kind: str
@@ -72,6 +78,9 @@ class Model:
     columns: tuple[str, ...] = ()
     width: int = 0
     method: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    verbs: frozenset[str] | None = frozenset({"predict"})
+    detects: bool = False
 
     @property
     def digest(self) -> str:
@@ -115,16 +124,63 @@ def of_class(value: type) -> Model:
     Raises:
         BundleError: its source cannot be found or shipped.
     """
+    verbs = frozenset(verb for verb in VERBS if _has(value, verb) or _has(value, f"{verb}_raw"))
     if value.__module__ == "__main__":
         found = functions.extract_class(value)
         module = f"{found.name}_" if packages.is_package(found.name) else found.name
-        return Model("python", found.name, f"{module}:{found.name}", source=found.source)
-    return Model("python", value.__name__, f"{value.__module__}:{value.__qualname__}", modules=(value.__module__,))
+        return Model("python", found.name, f"{module}:{found.name}", source=found.source, verbs=verbs)
+    entry = f"{value.__module__}:{value.__qualname__}"
+    return Model("python", value.__name__, entry, modules=(value.__module__,), verbs=verbs)
 
 
 def of_source(text: str, name: str, class_name: str) -> Model:
     """A class that source text defines, such as a cell's."""
-    return Model("python", class_name, f"{PurePosixPath(name).stem}:{class_name}", source=text)
+    return Model("python", class_name, f"{PurePosixPath(name).stem}:{class_name}", source=text, verbs=None)
+
+
+def _has(value: type, method: str) -> bool:
+    """Whether a class has a method of its own; those of Seldon's base class only say that there is none."""
+    owner = next((one for one in value.__mro__ if method in vars(one)), None)
+    return owner is not None and not owner.__module__.startswith("seldon_core")
+
+
+def _of_object(value: object) -> Model:
+    """An object of such a class: its class, and what it is made with anew in the pod.
+
+    Raises:
+        UsageError: the object is not what its class makes of the arguments that can be told from it.
+    """
+    cls = type(value)
+    model = of_class(cls)
+    given: dict[str, Any] = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if name in vars(value):
+            given[name] = vars(value)[name]
+        elif parameter.default is parameter.empty:
+            raise UsageError(
+                f"what this {cls.__name__} was made with cannot be told: it has no attribute {name!r}",
+                hint=f"hand over the class and what it is made with: {cls.__name__}, params={{{name!r}: ...}}",
+            )
+    fresh = vars(cls(**given))
+    changed = [name for name in {**vars(value), **fresh} if not _same(vars(value).get(name), fresh.get(name))]
+    if changed:
+        raise UsageError(
+            f"this {cls.__name__} is not what {cls.__name__}(...) makes: its attribute {changed[0]!r} is another",
+            hint="it is made anew in the pod: load or compute that in its method load(), or hand over the class "
+            "and params",
+        )
+    return replace(model, params=given)
+
+
+def _same(one: object, other: object) -> bool:
+    import pickle
+
+    try:
+        return one is other or pickle.dumps(one) == pickle.dumps(other)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return False
 
 
 # Fitted estimators
@@ -140,6 +196,8 @@ def _of_instance(model: object, framework: str | None, example: Any) -> Model:
     }
     kind = framework or _kind_of(model)
     saver = savers.get(kind or "")
+    if saver is None and any(_has(type(model), one) for verb in VERBS for one in (verb, f"{verb}_raw")):
+        return _of_object(model)
     if saver is None:
         raise UsageError(
             f"a {type(model).__module__}.{type(model).__qualname__} is not a model that can be served as it is",
@@ -177,7 +235,14 @@ def _sklearn(model: Any, _example: Any) -> Model:
         columns=tuple(str(one) for one in getattr(model, "feature_names_in_", ())),
         width=int(getattr(model, "n_features_in_", 0) or 0),
         method=next((name for name in ("predict", "transform", "fit_predict") if hasattr(model, name)), ""),
+        detects=_finds_outliers(model),
     )
+
+
+def _finds_outliers(model: Any) -> bool:
+    from sklearn.base import is_outlier_detector  # type: ignore[import-untyped]
+
+    return bool(is_outlier_detector(model)) and hasattr(model, "predict")
 
 
 def _refuse_unfitted(model: Any) -> None:
@@ -359,7 +424,7 @@ def _of_script(path: Path, root: Path) -> Model:
     name = class_in(text, path.name)
     if below.parent == Path(path.name).parent and not where.is_relative_to(root.resolve()):
         return of_source(text, path.name, name)
-    return Model("python", name, f"{module}:{name}", modules=(module,))
+    return Model("python", name, f"{module}:{name}", modules=(module,), verbs=None)
 
 
 def class_in(text: str, filename: str, first_line: int = 1) -> str:

@@ -8,15 +8,17 @@ found here, before any server is spoken to.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+import re
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from jupyterlab_kf import names
 from jupyterlab_kf.controllers.seldon import validation
 from jupyterlab_kf.errors import UsageError
-from jupyterlab_kf.manifests import endpoints, frameworks, traffic, training
+from jupyterlab_kf.manifests import endpoints, frameworks, pods, traffic, training
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.profiles import Use
 from jupyterlab_kf.services import contents, hardware, plans
@@ -24,22 +26,26 @@ from jupyterlab_kf.services.bundle import size
 from jupyterlab_kf.services.contents import Contents, Gap
 from jupyterlab_kf.services.designs import IMAGE
 from jupyterlab_kf.services.packages import Package, normal
-from jupyterlab_kf.services.plans import Plan, Request
-from jupyterlab_kf.services.serving import models, shipping
+from jupyterlab_kf.services.plans import Plan, Request, flags, shown
+from jupyterlab_kf.services.serving import assembly, graphs, models, shipping
+from jupyterlab_kf.services.serving.assembly import Assembly, Node
 from jupyterlab_kf.services.serving.models import Model
 from jupyterlab_kf.services.shelf import Parcel
 
 _FRAMEWORK_OF: Final[Mapping[str, str]] = {"pytorch": "pytorch", "tensorflow": "tensorflow"}
 """Kinds of models whose image is that of a training framework."""
 _DEFAULT_TIMEOUT: Final = 600.0
+STATE: Final = "KF_STATE_DIR"
+"""Tells a router where to write down what it has learnt."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServeRequest:
     """The arguments of :func:`jupyterlab_kf.serve`, as they were given; its documentation explains them."""
 
-    model: Any
+    model: Any = None
     _: KW_ONLY
+    graph: Any = None
     name: str | None = None
     version: str | None = None
     canary: int | None = None
@@ -80,6 +86,7 @@ class ServePlan:
         endpoint: the endpoint as it would be at first: a new version gets no requests before it is ready.
         traffic: version to percentage, once all are ready.
         inner: the plan of the pod.
+        units: the units of its graph; none for a model alone.
     """
 
     request: ServeRequest
@@ -90,6 +97,7 @@ class ServePlan:
     endpoint: Obj = field(repr=False)
     traffic: Mapping[str, int]
     inner: Plan = field(repr=False)
+    units: tuple[Node, ...] = field(default=(), repr=False)
     contents: Contents = field(default_factory=Contents, repr=False)
 
     @property
@@ -140,6 +148,7 @@ class ServePlan:
             f"Would be {verb}: SeldonDeployment {self.name}, with version {self.version}",
             f"Model: {self.model.called} ({self.model.kind}, {size(bytes_)}, sha256 {self.model.digest[:12]})"
             + (f", made with {made}" if made else ""),
+            *(f"  {one.title} {one.name}" + _asks(one) for one in self.units),
             f"Runs in the image {image}, {self.request.replicas} time{'s' if self.request.replicas != 1 else ''}",
             f"Traffic when it is ready: {shares}",
             f"Path: {shipping.path(self.namespace, self.name, endpoints.protocol(self.endpoint))}",
@@ -150,6 +159,40 @@ class ServePlan:
     def yaml(self) -> str:
         """The manifests as YAML."""
         return plans.to_yaml(*self.code_maps, self.endpoint)
+
+    def python(self) -> str:
+        """The same as a Python call; what has no name of its own is called ``model``."""
+        first = graphs.called(self.request.model)
+        if self.units:
+            first = f"graph={_kf(self.request.graph or self.request.model)}"
+        elif not isinstance(self.request.model, (str, Path, type)):
+            first = "model"
+        arguments = ",\n    ".join([first, *(f"{key}={shown(value)}" for key, value in self._given())])
+        return f"import jupyterlab_kf as kf\n\nendpoint = kf.serve(\n    {arguments},\n)\n"
+
+    def magic(self) -> str:
+        """The same as a line of the notebook, or as a cell where the model is a cell's class."""
+        words = [word for key, value in self._given() for word in flags(key, value)]
+        model = self.request.model
+        if self.units:
+            return f"%kf_serve {shlex.join(words)} --graph {self.request.graph or model}\n"
+        if isinstance(model, str) and "\n" in model:
+            return f"%%kf_serve {shlex.join(words)}\n{model}"
+        named = str(model) if isinstance(model, (str, Path)) else getattr(model, "__name__", "model")
+        return f"%kf_serve {shlex.join([named, *words])}\n"
+
+    def _given(self) -> list[tuple[str, Any]]:
+        """The arguments that differ from their defaults, and the name, which stays with what is made of it."""
+        hidden = {"model", "graph", "name", "filename", "first_line", "root", "wait", "timeout", "example"}
+        given = {entry.name: getattr(self.request, entry.name) for entry in fields(ServeRequest)}
+        found = [("name", self.name)]
+        return found + [
+            (entry.name, given[entry.name])
+            for entry in fields(ServeRequest)
+            if entry.name not in hidden
+            and given[entry.name] != entry.default
+            and given[entry.name] not in (None, (), {}, [])
+        ]
 
     def diff(self) -> str:
         """What would change of the endpoint that is there, as a unified diff; empty where there is none."""
@@ -164,14 +207,25 @@ def difference(before: Obj | None, after: Obj) -> str:
     return "\n".join(difflib.unified_diff(old, new, "as it is", "as it would be", lineterm="", n=4))
 
 
+def _asks(unit: Node) -> str:
+    """The units that a unit passes requests on to, in words."""
+    names_ = ", ".join(child.name for child in unit.children)
+    return f", then {names_}" if names_ else ""
+
+
+def _kf(graph: Any) -> str:
+    """A graph as the call of the package that makes it."""
+    return re.sub(r"\b(chain|combine|route)\(", r"kf.\1(", repr(graph))
+
+
 def make(
-    request: ServeRequest, model: Model, *, namespace: str, submission: str, before: Obj | None, runtime: bytes
+    request: ServeRequest, served: Assembly, *, namespace: str, submission: str, before: Obj | None, runtime: bytes
 ) -> ServePlan:
-    """The plan of a request for a model.
+    """The plan of a request for a model or graph.
 
     Args:
         request: what was asked for.
-        model: the model, read.
+        served: what is to be served, read.
         namespace: where it goes unless the request says so.
         submission: the same for every attempt of one submit.
         before: the endpoint of that name as it is.
@@ -181,39 +235,84 @@ def make(
         UsageError: anything about the request is wrong; the message says what.
     """
     _check(request)
-    name = endpoints.check_name(request.name or names.slug(Path(model.called).stem, limit=endpoints.MAX_NAME))
+    model = served.model
+    fallback = names.slug(Path(model.called).stem if served.alone else "graph", limit=endpoints.MAX_NAME)
+    name = endpoints.check_name(request.name or fallback)
     version = endpoints.check_version(request.version or next_version(before))
     refuse_taken(name, version, endpoints.versions(before or {}))
     protocol = endpoints.protocol(before) if before else request.protocol
     if before and request.protocol not in ("seldon", protocol):
         raise UsageError(f"{name} speaks {protocol}; all its versions do", hint="serve under another name")
-    # In Seldon's protocol an answer tells the units on its way, by which its version is known; in the others the
-    # model's name is in the path, and must not change with the version.
-    node = f"{name}-{version}" if protocol == "seldon" else name
-    inner = inner_plan(request, model, f"{name}-{version}", namespace=namespace, submission=submission, runtime=runtime)
-    code_maps, pod = parts(inner, name, node)
-    graph: Obj = {"name": node, "type": "MODEL", "children": []}
-    if given := _parameters(request, model):
-        graph["parameters"] = endpoints.parameters(given)
+    if not served.alone:
+        _check_graph(request, served, protocol)
+
+    def called(unit: str) -> str:
+        """A unit's full name: no two versions have one in common."""
+        if unit:
+            return names.with_suffix(f"{name}-{version}", unit)
+        # In Seldon's protocol an answer tells the units on its way, by which its version is known; in the others the
+        # model's name is in the path, and must not change with the version.
+        return f"{name}-{version}" if protocol == "seldon" else name
+
+    inner = inner_plan(
+        _remembering(request) if served.learns else request,
+        model,
+        f"{name}-{version}",
+        namespace=namespace,
+        submission=submission,
+        runtime=runtime,
+        units={called(one.name): one.words for one in served.servers} if not served.alone else None,
+        kinds=served.kinds,
+    )
+    code_maps, pod = parts(inner, name, *(called(one.name) for one in served.servers))
     fresh = endpoints.predictor(
         version,
-        graph,
+        served.root.manifest(called),
         [pod],
         replicas=request.replicas,
-        provenance={**inner.spec.provenance, **_told(model, request)},
+        provenance={**inner.spec.provenance, **_told(model, request), **served.told},
     )
     made = added(before, fresh, name=name, namespace=inner.spec.namespace, protocol=protocol, submission=submission)
     traffic = _traffic(request.canary, version, endpoints.weights(before) if before else {})
-    return ServePlan(request, model, version, code_maps, before, made, traffic, inner)
+    units = () if served.alone else tuple(served.root.walk())
+    return ServePlan(request, model, version, code_maps, before, made, traffic, inner, units)
 
 
-def parts(inner: Plan, name: str, node: str) -> tuple[list[Obj], Obj]:
-    """The ConfigMaps and the pod of a unit, from the plan of a job with one replica."""
+def _remembering(request: ServeRequest) -> ServeRequest:
+    """A router learns into the pod's own folder, which a restart of its server leaves, or onto the first volume."""
+    kept = pods.mounts(request.volumes[:1])
+    return replace(request, env={STATE: kept[0].path if kept else training.WORK_PATH, **(request.env or {})})
+
+
+def _check_graph(request: ServeRequest, served: Assembly, protocol: str) -> None:
+    said = [name for name in ("params", "method", "framework", "path", "example") if getattr(request, name) is not None]
+    if said:
+        raise UsageError(
+            f"{said[0]} is said of a part of the graph, not of the graph", hint=f"kf.unit(model, {said[0]}=...)"
+        )
+    if protocol != "seldon":
+        raise UsageError(
+            f"a graph speaks Seldon's protocol; {protocol} knows no transformers, combiners or routers",
+            hint="leave protocol out, or serve under another name",
+        )
+    if served.learns and request.replicas > 1:
+        raise UsageError(
+            f"replicas is {request.replicas}, and each would learn something else", hint="a bandit has one replica"
+        )
+    if len(served.kinds & _FRAMEWORK_OF.keys()) > 1 and request.image is None and request.profile is None:
+        kinds = " and ".join(sorted(served.kinds & _FRAMEWORK_OF.keys()))
+        raise UsageError(f"the graph has models of {kinds}", hint="name an image that has both: image=...")
+
+
+def parts(inner: Plan, name: str, *nodes: str) -> tuple[list[Obj], Obj]:
+    """The ConfigMaps and the pod of units, from the plan of a job with one replica; a container for each."""
     *code_maps, job = inner.manifests
     for one in code_maps:
         one["metadata"]["labels"][endpoints.LABEL_ENDPOINT] = name
     template = next(iter(training.templates(job).values()))
-    return code_maps, endpoints.container(template, node)
+    pod, *others = (endpoints.container(template, node) for node in nodes)
+    pod["spec"]["containers"] += [one for other in others for one in other["spec"]["containers"]]
+    return code_maps, pod
 
 
 def added(before: Obj | None, fresh: Obj, *, name: str, namespace: str, protocol: str, submission: str) -> Obj:
@@ -233,12 +332,6 @@ def added(before: Obj | None, fresh: Obj, *, name: str, namespace: str, protocol
     if denial := validation.denial(made):
         raise UsageError(f"SeldonDeployment {name} would be refused: {denial}")
     return made
-
-
-def _parameters(request: ServeRequest, model: Model) -> dict[str, Any]:
-    """What the model is made with. Seldon's server for scikit-learn would give probabilities where it can."""
-    method = request.method or model.method
-    return {**({"method": method} if method else {}), **(request.params or {})}
 
 
 def _check(request: ServeRequest) -> None:
@@ -280,12 +373,21 @@ def _traffic(canary: int | None, version: str, weights: Mapping[str, int]) -> di
 
 
 def inner_plan(
-    request: ServeRequest, model: Model, name: str, *, namespace: str, submission: str, runtime: bytes
+    request: ServeRequest,
+    model: Model,
+    name: str,
+    *,
+    namespace: str,
+    submission: str,
+    runtime: bytes,
+    units: Mapping[str, Sequence[str]] | None = None,
+    kinds: Collection[str] = (),
 ) -> Plan:
-    """The plan of a job with one replica that becomes the model's server."""
-    framework = _FRAMEWORK_OF.get(model.kind, "pytorch")
+    """The plan of a job with one replica that becomes the model's server, or the servers of a graph's units."""
+    known = sorted({model.kind, *kinds} & _FRAMEWORK_OF.keys())
+    framework = _FRAMEWORK_OF[known[0]] if known else "pytorch"
     job = Request(
-        code=shipping.starter(model),
+        code=shipping.starter(model, units),
         framework=framework,
         workers=1,
         name=names.slug(name, limit=names.MAX_JOB_NAME),
@@ -295,9 +397,9 @@ def inner_plan(
         memory=request.memory,
         gpu=request.gpu,
         env=request.env,
-        args=shipping.words(model),
+        args=() if units else shipping.words(model),
         files=request.files,
-        image=request.image or _image(request.profile, model.kind),
+        image=request.image or _image(request.profile, framework=bool(known)),
         install=request.install,
         volumes=request.volumes,
         filename=shipping.STARTER,
@@ -307,10 +409,10 @@ def inner_plan(
     return plans.make(job, namespace=namespace, submission=submission, beside=beside, use=Use.SERVING)
 
 
-def _image(profile: str | None, kind: str) -> str | None:
+def _image(profile: str | None, *, framework: bool) -> str | None:
     """The image where none is named: the profile's, that of the model's framework, or a plain one with Python."""
     known = hardware.catalogue().find(profile) if profile is not None else None
-    return None if kind in _FRAMEWORK_OF or (known is not None and known.images) else IMAGE
+    return None if framework or (known is not None and known.images) else IMAGE
 
 
 def _told(model: Model, request: ServeRequest) -> dict[str, Any]:
@@ -334,8 +436,43 @@ def with_contents(planned: ServePlan, known: Contents) -> ServePlan:
     return replace(planned, contents=known)
 
 
-def read(request: ServeRequest) -> Model:
-    """The model of a request.
+def read(request: ServeRequest, unit: Callable[[ServeRequest], Model] | None = None) -> Assembly:
+    """What a request is to have served; ``unit`` reads what is no model yet, such as a job.
+
+    Raises:
+        UsageError: it is none, or not of a kind that can be served.
+    """
+    look = unit or read_model
+    given = request.model
+    if request.graph is not None:
+        if given is not None:
+            raise UsageError("model and graph are both given", hint="one of them says what is served")
+        given = graphs.part(request.graph)
+    if given is None:
+        raise UsageError("there is nothing to serve", hint="give a model, a class, a path or a graph")
+    whole = graphs.part(given)
+    if isinstance(whole, graphs.Unit):
+        alone = _of_unit(request, whole, fallback=request)
+        return assembly.of_model(look(alone), method=alone.method, params=alone.params)
+    return assembly.of_graph(whole, lambda one: look(_of_unit(request, one, fallback=ServeRequest())))
+
+
+def _of_unit(request: ServeRequest, one: graphs.Unit, *, fallback: ServeRequest) -> ServeRequest:
+    """A part of a graph as a request for it alone."""
+    return replace(
+        request,
+        model=one.model,
+        graph=None,
+        params=one.params or fallback.params,
+        method=one.method or fallback.method,
+        framework=one.framework or fallback.framework,
+        example=fallback.example if one.example is None else one.example,
+        path=one.path or fallback.path,
+    )
+
+
+def read_model(request: ServeRequest) -> Model:
+    """The model of a request for one.
 
     Raises:
         UsageError: it is none, or not of a kind that can be served.

@@ -16,17 +16,11 @@ from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.manifests import endpoints, frameworks, pods, training
 from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.services.serving import plans, shipping
+from jupyterlab_kf.services.serving.graphs import BANDITS
 from jupyterlab_kf.services.serving.models import Model
 from jupyterlab_kf.services.serving.plans import ServePlan, ServeRequest
 
-ALGORITHMS: Final[Mapping[str, str]] = {
-    "epsilon-greedy": "EpsilonGreedy",
-    "thompson": "ThompsonSampling",
-    "ucb": "UCB",
-    "linucb": "LinUCB",
-}
-_STATE: Final = "KF_STATE_DIR"
-"""Tells a router where to write down what it has learnt."""
+ALGORITHMS: Final = BANDITS
 _POD_INFO: Final = "seldon-podinfo"
 """A volume that the operator puts into every pod by itself."""
 _OWN: Final = frozenset({"containers", "initContainers", "volumes", "securityContext", "terminationGracePeriodSeconds"})
@@ -58,7 +52,7 @@ def make(
     class_name = ALGORITHMS[algorithm]
     model = Model("python", class_name, f"{shipping.PACKAGE}.routers:{class_name}")
     (kept,) = pods.mounts([volume]) if volume else (None,)
-    env = {_STATE: kept.path if kept else training.WORK_PATH}
+    env = {plans.STATE: kept.path if kept else training.WORK_PATH}
     volumes = (volume,) if volume else ()
     request = ServeRequest(model=None, name=name, version=version, image=image, env=env, volumes=volumes, root=root)
     inner = plans.inner_plan(

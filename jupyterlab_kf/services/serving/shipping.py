@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -27,8 +28,9 @@ import os
 import sys
 
 os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])])
-os.execv(sys.executable, [sys.executable, "{runtime}", "unit", *sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, "{runtime}", "unit", {words}*sys.argv[1:]])
 '''
+_UNITS: Final = "*UNITS[os.environ['PREDICTIVE_UNIT_ID']], "
 _NEEDS: Final = '''
 
 def needs():
@@ -65,9 +67,15 @@ def _pack(archive: zipfile.ZipFile, folder: Traversable, place: str) -> None:
             archive.writestr(info, entry.read_bytes())
 
 
-def starter(model: Model) -> str:
-    """The text that the launcher runs; what it names as imports is shipped where it is the user's own."""
-    text = _START.format(runtime=RUNTIME)
+def starter(model: Model, units: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The text that the launcher runs; what it names as imports is shipped where it is the user's own.
+
+    Of several units in one bundle, the container's name says which one a server is: ``units`` has their command lines.
+    """
+    text = _START.format(runtime=RUNTIME, words=_UNITS if units else "")
+    if units:
+        table = "".join(f"    {name!r}: {list(words)!r},\n" for name, words in units.items())
+        text = text.replace("\nos.environ[", f"\nUNITS = {{\n{table}}}\nos.environ[", 1)
     return text + _NEEDS + "".join(f"    import {name}\n" for name in model.modules) if model.modules else text
 
 
