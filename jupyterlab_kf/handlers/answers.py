@@ -298,7 +298,6 @@ async def detail(desk: Desk, where: Where) -> wire.JobDetail:
     """What a job's page shows beside its view."""
     _, client, job = await _found(desk, where)
     code = await again.source(client, job)
-    policy = (job.get("spec") or {}).get("runPolicy") or {}
     return wire.JobDetail(
         key=_key_of(job),
         manifest=_manifest(job),
@@ -307,7 +306,7 @@ async def detail(desk: Desk, where: Where) -> wire.JobDetail:
         code=code.text,
         filename=notebooks.notebook_of(code.name),
         files=tuple(notebooks.notebook_of(name) for name in code.files),
-        suspended=bool(policy.get("suspend")),
+        suspended=submitting.suspended(job),
         suspendable=_suspendable(job),
     )
 
@@ -354,6 +353,8 @@ async def replace(desk: Desk, where: Where, said: dict[str, Any]) -> wire.JobDet
     if not same or not isinstance(head, dict):
         raise UsageError("kind, name and namespace cannot be changed", hint="run the job again under another name")
     body = {**edited, "apiVersion": job["apiVersion"], "metadata": {**head, "resourceVersion": version}}
+    if not submitting.suspended(edited):
+        await submitting.until_put_aside(client, job)
     kind = kind_of(job)
     path, params = kind.path(key.namespace, key.name), {"fieldManager": "jupyterlab-kf"}
     try:
@@ -392,18 +393,23 @@ async def delete(desk: Desk, where: Where) -> JobKey:
     return _key_of(job)
 
 
-async def suspend(desk: Desk, where: Where, *, value: bool = True) -> JobKey:
+async def suspend(desk: Desk, where: Where) -> JobKey:
     """The job stopped for a while: its pods end, it stays."""
-    key, client, job = await _found(desk, where)
-    if not _suspendable(job):
-        raise UsageError(f"{key.kind} {key.name} cannot be suspended", hint="delete it to stop it")
-    body = {"metadata": {"uid": meta(job)["uid"]}, "spec": {"runPolicy": {"suspend": value}}}
-    return _key_of(await client.patch(kind_of(job), key.namespace, key.name, body))
+    client, job = await _pausing(desk, where)
+    return _key_of(await submitting.suspend(client, job))
 
 
 async def resume(desk: Desk, where: Where) -> JobKey:
-    """The job going on."""
-    return await suspend(desk, where, value=False)
+    """The job going on, once its pods have ended."""
+    client, job = await _pausing(desk, where)
+    return _key_of(await submitting.resume(client, job))
+
+
+async def _pausing(desk: Desk, where: Where) -> tuple[Client, Obj]:
+    key, client, job = await _found(desk, where)
+    if not _suspendable(job):
+        raise UsageError(f"{key.kind} {key.name} cannot be suspended", hint="delete it to stop it")
+    return client, job
 
 
 async def rerun(desk: Desk, where: Where) -> JobKey:

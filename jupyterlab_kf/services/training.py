@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.cluster import shapes
@@ -38,6 +39,8 @@ from jupyterlab_kf.services.plans import Plan, Request, kind_of, make, taking
 from jupyterlab_kf.services.storage import Storage
 
 _GONE_TIMEOUT = 120.0
+_ENDING_TIMEOUT = 60.0
+"""Seconds: twice the time that Kubernetes gives a pod to end by itself."""
 _ORPHAN_AGE = 600.0
 """Seconds after which code that no job owns is what a killed submit left behind."""
 
@@ -202,17 +205,78 @@ async def remove(client: Client, job: Obj, timeout: float = _GONE_TIMEOUT) -> No
     """
     head, kind = meta(job), kind_of(job)
     await client.delete(kind, head["namespace"], head["name"], uid=head["uid"])
-    pause = 0.05
-    waited = 0.0
-    while waited < timeout:
-        if await _gone(client, kind, job):
-            return
+    if not await _comes_true(lambda: _gone(client, kind, job), timeout):
+        raise WaitTimeoutError(
+            f"{Ref.of(job)} is still being deleted after {timeout:.0f} s", hint="try again in a while", ref=Ref.of(job)
+        )
+
+
+async def suspend(client: Client, job: Obj) -> Obj:
+    """The job put aside: its replicas end, it stays."""
+    return await _set_aside(client, job, value=True)
+
+
+async def resume(client: Client, job: Obj) -> Obj:
+    """The job going on, as soon as the replicas that were put aside have ended.
+
+    Raises:
+        WaitTimeoutError: one of them is still there; the job stays suspended.
+    """
+    await until_put_aside(client, job)
+    return await _set_aside(client, job, value=False)
+
+
+async def until_put_aside(client: Client, job: Obj, timeout: float = _ENDING_TIMEOUT) -> None:  # noqa: ASYNC109
+    """Wait until nothing of a suspended job runs or ends any more; returns at once for one that is not suspended.
+
+    Kubeflow's training operator takes a replica that is still ending for one that has failed, and with it the whole job
+    (``UpdateJobReplicaStatuses`` in its pkg/core/status.go).
+
+    Raises:
+        WaitTimeoutError: one is still there.
+    """
+    if not suspended(job):
+        return
+    left: list[str] = []
+
+    async def ended() -> bool:
+        found = await client.list(kinds.POD, meta(job)["namespace"], selector=training.pod_selector(job))
+        left[:] = [str(meta(pod)["name"]) for pod in training.owned(job, found) if not _rests(pod)]
+        return not left
+
+    if not await _comes_true(ended, timeout):
+        raise WaitTimeoutError(
+            f"{Ref.of(job)} stays suspended: {left[0]} is still ending after {timeout:.0f} s",
+            hint="resume it when its old replicas are gone; before that it would count as failed",
+            ref=Ref.of(job),
+        )
+
+
+def suspended(job: Obj) -> bool:
+    """Whether the job is asked to rest."""
+    return bool(((job.get("spec") or {}).get("runPolicy") or {}).get("suspend"))
+
+
+def _rests(pod: Mapping[str, Any]) -> bool:
+    return not meta(pod).get("deletionTimestamp") and (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+async def _set_aside(client: Client, job: Obj, *, value: bool) -> Obj:
+    head = meta(job)
+    body = {"metadata": {"uid": head["uid"]}, "spec": {"runPolicy": {"suspend": value}}}
+    return await client.patch(kind_of(job), head["namespace"], head["name"], body)
+
+
+async def _comes_true(question: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    """Whether it is true within so many seconds; asked less and less often."""
+    pause, waited = 0.05, 0.0
+    while not await question():
+        if waited >= seconds:
+            return False
         await asyncio.sleep(pause)
         waited += pause
         pause = min(pause * 1.5, 1.0)
-    raise WaitTimeoutError(
-        f"{Ref.of(job)} is still being deleted after {timeout:.0f} s", hint="try again in a while", ref=Ref.of(job)
-    )
+    return True
 
 
 def check_fit(job: Obj, nodes: Sequence[Obj]) -> None:

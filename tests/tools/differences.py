@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bed.cases import RESUME
 from bed.recorder import RACES
 
 Obj = dict[str, Any]
@@ -272,6 +273,30 @@ def who_may_be_restarted_is(case: Recorded, number: int, state: Obj) -> None:
         state["status"]["conditions"][1:] = [running, failed]
 
 
+def one_that_is_ending_is_no_replica(case: Recorded, number: int, state: Obj) -> None:
+    """Resumed while old pods end: a real TFJob and MXJob fail, a PyTorchJob restarts, an MPIJob has them run."""
+    if not case.name.endswith("-resumed-early"):
+        return
+    ending = case.script.index(RESUME) + 1
+    if number < ending:
+        return
+    states = case.states()
+    runs, rests, status = states[1], states[ending - 1]["status"], state["status"]
+    if case.version.endswith("v2beta1"):
+        if number == ending:
+            status["replicaStatuses"]["Worker"] = {}
+        return
+    resumed = next(item for item in status["conditions"] if item["type"] == "Suspended")
+    conditions = [resumed if item["type"] == "Suspended" else item for item in rests["conditions"]]
+    if number > ending:  # they have ended
+        state["objects"] = runs["objects"]
+        phase = "Running" if number == len(case.script) else "Pending"
+        state["pods"] = {pod: {"phase": phase, "instance": 2} for pod in runs["pods"]}
+    if number == len(case.script):
+        rests, conditions = runs["status"], [conditions[0], resumed, runs["status"]["conditions"][-1]]
+    state["status"] = {**rests, "conditions": conditions}
+
+
 def a_scheduler_waits_for_its_workers(case: Recorded, number: int, state: Obj) -> None:
     """In the record they run on, and the job has succeeded."""
     if (case.name, number) == ("mx-clean", 2):
@@ -331,6 +356,7 @@ def a_reason_is_not_said_twice(_case: Recorded, _number: int, state: Obj) -> Non
 DIFFERENCES: tuple[Callable[[Recorded, int, Obj], None], ...] = (
     a_deadline_is_kept,
     who_may_be_restarted_is,
+    one_that_is_ending_is_no_replica,
     no_accounts_and_no_autoscaler,
     no_init_containers,
     nobody_logs_in,
@@ -365,6 +391,9 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
         for name in ("tf-exitcode-1", *(f"tf-clean-{clean}-exitcode" for clean in ("all", "running", "none")))
     ),
     ("tf-pod-deleted", "", r"TFJobFailed"),  # it goes on
+    ("tf-resumed-early", "", r"TFJobFailed"),  # the same
+    ("mx-resumed-early", "", r"MXJobFailed"),
+    ("pt-resumed-early", "", r"PyTorchJobRestarting"),  # nothing failed
     ("mpi-exitcode-137", r"MPIJobRestarting", ""),  # it is restarted
     ("mx-clean", "", r"MXJobSucceeded|SuccessfulDelete"),  # its workers have not ended
 )

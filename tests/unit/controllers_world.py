@@ -123,7 +123,7 @@ class World:
         obj = self.objects.get(self._place(kind, namespace, name))
         if obj is None or obj["metadata"]["uid"] != uid:
             return
-        if kind == kinds.POD and self.lingering:
+        if kind == kinds.POD and (self.lingering or obj["metadata"].get("finalizers")):
             obj["metadata"]["deletionTimestamp"] = format_time(self.now + 30)
         else:
             self.remove(kind, name, namespace)

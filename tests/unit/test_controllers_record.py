@@ -75,10 +75,13 @@ class Play:
         elif what == "patch":
             place = self.world._place(self.kind, "default", self.case.name)
             self.world.objects[place] = merge(self.world.objects[place], value)
-        elif what == "delete":
+        elif what in ("delete", "hold"):
+            change = (
+                {"deletionTimestamp": format_time(self.world.now)} if what == "delete" else {"finalizers": ["held"]}
+            )
             for role in value:
-                pod = self.world.objects[self.world._place(kinds.POD, "default", f"{self.case.name}-{role}")]
-                pod["metadata"]["deletionTimestamp"] = format_time(self.world.now)
+                place = self.world._place(kinds.POD, "default", f"{self.case.name}-{role}")
+                self.world.objects[place]["metadata"] |= change
         elif what == "end":
             for role in value:
                 self.world.remove(kinds.POD, f"{self.case.name}-{role}")

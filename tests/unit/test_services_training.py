@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from watch_world import in_no_time
 
 import jupyterlab_kf as kf
 from jupyterlab_kf import kinds, names
@@ -29,6 +30,7 @@ from jupyterlab_kf.errors import (
     NotFoundError,
     UnreachableError,
     UsageError,
+    WaitTimeoutError,
 )
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import errands
@@ -808,3 +810,43 @@ def test_files_are_fetched_where_the_job_could_be_placed(tmp_path: Path) -> None
     job = plan(tmp_path, profile="small", output="out").job
     job["metadata"]["uid"] = "u"
     assert errands.reader(job, "reader", "1", ["list"])["spec"]["nodeSelector"] == {"pool": "cheap"}
+
+
+# Putting aside
+
+
+class Slow(Api):
+    """A cluster with a suspended job whose old pod ends after so many looks at it."""
+
+    def __init__(self, job: Obj, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+        self.job = copy.deepcopy(job)
+        self.job["metadata"]["uid"] = "u1"
+        self.job["spec"].setdefault("runPolicy", {})["suspend"] = True
+        marks = dict([manifests.pod_selector(job).split("=")])
+        head = {"name": "digits-master-0", "labels": marks, "deletionTimestamp": "2026-11-23T10:00:30Z"}
+        self.objects = {
+            ("PyTorchJob", "digits"): self.job,
+            ("Pod", "digits-master-0"): {"metadata": head, "status": {"phase": "Running"}},
+        }
+
+    async def list(self, kind: Kind, _namespace: str | None = None, **more: Any) -> Objects:
+        found = await super().list(kind, _namespace, **more)
+        self.looks -= 1
+        if not self.looks:
+            del self.objects["Pod", "digits-master-0"]
+        return found
+
+
+def test_a_job_is_resumed_when_its_old_replicas_have_ended(tmp_path: Path) -> None:
+    api = Slow(plan(tmp_path).job, looks=8)
+    in_no_time(training.resume(client(api), api.job))
+    assert api.journal == [*["list Pod"] * 9, "patch PyTorchJob"]
+
+
+def test_a_job_whose_old_replicas_do_not_end_stays_suspended(tmp_path: Path) -> None:
+    api = Slow(plan(tmp_path).job, looks=-1)
+    with pytest.raises(WaitTimeoutError, match="stays suspended: digits-master-0 is still ending after 60 s"):
+        in_no_time(training.resume(client(api), api.job))
+    assert "patch PyTorchJob" not in api.journal

@@ -7,6 +7,7 @@ A case is a job and a script. Each step of a script is one of
     {"evict": ["worker-0"]}              the pod fails as a whole, without an exit code
     {"restarts": {"worker-0": 3}}        the container has been restarted in place so many times, and runs
     {"delete": ["worker-0"]}             somebody deletes the pod, which has not ended yet
+    {"hold": ["worker-0"]}               the pod takes its time when it is told to end: it is there until ``end``
     {"end": ["worker-0"]}                the deleted pod has ended, and is gone
     {"patch": {...}}                     somebody merges this into the job
     {"wait": 3}                          seconds pass
@@ -258,6 +259,7 @@ def _mpi_of_second_version() -> list[Case]:
             for clean in ("All", "Running", "None")
         ),
         case("mpi-suspended", *_suspend_and_resume(), policy={"suspend": True}),
+        case("mpi-resumed-early", *_resume_early("worker-0", "worker-1")),
         *(
             case(f"mpi-clean-{clean.lower()}-failed", ALL, fails, policy={"cleanPodPolicy": clean, "backoffLimit": 0})
             for clean in ("All", "Running", "None")
@@ -402,12 +404,37 @@ def _over_time() -> list[Case]:
     return cases
 
 
+RESUME, SUSPEND = ({"patch": {"spec": {"runPolicy": {"suspend": value}}}} for value in (False, True))
+
+
 def _suspend_and_resume() -> tuple[Step, ...]:
-    resume, suspend = ({"patch": {"spec": {"runPolicy": {"suspend": value}}}} for value in (False, True))
-    return {"wait": 0}, resume, ALL, suspend
+    return {"wait": 0}, RESUME, ALL, SUSPEND
 
 
-CASES = (*_tensorflow(), *_pytorch(), *_mpi(), *_others(), *_more_shapes(), *_clean_up(), *_over_time())
+def _resume_early(*pods: str) -> tuple[Step, ...]:
+    """Resumed while the pods that were put aside are still ending."""
+    return ALL, {"hold": [*pods]}, SUSPEND, RESUME, {"end": [*pods]}, ALL
+
+
+def _resumed_early() -> list[Case]:
+    """Of one role each: which of several is told of is the order of a map."""
+    return [
+        job("TFJob", "tf-resumed-early", {"Worker": 2}, *_resume_early("worker-0", "worker-1")),
+        job("PyTorchJob", "pt-resumed-early", {"Master": 1}, *_resume_early("master-0")),
+        job("MXJob", "mx-resumed-early", {"Worker": 1}, *_resume_early("worker-0"), jobMode="MXTrain"),
+    ]
+
+
+CASES = (
+    *_tensorflow(),
+    *_pytorch(),
+    *_mpi(),
+    *_others(),
+    *_more_shapes(),
+    *_clean_up(),
+    *_over_time(),
+    *_resumed_early(),
+)
 MPI_CASES = tuple(_mpi_of_second_version())
 
 # A role of 0 replicas, written out: the real operator makes its pod 0, deletes it as one too many, and begins again, as

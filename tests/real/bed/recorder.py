@@ -146,10 +146,10 @@ class Recorder:
         ((what, value),) = step.items()
         if what == "patch":
             self._api.merge(case.version, case.kind, case.name, value, NAMESPACE)
-        elif what in ("delete", "end"):
+        elif what in ("delete", "hold", "end"):
             # Held: a pod that nobody runs would be gone at once, and an operator sees or misses that it was being
             # deleted as it happens.
-            held = {"metadata": {"finalizers": [_HELD] if what == "delete" else None}}
+            held = {"metadata": {"finalizers": None if what == "end" else [_HELD]}}
             for role in value:
                 self._api.merge("v1", "Pod", f"{case.name}-{role}", held, NAMESPACE)
                 if what == "delete":
