@@ -1,4 +1,4 @@
-"""``jupyter kf``: the cluster on this machine, and the training verbs for a terminal or a script.
+"""``jupyter kf``: the cluster on this machine, and the verbs of the notebook for a terminal or a script.
 
 Thin: arguments, one call, text. Exit status: 0 done, 1 an error or a failed job, 2 wrong words, 124 a wait that took
 too long, 130 interrupted. Errors are one message and a hint on standard error; a stack is a bug. Imports what a
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jupyterlab_kf.errors import JobFailedError, KubeflowError, UsageError, WaitTimeoutError
-from jupyterlab_kf.magics import arguments, studies
+from jupyterlab_kf.magics import arguments, endpoints, studies
 
 Command = Callable[[argparse.Namespace], int]
 PROG = "jupyter kf"
@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
             "run a script or a notebook as a job",
         ),
         ("tune", lambda prog: studies.tune_parser(prog, file=True), _tune, "search for a script's best parameters"),
+        ("serve", lambda prog: endpoints.serve_parser(prog, terminal=True), _serve, "make a model an endpoint"),
+        ("predict", endpoints.predict_parser, _predict, "ask an endpoint"),
+        ("traffic", endpoints.traffic_parser, _traffic, "divide an endpoint's requests, promote, roll back"),
+        ("endpoints", endpoints.endpoints_parser, _endpoints, "list endpoints, or show or delete one"),
         ("jobs", arguments.jobs_parser, _jobs, "list training jobs"),
         ("logs", arguments.logs_parser, _logs, "print what replicas printed"),
         ("describe", arguments.describe_parser, _describe, "show a job in detail"),
@@ -332,6 +336,73 @@ def _tune(options: argparse.Namespace) -> int:
         raise
     study.wait()
     _say(studies.card(study).text)
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    import jupyterlab_kf as kf
+    from jupyterlab_kf.magics import verbs
+    from jupyterlab_kf.widgets.endpoints import endpoint_card
+
+    model, words = endpoints.terminal_model(options), endpoints.serve_arguments(options)
+    if options.dry_run:
+        plan = kf.plan_serve(model, **words)
+        sys.stderr.write(f"{plan.summary}\n")
+        _say(plan.yaml())
+        return 0
+    endpoint, told = verbs.submitted(lambda: kf.serve(model, **{**words, "wait": False}))
+    for line in told:
+        sys.stderr.write(f"{PROG}: {line}\n")
+    _say_at_once(f"submitted {endpoint.name}")
+    if options.detach:
+        return 0
+    try:
+        for view in endpoint.coming(options.timeout):
+            _say_at_once(endpoint_card(view).text)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\ndetached; {endpoint.name} comes up by itself: {PROG} endpoints {endpoint.name}\n")
+        raise
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    import jupyterlab_kf as kf
+    from jupyterlab_kf.widgets.endpoints import answer_card
+
+    value = endpoints.value_of(options.data, {})
+    _say(answer_card(kf.endpoint(options.name, options.namespace).ask(value)).text)
+    return 0
+
+
+def _traffic(options: argparse.Namespace) -> int:
+    import jupyterlab_kf as kf
+    from jupyterlab_kf.widgets.endpoints import history_table
+
+    endpoint = kf.endpoint(options.name, options.namespace)
+    if options.history:
+        _say(history_table(endpoint.history()).text)
+    else:
+        _say(endpoints.card(endpoints.divide(endpoint, options)).text)
+    return 0
+
+
+def _endpoints(options: argparse.Namespace) -> int:
+    import jupyterlab_kf as kf
+    from jupyterlab_kf.widgets.display import log_line
+
+    if not options.name:
+        _say(endpoints.listing(options.namespace).text)
+        return 0
+    endpoint = kf.endpoint(options.name, options.namespace)
+    if options.logs:
+        ranks: dict[str, int] = {}
+        for line in endpoint.logs():
+            _say(log_line(line, ranks, color=sys.stdout.isatty()))
+    elif options.delete:
+        endpoint.delete()
+        _say(f"deleted {endpoint.name}")
+    else:
+        _say(endpoints.card(endpoint, measured=True).text)
     return 0
 
 

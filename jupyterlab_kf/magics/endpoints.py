@@ -30,10 +30,22 @@ variable named by --into. Interrupt the kernel to detach.
 """
 
 
-def serve_parser(prog: str) -> Parser:
-    """The options of ``kf_serve``."""
-    parser = Parser(prog, description=HELP)
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a variable, a path, or nothing above a cell's class")
+TERMINAL_HELP: Final = """\
+Serve a saved model, a script's class, or the model in a job's results.
+
+    jupyter kf serve model.joblib --name iris
+    jupyter kf serve job/digits --name digits --canary 10
+    jupyter kf serve --name iris --graph "chain('scale.py', 'model.joblib')"
+
+The same name again adds a version, which gets its requests once it is ready. Interrupt it to detach.
+"""
+
+
+def serve_parser(prog: str, *, terminal: bool = False) -> Parser:
+    """The options of ``kf_serve``, or of ``jupyter kf serve``."""
+    parser = Parser(prog, description=TERMINAL_HELP if terminal else HELP)
+    what = "a path, or job/NAME" if terminal else "a variable, a path, or nothing above a cell's class"
+    parser.add_argument("model", metavar="MODEL", nargs="?", help=what)
     parser.add_argument(
         "--graph", nargs="+", action="extend", metavar="GRAPH",
         help="several models in one: chain(scale, model), combine(a, b, by=majority), route(a, b, by=thompson)",
@@ -51,7 +63,8 @@ def serve_parser(prog: str) -> Parser:
     parser.add_argument("--timeout", type=seconds, default=600.0, metavar="TIME", help="longest wait (default 10m)")
     parser.add_argument("--detach", action="store_true", help="do not wait until it is ready")
     parser.add_argument("--dry-run", action="store_true", help="show what would be made or changed; change nothing")
-    parser.add_argument("--into", metavar="VAR", help="put the endpoint into this variable")
+    if not terminal:
+        parser.add_argument("--into", metavar="VAR", help="put the endpoint into this variable")
     return parser
 
 
@@ -107,6 +120,28 @@ def serve_arguments(options: argparse.Namespace, variables: Mapping[str, Any] | 
         "wait": not options.detach,
     }
     return found
+
+
+def terminal_model(options: argparse.Namespace) -> Any:
+    """What ``jupyter kf serve`` is to serve.
+
+    Raises:
+        UsageError: nothing, or two things.
+    """
+    from pathlib import Path
+
+    import jupyterlab_kf as kf
+    from jupyterlab_kf.services.serving import graphs
+
+    if options.graph:
+        if options.model:
+            raise UsageError(f"--graph says what is served, and {options.model!r} too", hint="leave one of them out")
+        return graphs.from_text(" ".join(options.graph), {})
+    if not options.model:
+        raise UsageError("there is nothing to serve", hint="name a saved model's path, or job/NAME")
+    if options.model.startswith("job/"):
+        return kf.job(options.model.removeprefix("job/"), options.namespace)
+    return Path(options.model)
 
 
 def predict_parser(prog: str) -> Parser:

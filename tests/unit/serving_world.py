@@ -76,7 +76,7 @@ class World:
 
     async def list(self, kind: Kind, _namespace: str | None = None, *, selector: str = "", **_: Any) -> Objects:
         if kind is kinds.POD:
-            return [pod for one in self.endpoints() for pod in self._pods(one)]
+            return [pod for one in self.endpoints() for pod in self.pods(one)]
         key, _, value = selector.partition("=")
         found = [obj for (name, _), obj in self.objects.items() if name == kind.kind]
         return [copy.deepcopy(obj) for obj in found if not key or labels(obj).get(key) == value]
@@ -168,7 +168,7 @@ class World:
     def _is_up(self, version: str) -> bool:
         return version not in self.broken and version not in self.slow
 
-    def _pods(self, endpoint: Obj) -> Iterator[Obj]:
+    def pods(self, endpoint: Obj) -> Iterator[Obj]:
         for one in endpoint["spec"]["predictors"]:
             version = str(one["name"])
             for number in range(one.get("replicas", 1)):

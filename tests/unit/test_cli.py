@@ -241,3 +241,57 @@ def test_the_command_loads_little(tmp_path: Path) -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_a_saved_model_is_served_asked_and_divided_from_a_terminal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving_world import installed
+
+    world = installed(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    Path("doubler.py").write_text("class Doubler:\n    def predict(self, X, names=None):\n        return 2 * X\n")
+    assert cli.main(["serve", "doubler.py", "--name", "iris", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "kind: SeldonDeployment" in said.out
+    assert "Doubler" in said.err
+    assert not world.endpoints()
+    assert cli.main(["serve", "doubler.py", "--name", "iris"]) == 0
+    assert "Endpoint iris: Ready" in capsys.readouterr().out
+    graph = ["--graph", "route('doubler.py', 'doubler.py')"]
+    assert cli.main(["serve", "--name", "iris", "--canary", "10", *graph]) == 0
+    assert cli.main(["predict", "iris", "[[1, 2]]"]) == 0
+    assert "array([3]" in capsys.readouterr().out
+    assert cli.main(["traffic", "iris", "v1=50", "v2=50"]) == 0
+    assert cli.main(["traffic", "iris", "--history"]) == 0
+    assert "traffic: v1 50, v2 50" in capsys.readouterr().out
+    assert cli.main(["endpoints"]) == 0
+    assert "v1 50 %, v2 50 %" in capsys.readouterr().out
+    assert cli.main(["endpoints", "iris", "--logs"]) == 0
+    assert "serving v1" in capsys.readouterr().out
+    world.broken.add("v3")
+    assert cli.main(["serve", "doubler.py", "--name", "iris"]) == 1
+    assert "nothing_of_that_name" in capsys.readouterr().err
+    assert cli.main(["endpoints", "iris", "--delete"]) == 0
+    assert not world.endpoints()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["serve"], "there is nothing to serve"),
+        (["serve", "missing.joblib"], "there is no model missing.joblib"),
+        (["serve", "a.py", "--graph", "chain('a.py', 'a.py')"], "--graph says what is served"),
+        (["serve", "--graph", "chain(a, b)"], "there is no variable 'a'"),
+        (["predict", "iris", "x"], "neither a variable"),
+    ],
+)
+def test_wrong_words_about_endpoints_end_with_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving_world import installed
+
+    world = installed(monkeypatch)
+    assert cli.main(words) == 2
+    assert said in capsys.readouterr().err
+    assert not world.endpoints()

@@ -299,17 +299,61 @@ def test_a_status_that_was_written_meanwhile_is_no_change_by_somebody_else(world
     assert [one.cause for one in endpoint.history()] == ["serve v1", "x"]
 
 
-def test_a_traceback_shows_no_frames_of_the_server_itself() -> None:
+def test_a_traceback_shows_its_authors_files_as_they_are_known_and_nobody_elses() -> None:
     told = """Traceback (most recent call last):
-  File "/kf/work/kf-1/serving.zip/kf_serving/loading.py", line 80, in from_class
+  File "/srv/pods/12/volumes/work/kf-ab_cd12x/serving.zip/kf_serving/loading.py", line 80, in from_class
   File "<frozen runpy>", line 88, in _run_code
-  File "/kf/work/kf-1/cell.py", line 3, in __init__
-    raise KeyError("no")
+  File "/srv/pods/12/volumes/work/kf-ab_cd12x/cell.py", line 3, in load
+    self.model = joblib.load("words.txt")
+                 ^^^^^^^^^^^^^^^^^^^^^^^^
+  File "/opt/env/lib/python3.11/site-packages/joblib/numpy_pickle.py", line 650, in load
+    with open(filename, 'rb') as f:
+  File "/usr/lib/python3.11/tokenize.py", line 396, in open
 KeyError: 'no'"""
-    shown = states.readable(told)
-    assert "serving.zip" not in shown
-    assert "runpy" not in shown
-    assert 'cell.py", line 3' in shown
+    assert (
+        states.readable(told)
+        == """Traceback (most recent call last):
+  File "cell.py", line 3, in load
+    self.model = joblib.load("words.txt")
+                 ^^^^^^^^^^^^^^^^^^^^^^^^
+  (2 frames of libraries)
+KeyError: 'no'"""
+    )
+
+
+def test_an_error_that_only_libraries_led_to_keeps_its_last_frame() -> None:
+    told = """Traceback (most recent call last):
+  File "/kf/work/kf-abcd1234/serving.zip/kf_serving/loading.py", line 80, in from_class
+  File "/opt/site-packages/joblib/a.py", line 1, in load
+  File "/opt/site-packages/sklearn/b.py", line 2, in __setstate__
+ValueError: old"""
+    assert (
+        states.readable(told)
+        == """Traceback (most recent call last):
+  (1 frame of libraries)
+  File "/opt/site-packages/sklearn/b.py", line 2, in __setstate__
+ValueError: old"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'a.txt'", "a server has no files of the notebook's"),
+        ("NameError: name 'words' is not defined", "a server does not see the notebook's variables: define 'words'"),
+        ("ModuleNotFoundError: No module named 'mine'", "serve from the folder that has your own module"),
+    ],
+)
+def test_hints_about_a_server_speak_of_no_job(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: str, said: str
+) -> None:
+    trace = f'Traceback (most recent call last):\n  File "cell.py", line 3, in load\n{error}'
+    monkeypatch.setattr("serving_world.CRASH", trace)
+    world.broken.add("v1")
+    with pytest.raises(kf.EndpointNotReadyError) as caught:
+        serve()
+    assert said in caught.value.hint
+    assert not re.search(r"\bjob\b", f"{caught.value} {caught.value.hint}")
 
 
 def test_a_record_whose_change_was_never_made_is_no_hindrance(world: World) -> None:

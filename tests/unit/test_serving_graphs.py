@@ -379,3 +379,26 @@ def test_a_detector_hands_rows_on_and_tags_the_unusual_ones(tmp_path: Path) -> N
     assert answer.meta["tags"]["outlier_score"][1] < 0 < answer.meta["tags"]["outlier_score"][0]
     with pytest.raises(Refusal, match="does not take this input"):
         unit.transform_input(message([[1.0]]))
+
+
+def test_of_a_graph_the_unit_that_fails_is_named(world: World) -> None:
+    graph = kf.chain(StandardScaler().fit(IRIS), labels())
+    endpoint = kf.serve(graph=graph, name="iris", wait=False)
+    statuses = [
+        {"name": "iris-v1-standardscaler", "ready": True, "restartCount": 0, "state": {"running": {}}},
+        {
+            "name": "iris-v1-logisticregression",
+            "ready": False,
+            "restartCount": 2,
+            "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}},
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        },
+    ]
+    world.broken.add("v1")
+    real = world.pods
+    world.pods = lambda one: iter(
+        [pod | {"status": pod["status"] | {"containerStatuses": statuses}} for pod in real(one)]
+    )  # type: ignore[method-assign]
+    why = endpoint.explain()
+    assert why is not None
+    assert "v1/logisticregression-0 failed" in why.sentence

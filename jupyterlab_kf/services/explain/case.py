@@ -21,6 +21,7 @@ class Case:
         tails: the last lines by replica or rank.
         nodes: the cluster's machines; None where the account may not see them.
         now: epoch seconds; 0 when nothing may be concluded from time.
+        noun: what it is to people: a job, or an endpoint whose version's pods stand for the replicas.
     """
 
     job: Mapping[str, Any]
@@ -31,6 +32,12 @@ class Case:
     tails: Tails = field(default_factory=dict)
     nodes: Sequence[Mapping[str, Any]] | None = None
     now: float = 0.0
+    noun: str = "job"
+
+    @property
+    def served(self) -> bool:
+        """Whether it answers requests and has no end of its own."""
+        return self.noun == "endpoint"
 
     @property
     def name(self) -> str:

@@ -101,6 +101,8 @@ def lost(case: Case) -> Explanation | None:
         if disruption.get("status") == "True" and (told := _DISRUPTIONS.get(str(disruption.get("reason")))):
             cause, what = told
             hint = "nothing is wrong with its code: run it again, with --retries if it shall go on by itself"
+            if case.served:
+                hint = "nothing is wrong with its code: another one is started in its place"
             return Explanation(f"{replica.name} {what}.", hint, replica.name, cause=cause)
     away = [one for one in case.replicas if one.phase == "Running" and _silent(case, one)]
     if not away:
@@ -143,7 +145,7 @@ def restarted(case: Case) -> Explanation | None:
         said = failure.error or failure.said
         why = f": {said}" if said else f": exit code {code}{f', {meaning}' if meaning else ''}"
         missing = failure.said.startswith(_NOT_INSTALLED)
-        hint = install_hint(failure.said) if missing else error_hint(failure.error, case.image())
+        hint = install_hint(failure.said) if missing else error_hint(failure.error, case.image(), served=case.served)
     return Explanation(
         f"{first.name} failed and was started again {times}{why}",
         hint,
@@ -163,7 +165,7 @@ def _of_failure(case: Case, failure: Failure) -> Explanation:
         where = f" ({failure.place})" if failure.place else ""
         return Explanation(
             f"{name} failed: {failure.error}{where}",
-            error_hint(failure.error, case.image()),
+            error_hint(failure.error, case.image(), served=case.served),
             name,
             failure.traceback,
             Cause.PYTHON_ERROR,
@@ -217,28 +219,44 @@ def install_hint(said: str) -> str:
     return "choose an image that has it with --image, or another version: --install NAME==VERSION"
 
 
-def error_hint(error: str, image: str) -> str:
-    """What to do about a Python error, where that can be said."""
+_ELSEWHERE: Final = (
+    "the image {image} has no {module!r}: have it installed at start with --install, choose an image that has it with "
+    "--image, or "
+)
+_NOT_THERE: Final = "a {noun} does not see the notebook's variables: define {name!r} in "
+_NO_FILE: Final = "a {noun} has no files of the notebook's folder but those that "
+_ERROR_HINTS: Final[Mapping[str, tuple[str, str]]] = {
+    "ModuleNotFoundError": (
+        f"{_ELSEWHERE}ship your own module with --files",
+        f"{_ELSEWHERE}serve from the folder that has your own module, which then goes along",
+    ),
+    "NameError": (
+        f"{_NOT_THERE}the code, or pass it with --param {{name}}",
+        f"{_NOT_THERE}the class's own cell or file, or give it to the class with params (--param)",
+    ),
+    "FileNotFoundError": (f"{_NO_FILE}--files ships", f"{_NO_FILE}files=[...] (--files) ships"),
+    "ConnectionRefusedError": (
+        "is the service up, and may the job's namespace reach it?",
+        "is the service up, and may the endpoint's namespace reach it?",
+    ),
+    "OutOfMemoryError": ("use smaller batches, or ask for a larger GPU",) * 2,
+}
+"""What to do about an error of a job, and of an endpoint's server."""
+_LIKE: Final[Mapping[str, str]] = {"UnboundLocalError": "NameError", "gaierror": "ConnectionRefusedError"}
+
+
+def error_hint(error: str, image: str, *, served: bool = False) -> str:
+    """What to do about a Python error, where that can be said; ``served`` says that it is an endpoint's."""
     match = ERROR.match(error)
     kind, text = (match["type"].rpartition(".")[2], match["text"] or "") if match else ("", error)
+    kind = "OutOfMemoryError" if "CUDA out of memory" in error else _LIKE.get(kind, kind)
     quoted = re.search(r"'([^']+)'", text)
     name = quoted.group(1) if quoted else ""
-    if kind == "ModuleNotFoundError":
-        return (
-            f"the image {image} has no {name.split('.')[0]!r}: have it installed at start with --install, choose an "
-            "image that has it with --image, or ship your own module with --files"
-        )
-    if kind in ("NameError", "UnboundLocalError") and name:
-        return (
-            f"a job does not see the notebook's variables: define {name!r} in the code, or pass it with --param {name}"
-        )
-    if kind == "FileNotFoundError":
-        return "a job has no files of the notebook's folder but those that --files ships"
-    if kind in ("ConnectionRefusedError", "gaierror"):
-        return "is the service up, and may the job's namespace reach it?"
-    if "CUDA out of memory" in error or kind == "OutOfMemoryError":
-        return "use smaller batches, or ask for a larger GPU"
-    return ""
+    if kind == "NameError" and not name:
+        return ""
+    hint = _ERROR_HINTS.get(kind, ("", ""))[served]
+    noun = "server" if served else "job"
+    return hint.format(image=image, module=name.split(".")[0], name=name, noun=noun)
 
 
 def _deadline(job: Mapping[str, Any]) -> int | None:

@@ -53,7 +53,7 @@ def unschedulable(case: Case) -> Explanation | None:
     pod = case.pod(first)
     verdict = _read(_NOTE.sub("", message))
     return (
-        _gated(first, stuck)
+        _gated(case, first, stuck)
         or _empty(message, stuck)
         or _claims(case, message, first)
         or _together(case, message, verdict, stuck)
@@ -84,11 +84,12 @@ def _read(message: str) -> _Verdict:
     return verdict
 
 
-def _gated(first: Replica, stuck: Sequence[Replica]) -> Explanation | None:
+def _gated(case: Case, first: Replica, stuck: Sequence[Replica]) -> Explanation | None:
     if first.reason != "SchedulingGated":
         return None
     return Explanation(
-        f"{who(stuck)} may not be placed yet: a queue or another controller holds the job back until it is its turn.",
+        f"{who(stuck)} may not be placed yet: a queue or another controller holds the {case.noun} back until it is its "
+        "turn.",
         "ask the cluster's administrator which queue it is in",
         first.name,
         cause=Cause.GANG_WAITING,
@@ -224,7 +225,7 @@ def _nobody(case: Case, verdict: _Verdict, stuck: Sequence[Replica], pod: Mappin
     hint = "ask the cluster's administrator which machines are meant for such jobs"
     return Explanation(
         f"No machine accepts {who(stuck)}: {_refusals(case, verdict, pod)}.",
-        f"look at the labels that the job asks for (nodeSelector), or {hint}" if selected else hint,
+        f"look at the labels that the {case.noun} asks for (nodeSelector), or {hint}" if selected else hint,
         stuck[0].name,
         cause=Cause.NO_MACHINE_ACCEPTS,
     )

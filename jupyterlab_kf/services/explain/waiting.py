@@ -115,7 +115,7 @@ def claim_missing(case: Case, replica: Replica, claim: str) -> Explanation:
     """A volume claim that nobody made; a scheduler says so, or a kubelet."""
     return Explanation(
         f"{replica.name} waits for the volume claim {claim!r}, which does not exist.",
-        f"create it (kubectl get pvc lists those there are), or leave it out of the job {case.name}",
+        f"create it (kubectl get pvc lists those there are), or leave it out of the {case.noun} {case.name}",
         replica.name,
         cause=Cause.VOLUME_MISSING,
     )
@@ -142,7 +142,8 @@ def container(case: Case) -> Explanation | None:
 
 def cannot_start(case: Case, replica: Replica, said: str) -> Explanation:
     """A container that its machine could not start."""
-    hint = f"the pod's events say more: %kf_describe {case.name}"
+    look = f"kubectl describe pod {replica.pod}" if case.served else f"%kf_describe {case.name}"
+    hint = f"the pod's events say more: {look}"
     if "run as root" in said or "non-numeric user" in said:
         hint = "the image runs as root, which the cluster does not allow: name another with --image"
     elif "executable file not found" in said or "no such file" in said:

@@ -247,7 +247,9 @@ def _read(tree: ast.expr, variables: Mapping[str, Any]) -> Any:
         return _MAKERS[name](*given, **words)
     if isinstance(tree, ast.Name):
         if tree.id not in variables:
-            raise UsageError(f"the notebook has no variable {tree.id!r}", hint="run the cell that makes it")
+            raise UsageError(
+                f"there is no variable {tree.id!r}", hint="run the cell that makes it; a path is in quotation marks"
+            )
         value = variables[tree.id]
         # The variable's name is the one that its user knows it by.
         named = names.slug(tree.id.strip("_"), limit=MAX_NAME)

@@ -21,7 +21,11 @@ from jupyterlab_kf.services.explain import Case, decode_event, explain
 from jupyterlab_kf.services.serving import shipping
 
 _TAIL: Final = 60
-_FRAME: Final = re.compile(rf'\s+File "(?:[^"]*/{re.escape(shipping.RUNTIME)}/[^"]*|<frozen [^"]*>)", line ')
+_FRAME: Final = re.compile(r'\s+File "(?P<file>[^"]+)", line ')
+_SERVER: Final = re.compile(rf"(?:^|/){re.escape(shipping.RUNTIME)}/|^<frozen ")
+_LIBRARY: Final = re.compile(r"/(?:site|dist)-packages/|/lib/python3[^/]*/")
+_UNPACKED: Final = re.compile(r'(File ")[^"]*/kf-[a-z0-9_]{8}/')
+"""The folder in which a server's files are unpacked: everything below it is the user's own."""
 _FINAL: Final = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "ImagePullBackOff"})
 """What a kubelet says of pods that will not start by waiting."""
 
@@ -195,11 +199,11 @@ async def _explained(client: Client, endpoint: Obj, seen: VersionView, found: Se
     mine = pods_of(seen.name, found)
     space = str(meta(endpoint)["namespace"])
     events = await _events(client, space, [str(meta(one).get("uid")) for one in (endpoint, *mine)])
-    replicas = [pods.replica(_worst_first(pod), seen.name, number) for number, pod in enumerate(mine)]
+    replicas = [_replica(endpoint, seen.name, number, pod) for number, pod in enumerate(mine)]
     tails = {one.name: await _tail(client, space, one, pod) for one, pod in zip(replicas, mine, strict=True)}
     stand_in = _stand_in(endpoint, seen.name)
     status = Status(Phase.RUNNING if mine else Phase.PENDING)
-    case = Case(job=stand_in, status=status, replicas=replicas, pods=mine, events=events, tails=tails)
+    case = Case(job=stand_in, status=status, replicas=replicas, pods=mine, events=events, tails=tails, noun="endpoint")
     return replace(seen, explanation=_told(explain(case), tails) or _waiting(seen, replicas))
 
 
@@ -214,9 +218,28 @@ def _told(found: Explanation | None, tails: Mapping[str, Sequence[LogLine]]) -> 
 
 
 def readable(traceback: str) -> str:
-    """A traceback without the frames of the server itself, which comes as an archive without lines to show."""
-    lines = traceback.splitlines()
-    return "\n".join(line for line in lines if not _FRAME.match(line))
+    """A traceback as its author knows the files, and without frames of the server; those of libraries are counted.
+
+    Of an error that libraries alone led to, the last frame stays.
+    """
+    lines = _UNPACKED.sub(r"\1", traceback).splitlines()
+    frames = [(at, found["file"]) for at, line in enumerate(lines) if (found := _FRAME.match(line))]
+    libraries = [at for at, file in frames if _LIBRARY.search(file)]
+    if len(libraries) == len([file for _, file in frames if not _SERVER.search(file)]):
+        libraries = libraries[:-1]
+    hidden = {at for at, file in frames if _SERVER.search(file)} | set(libraries)
+    kept: list[str] = []
+    count, skipping = 0, False
+    for at, line in enumerate(lines):
+        if _FRAME.match(line) or not line.startswith("    "):
+            skipping = at in hidden
+            count += at in libraries
+            if count and not skipping:
+                kept.append(f"  ({count} {'frame' if count == 1 else 'frames'} of libraries)")
+                count = 0
+        if not skipping:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _waiting(seen: VersionView, replicas: Sequence[Replica]) -> Explanation:
@@ -225,6 +248,18 @@ def _waiting(seen: VersionView, replicas: Sequence[Replica]) -> Explanation:
     if all(one.phase == "Running" for one in replicas):
         return Explanation(f"{seen.name} has started and does not answer yet: {seen.ready} of {seen.wanted} are ready.")
     return Explanation(f"{seen.name} is starting: {seen.ready} of {seen.wanted} are ready.")
+
+
+def _replica(endpoint: Obj, version: str, number: int, pod: Obj) -> Replica:
+    """A pod as a replica; of several units in one, the one that is least well is named."""
+    worst = _worst_first(pod)
+    made = pods.replica(worst, version, number)
+    statuses = (worst.get("status") or {}).get("containerStatuses") or ()
+    units = [str(one.get("name")) for one in statuses if one.get("name") in endpoints.units(endpoint)]
+    if len(units) < 2:  # noqa: PLR2004  one alone needs no name
+        return made
+    unit = units[0].removeprefix(f"{meta(endpoint)['name']}-{version}-")
+    return replace(made, role=f"{version}/{unit}")
 
 
 def _worst_first(pod: Obj) -> Obj:
