@@ -40,6 +40,7 @@ MAX_JOB_NAME: Final = 52
 """Leaves room in 63 characters for ``-<role>-<index>``, which becomes a pod's name and host name."""
 
 _MAX_LABEL: Final = 63
+_MAX_OBJECT: Final = 253
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -77,6 +78,11 @@ def check_namespace(name: str) -> str:
             f"{name!r} cannot be a namespace: lower-case letters, digits and '-', at most {_MAX_LABEL} characters"
         )
     return name
+
+
+def is_object_name(name: str) -> bool:
+    """Whether an object may have that name: RFC 1123 labels with dots between them, which is safe in a path."""
+    return len(name) <= _MAX_OBJECT and all(_LABEL.fullmatch(part) for part in name.split("."))
 
 
 def check_env_name(name: str) -> str:

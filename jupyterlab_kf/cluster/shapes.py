@@ -99,6 +99,15 @@ class _Node(_Object, total=False):
     status: _NodeStatus
 
 
+class _TrialSpec(TypedDict, total=False):
+    objective: Any
+    parameterAssignments: Any
+
+
+class _Trial(_Object, total=False):
+    spec: _TrialSpec
+
+
 @dataclass(frozen=True)
 class Shape:
     """What is read of each object; with ``folded``, spec and the writers of fields stay text."""
@@ -134,6 +143,8 @@ USAGE: Final = Shape(_Usage)
 """Where a pod is, whether it has ended, and what it asks for; not even its name."""
 NODE: Final = Shape(_Node)
 """A node's size, conditions and taints."""
+TRIAL: Final = Shape(_Trial)
+"""What a trial was given, and how it stands; not the job that it runs."""
 
 
 def is_folded(obj: Obj) -> bool:

@@ -1,4 +1,4 @@
-"""What a browser may ask to be shown and kept shown: a window of rows, a job, a log; each knows what was sent already.
+"""What a browser may ask to be shown and kept shown: rows, a job, a log, a study; each knows what was sent already.
 
 Frames say what changed since the last one. When a browser is slow, states are skipped and never queued; only the lines
 of a log are all sent. Knows no sockets.
@@ -7,25 +7,30 @@ of a log are all sent. Knows no sockets.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from typing import Any, Final
 
-from jupyterlab_kf import kinds
+from jupyterlab_kf import kinds, names
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.manifests import training
+from jupyterlab_kf.manifests.studyviews import StudyTrial
 from jupyterlab_kf.model import LogLine, Obj, Phase, meta
 from jupyterlab_kf.services import feed, logs
 from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk, JobKey, SharedView, training_kinds
 from jupyterlab_kf.services.listing import Listing
 from jupyterlab_kf.services.plans import kind_of
+from jupyterlab_kf.services.studyfeed import StudyFeed, StudyKey
 from jupyterlab_kf.widgets.wire import job_json
 
 MOST_ASKS: Final = 256
 MOST_LINES: Final = 4_000
 """In one message: a browser reads and shows so many between two pictures of its screen."""
+MOST_TRIALS: Final = 2_000
+"""In one message, likewise."""
 
 Frame = dict[str, Any]
 
@@ -108,6 +113,49 @@ _LISTS: Final[dict[str, Callable[[Desk], Listing[Any] | None]]] = {
 }
 
 
+class Study:
+    """A study, and up to which of its changes the browser has them."""
+
+    def __init__(self, id_: str, feed: StudyFeed, leave: Callable[[], None], tell: Callable[[], None]) -> None:
+        self.id = id_
+        self.close = leave
+        self._feed = feed
+        self._tell = tell
+        self._has: int | None = None
+        self._head = -1
+        self._state = (False, "")
+
+    def frames(self, _: Desk) -> Iterator[Frame]:
+        """What is new."""
+        feed = self._feed
+        state = (feed.gone, str(feed.error) if feed.error else "")
+        head = feed.head(time.time())
+        if (head is None or self._head == feed.version) and state == self._state:
+            return
+        fresh, has = self._has is None, self._has or 0
+        changed = list(feed.since(has)) if head is not None else []
+        part = changed[:MOST_TRIALS]
+        complete = len(part) == len(changed)
+        removed = feed.removed(has) if complete else []
+        self._state = state
+        if complete:
+            self._has, self._head = feed.version, feed.version
+        else:
+            self._has = part[-1][0]
+            self._tell()
+        yield {
+            "type": "study",
+            "id": self.id,
+            "gone": state[0],
+            "error": state[1],
+            "head": asdict(head) if head is not None else None,
+            "trials": [trial_json(trial) for _, trial in part],
+            "removed": removed,
+            "total": feed.total,
+            "fresh": fresh,
+        }
+
+
 class Job:
     """A job's view, and what of it the browser has."""
 
@@ -185,13 +233,16 @@ async def all_lines(client: Client, job: Obj) -> list[LogLine]:
     return logs.merge(line for part in parts for line in part)
 
 
+Ask = Rows | Job | Lines | Listed | Study
+
+
 class Asks:
     """Everything that one browser asked for."""
 
     def __init__(self, desk: Desk, tell: Callable[[], None]) -> None:
         self._desk = desk
         self._tell = tell
-        self._asks: dict[str, Rows | Job | Lines | Listed] = {}
+        self._asks: dict[str, Ask] = {}
         self._ended: list[JobRow] = []
         self._link: Frame = {}
         self._deaf = desk.listen(self._changed)
@@ -223,6 +274,9 @@ class Asks:
             self._put(id_, Job(id_, shared, leave))
         elif kind in _LISTS:
             self._put(id_, Listed(id_, kind, _LISTS[kind]))
+        elif kind == "study":
+            feed, leave = self._desk.study_feeds.look(_study_key(said["key"]), self._tell)
+            self._put(id_, Study(id_, feed, leave, self._tell))
         elif kind == "lines":
             self._put(id_, Lines(id_, self._desk, _key(said["key"]), self._tell))
         elif kind == "close" and known is not None:
@@ -242,7 +296,7 @@ class Asks:
         for row in ended:
             yield {"type": "ended", "row": row_json(row)}
 
-    def _put(self, id_: str, ask: Rows | Job | Lines | Listed) -> None:
+    def _put(self, id_: str, ask: Ask) -> None:
         if (before := self._asks.pop(id_, None)) is not None:
             before.close()
         if len(self._asks) >= MOST_ASKS:
@@ -257,6 +311,12 @@ class Asks:
 
 
 _ROW: Final = tuple(entry.name for entry in fields(JobRow))
+_TRIAL: Final = tuple(entry.name for entry in fields(StudyTrial))
+
+
+def trial_json(trial: StudyTrial) -> Frame:
+    """A trial as JSON data."""
+    return {name: getattr(trial, name) for name in _TRIAL}
 
 
 def row_json(row: JobRow) -> Frame:
@@ -282,3 +342,10 @@ def _key(said: Any) -> JobKey:
     kind = str(said["kind"])
     training_kinds(kind)
     return JobKey(kind, str(said["namespace"]), str(said["name"]), str(said.get("uid") or ""))
+
+
+def _study_key(said: Any) -> StudyKey:
+    namespace, name = str(said["namespace"]), str(said["name"])
+    if not (names.is_object_name(namespace) and names.is_object_name(name)):
+        raise ValueError("no such study")
+    return StudyKey(namespace, name, str(said.get("uid") or ""))

@@ -13,9 +13,11 @@ from typing import Any, Final, Literal
 from jupyterlab_kf.manifests.capacity import Capacity
 from jupyterlab_kf.manifests.serving.rows import EndpointRow
 from jupyterlab_kf.manifests.studies import StudyRow
+from jupyterlab_kf.manifests.studyviews import StudyHead, StudyTrial
 from jupyterlab_kf.model import JobView
 from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow, Link
 from jupyterlab_kf.services.desk import JobKey
+from jupyterlab_kf.services.studyfeed import StudyKey
 
 API: Final = "jupyterlab-kf"
 """The first part of every path."""
@@ -238,6 +240,15 @@ class AskEndpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class AskStudy:
+    """Show me this study with its trials."""
+
+    id: str
+    key: StudyKey
+    type: Literal["study"] = "study"
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """I have seen enough of that."""
 
@@ -325,6 +336,24 @@ class EndpointsFrame:
     total: int
     served: bool
     type: Literal["endpoints"] = "endpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFrame:
+    """A study: its head where that changed, and the trials that are new or changed.
+
+    ``total`` is how many there are; with ``fresh`` what was sent before counts no more. ``gone`` once it was deleted.
+    """
+
+    id: str
+    gone: bool
+    error: str
+    head: StudyHead | None
+    trials: tuple[StudyTrial, ...]
+    removed: tuple[str, ...]
+    total: int
+    fresh: bool
+    type: Literal["study"] = "study"
 
 
 @dataclass(frozen=True, slots=True)

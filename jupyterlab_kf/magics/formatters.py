@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from jupyterlab_kf import Cluster, Endpoint, Job, Plan, ServePlan
+    from jupyterlab_kf import Cluster, Endpoint, Job, Plan, ServePlan, Study
     from jupyterlab_kf.services.doctor import Report
     from jupyterlab_kf.services.serving.messages import Answer
 
@@ -22,6 +22,7 @@ def show_ours(shell: InteractiveShell) -> None:
     formatter.for_type_by_name("jupyterlab_kf.services.jobs", "Job", job)
     formatter.for_type_by_name("jupyterlab_kf.services.plans", "Plan", plan)
     formatter.for_type_by_name("jupyterlab_kf.services.session", "Cluster", cluster)
+    formatter.for_type_by_name("jupyterlab_kf.services.tuning", "Study", study)
     formatter.for_type_by_name("jupyterlab_kf.services.doctor", "Report", report)
     formatter.for_type_by_name("jupyterlab_kf.services.serving.handle", "Endpoint", endpoint)
     formatter.for_type_by_name("jupyterlab_kf.services.serving.plans", "ServePlan", serve_plan)
@@ -33,6 +34,13 @@ def job(value: Job, **_: Any) -> dict[str, Any]:
     from jupyterlab_kf.widgets.rendered import job_card
 
     return job_card(value.view()).bundle()
+
+
+def study(value: Study, **_: Any) -> dict[str, Any]:
+    """The study as it is at this moment."""
+    from jupyterlab_kf.magics.studies import card
+
+    return card(value).bundle()
 
 
 def plan(value: Plan, **_: Any) -> dict[str, Any]:

@@ -129,13 +129,4 @@ def card(study: Study) -> Rendered:
     """A study as it is now."""
     from jupyterlab_kf.widgets.studies import study_card
 
-    picture = study.picture()
-    return study_card(
-        study.name,
-        picture.state,
-        picture.message,
-        picture.trials,
-        best=picture.best,
-        objective=picture.objective,
-        budget=picture.budget,
-    )
+    return study_card(study.record())

@@ -184,10 +184,17 @@ def state_of(obj: Mapping[str, Any]) -> tuple[str, str]:
 
 def rows(trials: Sequence[Obj]) -> list[TrialRow]:
     """Trials in the order in which they were suggested."""
-    return sorted((_row(trial) for trial in trials), key=lambda row: (row.number, row.started or 0.0, row.name))
+    return sorted((row_of(trial) for trial in trials), key=lambda row: (row.number, row.started or 0.0, row.name))
 
 
-def _row(trial: Obj) -> TrialRow:
+def assigned(trial: Obj) -> dict[str, str]:
+    """The values that a Trial was given, as texts."""
+    given = (trial.get("spec") or {}).get("parameterAssignments") or ()
+    return {str(one["name"]): str(one["value"]) for one in given}
+
+
+def row_of(trial: Obj) -> TrialRow:
+    """A Trial's row."""
     spec, status = trial.get("spec") or {}, trial.get("status") or {}
     objective = spec.get("objective") or {}
     strategies = {one.get("name"): str(one.get("value")) for one in objective.get("metricStrategies") or ()}
@@ -199,7 +206,7 @@ def _row(trial: Obj) -> TrialRow:
         name=str(meta(trial).get("name")),
         number=int(number) if number.isdecimal() else 0,
         state=state,
-        parameters={one["name"]: str(one["value"]) for one in spec.get("parameterAssignments") or ()},
+        parameters=assigned(trial),
         value=_float(metrics.get(str(objective.get("objectiveMetricName")))),
         metrics=metrics,
         message=message,

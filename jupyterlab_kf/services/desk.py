@@ -34,6 +34,7 @@ from jupyterlab_kf.services.board import Board, JobRow, Link
 from jupyterlab_kf.services.listing import Listing, R
 from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.services.reasons import Reasons
+from jupyterlab_kf.services.studyfeed import StudyFeeds
 
 _LOOK: Final = 1.0
 """Seconds between two looks for a cluster that does not run yet."""
@@ -96,6 +97,7 @@ class Desk:
         self._client: Client | None = None
         self._reasons: Reasons | None = None
         self._listings: dict[Kind, Listing[Any]] = {}
+        self.study_feeds = StudyFeeds(self.client, sleep)
         self._link = Link()
         self._listeners: list[Listener] = []
         self._opening: asyncio.Task[None] | None = None
@@ -134,6 +136,7 @@ class Desk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.study_feeds.stop()
         for part in (self._reasons, *self._listings.values(), self.board):
             if part is not None:
                 await part.stop()
@@ -187,6 +190,7 @@ class Desk:
                 shared.task.cancel()
             shared.error = ClusterError(f"the panels look at {choice.name!r} now", hint="change back to see it")
             shared.tell()
+        await self.study_feeds.stop(f"the panels look at {choice.name!r} now")
         for part in parts:
             if part is not None:
                 await part.stop()

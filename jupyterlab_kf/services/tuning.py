@@ -10,6 +10,7 @@ import asyncio
 import csv
 import io
 import math
+import time
 import uuid
 import warnings
 from collections.abc import AsyncGenerator, Iterator
@@ -30,12 +31,14 @@ from jupyterlab_kf.errors import (
     UsageError,
     WaitTimeoutError,
 )
-from jupyterlab_kf.manifests import studies, training
+from jupyterlab_kf.manifests import studies, studyviews, training
 from jupyterlab_kf.manifests.studies import TrialRow
+from jupyterlab_kf.manifests.studyviews import StudyRecord
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services import designs, session, shelf
 from jupyterlab_kf.services.designs import StudyPlan, StudyRequest
 from jupyterlab_kf.services.plans import taking
+from jupyterlab_kf.services.studyfeed import LABEL_EXPERIMENT
 from jupyterlab_kf.services.training import contents_for
 
 _REMEMBERED: Final = 200
@@ -162,18 +165,6 @@ def past() -> Past:
     return Past(tuple(dict.fromkeys(name for row in rows for name in row.metrics)), median(took) if took else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A study at one moment; ``budget`` is 0 when it has none."""
-
-    state: str
-    message: str
-    trials: tuple[TrialRow, ...]
-    best: TrialRow | None
-    objective: str
-    budget: int
-
-
 class Study:
     """A study on the cluster."""
 
@@ -231,23 +222,19 @@ class Study:
     @property
     def trials(self) -> list[TrialRow]:
         """Its trials, in the order in which they were suggested."""
-        selector = f"katib.kubeflow.org/experiment={self.name}"
-        return studies.rows(self._here.run(lambda client: client.list(kinds.TRIAL, self.namespace, selector=selector)))
+        return studies.rows(self._trials())
 
-    def picture(self) -> Picture:
+    def record(self) -> StudyRecord:
         """All that a display shows, at one moment."""
-        experiment, rows = self.experiment, self.trials
-        status, spec = experiment.get("status") or {}, experiment.get("spec") or {}
-        best = (status.get("currentOptimalTrial") or {}).get("bestTrialName")
-        state, message = studies.state_of(experiment)
-        return Picture(
-            state=state,
-            message=message,
-            trials=tuple(rows),
-            best=next((row for row in rows if row.name == best), None),
-            objective=str((spec.get("objective") or {}).get("objectiveMetricName")),
-            budget=int(spec.get("maxTrialCount") or 0),
-        )
+        return studyviews.record(self.experiment, self._trials(), now=time.time())
+
+    def importance(self) -> dict[str, float]:
+        """How much each parameter has to do with the best trials, as shares of 1, the greatest first.
+
+        By PED-ANOVA, less what chance is expected to show; empty with fewer than ten finished trials, or where nothing
+        stands out.
+        """
+        return {one.name: one.share for one in self.record().head.importance}
 
     def changes(self) -> Iterator[str]:
         """Its state, now and whenever something about it or its trials has changed, until it has ended."""
@@ -350,6 +337,10 @@ class Study:
         self._here.run(
             lambda client: client.delete(kinds.EXPERIMENT, self.namespace, self.name, uid=meta(self._obj)["uid"])
         )
+
+    def _trials(self) -> list[Obj]:
+        selector = f"{LABEL_EXPERIMENT}={self.name}"
+        return self._here.run(lambda client: client.list(kinds.TRIAL, self.namespace, selector=selector))
 
     def _change(self, patch: Obj) -> Study:
         try:

@@ -5,63 +5,70 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from jupyterlab_kf.manifests.studies import TrialRow
+from jupyterlab_kf.manifests.studyviews import RUNNING, WAITING, StudyRecord, StudyTrial, saved
 from jupyterlab_kf.widgets import jobs, text
 from jupyterlab_kf.widgets.markup import Child, Html, el
 from jupyterlab_kf.widgets.rendered import Rendered
 from jupyterlab_kf.widgets.tables import grid, page
+from jupyterlab_kf.widgets.wire import MIME_STUDY
+from jupyterlab_kf.widgets.wire import plain as plain_json
 
 SHOWN: Final = 12
 """Trials in the table: the best ones, those that run, and the latest."""
+_TOLD: Final = 0.05
+"""Share of importance from which a parameter is named."""
 _WIDTH, _HEIGHT, _EDGE = 360, 80, 6
 
 
-def study_card(
-    name: str, state: str, message: str, rows: Sequence[TrialRow], *, best: TrialRow | None, objective: str, budget: int
-) -> Rendered:
-    """A study at one moment."""
-    ended = sum(1 for row in rows if row.state not in ("Pending", "Created", "Running"))
-    head = f"{ended} of {budget} trials" if budget else f"{ended} trials"
-    lead = _best(best, objective)
+def study_card(whole: StudyRecord) -> Rendered:
+    """A study at one moment; JupyterLab shows the record of it instead, live."""
+    head, rows = whole.head, whole.trials
+    best = next((row for row in rows if row.name == head.best), None)
+    ended = sum(1 for row in rows if row.state not in (*WAITING, RUNNING))
+    count = f"{ended} of {head.budget} trials" if head.budget else f"{ended} trials"
+    names = [one.name for one in head.parameters]
+    lead = _best(best, head.objective, names)
     shown = _chosen(rows, best)
-    names = list(dict.fromkeys(key for row in rows for key in row.parameters))
-    header = ["Trial", "State", objective, *names, "Took"]
-    plain = [[str(row.number), row.state, _short(row.value), *_values(row, names), _took(row)] for row in shown]
+    header = ["Trial", "State", head.objective, *names, "Took"]
+    plain = [[str(row.number), row.state, _short(row.value), *map(_value, row.values), _took(row)] for row in shown]
     marked: list[list[Child]] = [
-        [_marked(row, best), jobs.badge(_phase(row.state)), _short(row.value), *_values(row, names), _took(row)]
-        for row in shown
+        [_marked(row, best), jobs.badge(_phase(row.state)), *line[2:]] for row, line in zip(shown, plain, strict=True)
     ]
     why = [f"{row.number}: {row.message}" for row in shown if row.state in ("Failed", "MetricsUnavailable")]
-    lines = [f"Study {name}: {state}, {head}", *([lead] if lead else [])]
-    lines += [message] if state == "Failed" else []
+    matter = ", ".join(f"{one.name} {one.share:.0%}" for one in head.importance if one.share >= _TOLD)
+    lines = [f"Study {head.name}: {head.state}, {count}", *([lead] if lead else [])]
+    lines += [head.message] if head.state == "Failed" else []
+    lines += [f"what matters: {matter}"] if matter else []
     table = text.table(header, plain) if plain else ""
     html = page(
-        el("div", el("b", f"Study {name}"), " ", jobs.badge(_phase(state)), " ", el("span", head, cls="kf-dim")),
+        el("div", el("b", f"Study {head.name}"), " ", jobs.badge(_phase(head.state)), " ", _dim("span", count)),
         el("div", lead) if lead else None,
-        el("div", message, role="alert") if state == "Failed" else None,
-        _course(rows, best, objective),
-        grid(header, marked, label=f"Trials of study {name}") if marked else None,
-        *(el("div", line, cls="kf-dim") for line in why[-3:]),
+        el("div", head.message, role="alert") if head.state == "Failed" else None,
+        _dim("div", f"what matters: {matter}") if matter else None,
+        _course(rows, best, head.objective),
+        grid(header, marked, label=f"Trials of study {head.name}") if marked else None,
+        *(_dim("div", line) for line in why[-3:]),
     )
-    return Rendered("\n".join([*lines, *([table] if table else []), *why[-3:]]), html)
+    told = "\n".join([*lines, *([table] if table else []), *why[-3:]])
+    return Rendered(told, html, {MIME_STUDY: plain_json(saved(whole))})
 
 
-def _best(best: TrialRow | None, objective: str) -> str:
+def _dim(tag: str, said: str) -> Html:
+    return el(tag, said, cls="kf-dim")
+
+
+def _best(best: StudyTrial | None, objective: str, names: Sequence[str]) -> str:
     if best is None:
         return ""
-    values = ", ".join(f"{key}={_value(value)}" for key, value in best.parameters.items())
+    values = ", ".join(f"{key}={_value(value)}" for key, value in zip(names, best.values, strict=False))
     return f"best {objective} {_short(best.value)} in trial {best.number}: {values}"
 
 
-def _chosen(rows: Sequence[TrialRow], best: TrialRow | None) -> list[TrialRow]:
+def _chosen(rows: Sequence[StudyTrial], best: StudyTrial | None) -> list[StudyTrial]:
     """The best trial, those that run, and the latest, in their order."""
-    running = [row for row in rows if row.state == "Running"]
+    running = [row for row in rows if row.state == RUNNING]
     kept = {row.name: row for row in [*([best] if best else []), *running, *reversed(rows)][:SHOWN]}
     return [row for row in rows if row.name in kept]
-
-
-def _values(row: TrialRow, names: Sequence[str]) -> list[str]:
-    return [_value(row.parameters.get(name, "")) for name in names]
 
 
 def _value(given: str) -> str:
@@ -75,11 +82,11 @@ def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def _took(row: TrialRow) -> str:
+def _took(row: StudyTrial) -> str:
     return text.duration(row.finished - row.started if row.finished and row.started else None)
 
 
-def _marked(row: TrialRow, best: TrialRow | None) -> Child:
+def _marked(row: StudyTrial, best: StudyTrial | None) -> Child:
     number = str(row.number)
     return el("b", f"{number} ★", title="the best so far") if best and row.name == best.name else number
 
@@ -97,7 +104,7 @@ def _phase(state: str) -> str:
     return _PHASES.get(state, state)
 
 
-def _course(rows: Sequence[TrialRow], best: TrialRow | None, objective: str) -> Html | None:
+def _course(rows: Sequence[StudyTrial], best: StudyTrial | None, objective: str) -> Html | None:
     """Every trial's value as a dot, and the best so far as a line."""
     points = [(row.number, row.value) for row in rows if row.value is not None]
     if len(points) < 2 or best is None or best.value is None:  # noqa: PLR2004  one point is no course

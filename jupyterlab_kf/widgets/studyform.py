@@ -542,11 +542,7 @@ class StudyForm:
             self.buttons.children = [self.start, self.best]
 
     def _show_study(self, study: Study) -> None:
-        now = study.picture()
-        card = study_card(
-            study.name, now.state, now.message, now.trials, best=now.best, objective=now.objective, budget=now.budget
-        )
-        self.running.value = str(card.html)
+        self.running.value = str(study_card(study.record()).html)
 
     def _end(self) -> None:
         if self.study is not None:

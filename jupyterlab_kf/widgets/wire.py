@@ -16,6 +16,7 @@ from jupyterlab_kf.widgets import plot
 
 MIME_JOB: Final = "application/vnd.jupyterlab-kf.job+json"
 MIME_JOBS: Final = "application/vnd.jupyterlab-kf.jobs+json"
+MIME_STUDY: Final = "application/vnd.jupyterlab-kf.study+json"
 VERSION: Final = 1
 
 

@@ -358,6 +358,18 @@ export interface AskEndpoints {
   type: 'endpoints';
 }
 
+export interface StudyKey {
+  namespace: string;
+  name: string;
+  uid: string;
+}
+
+export interface AskStudy {
+  id: string;
+  key: StudyKey;
+  type: 'study';
+}
+
 export interface Close {
   id: string;
   type: 'close';
@@ -460,6 +472,77 @@ export interface EndpointsFrame {
   total: number;
   served: boolean;
   type: 'endpoints';
+}
+
+export interface StudyParameter {
+  name: string;
+  type: string;
+  low: number | null;
+  high: number | null;
+  log: boolean;
+  values: string[];
+}
+
+export interface ParameterShare {
+  name: string;
+  share: number;
+}
+
+export interface StudyHead {
+  uid: string;
+  namespace: string;
+  name: string;
+  state: string;
+  message: string;
+  objective: string;
+  direction: string;
+  goal: number | null;
+  algorithm: string;
+  parameters: StudyParameter[];
+  metrics: string[];
+  budget: number;
+  parallel: number;
+  best: string;
+  done: number;
+  running: number;
+  failed: number;
+  created: number;
+  finished: number | null;
+  eta: number | null;
+  seen: number;
+  importance: ParameterShare[];
+}
+
+export interface StudyTrial {
+  name: string;
+  number: number;
+  state: string;
+  values: string[];
+  value: number | null;
+  metrics: (number | null)[];
+  curve: number[][];
+  started: number | null;
+  finished: number | null;
+  message: string;
+}
+
+export interface StudyFrame {
+  id: string;
+  gone: boolean;
+  error: string;
+  head: StudyHead | null;
+  trials: StudyTrial[];
+  removed: string[];
+  total: number;
+  fresh: boolean;
+  type: 'study';
+}
+
+export interface StudyRecord {
+  version: number;
+  total: number;
+  head: StudyHead;
+  trials: StudyTrial[];
 }
 
 export interface EndedFrame {

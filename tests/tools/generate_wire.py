@@ -13,6 +13,7 @@ from typing import Any
 
 from jupyterlab_kf import model
 from jupyterlab_kf.handlers import wire
+from jupyterlab_kf.manifests import studyviews
 from jupyterlab_kf.services import board
 
 TARGET = Path(__file__).parents[2] / "labextension" / "src" / "wire.ts"
@@ -36,6 +37,7 @@ ROOTS: tuple[Any, ...] = (
     wire.AskLines,
     wire.AskStudies,
     wire.AskEndpoints,
+    wire.AskStudy,
     wire.Close,
     wire.LinkFrame,
     wire.RowsFrame,
@@ -43,6 +45,8 @@ ROOTS: tuple[Any, ...] = (
     wire.LinesFrame,
     wire.StudiesFrame,
     wire.EndpointsFrame,
+    wire.StudyFrame,
+    studyviews.StudyRecord,
     wire.EndedFrame,
 )
 # A frame tells what changed of a view, and nothing else.

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from studies_world import record, trial
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.magics.studies import tune_arguments, tune_parser
-from jupyterlab_kf.manifests.studies import TrialRow
 from jupyterlab_kf.widgets.studies import SHOWN, study_card
-
-
-def row(number: int, value: float | None, state: str = "Succeeded", message: str = "") -> TrialRow:
-    return TrialRow(f"s-{number}", number, state, {"lr": "0.012345678", "opt": "<b>"}, value, {}, message, 1.0, 3.0)
+from jupyterlab_kf.widgets.wire import MIME_STUDY
 
 
 def test_a_study_shows_its_best_its_course_and_why_a_trial_failed() -> None:
-    rows = [row(0, 0.5), row(1, 0.25), row(2, None, "Failed", "exit code 1: no data"), row(3, None, "Running")]
-    card = study_card("s", "Running", "", rows, best=rows[1], objective="loss", budget=8)
+    broken = trial(2, None, "Failed", message="exit code 1: no data")
+    card = study_card(record(trial(0, 0.5), trial(1, 0.25), broken, trial(3, None, "Running"), best="s-1"))
     assert card.text.splitlines()[0] == "Study s: Running, 3 of 8 trials"
     assert card.text.splitlines()[1] == "best loss 0.25 in trial 1: lr=0.01235, opt=<b>"
     assert "2: exit code 1: no data" in card.text
@@ -26,14 +25,17 @@ def test_a_study_shows_its_best_its_course_and_why_a_trial_failed() -> None:
 
 
 def test_ten_thousand_trials_stay_a_small_picture_in_the_table() -> None:
-    rows = [row(number, float(number)) for number in range(1000)]
-    card = study_card("s", "Succeeded", "", rows, best=rows[0], objective="loss", budget=1000)
+    rows = [trial(number, float(number)) for number in range(1000)]
+    card = study_card(record(*rows, state="Succeeded", best="s-0", budget=1000))
     assert card.html.count("<tr") == SHOWN + 1
     assert "0 ★" in card.html
+    kept = card.bundle()[MIME_STUDY]
+    assert kept["total"] == 1000
+    assert len(json.dumps(kept)) < 60_000, "a notebook that keeps it stays small"
 
 
 def test_a_study_without_trials_is_a_line() -> None:
-    card = study_card("s", "Failed", "the template is wrong", [], best=None, objective="loss", budget=0)
+    card = study_card(record(state="Failed", message="the template is wrong", budget=0))
     assert card.text == "Study s: Failed, 0 trials\nthe template is wrong"
 
 

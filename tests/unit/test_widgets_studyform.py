@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from studies_world import record, trial
 
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.magics.studies import read_cell
-from jupyterlab_kf.manifests.studies import TrialRow
+from jupyterlab_kf.manifests.studyviews import StudyRecord
 from jupyterlab_kf.services import designs, spaces
 from jupyterlab_kf.services.designs import StudyPlan, StudyRequest
-from jupyterlab_kf.services.tuning import Picture
 from jupyterlab_kf.widgets.studyform import StudyForm, around, cost, preview, scale_of
 
 CELL = """lr = loguniform(1e-4, 1e-1)
@@ -45,10 +45,8 @@ class Fake:
         assert self.stopped.wait(10)
         yield "Succeeded"
 
-    def picture(self) -> Picture:
-        row = TrialRow("study-a", 1, "Succeeded", {"lr": "0.01"}, 0.25)
-        state = "Succeeded" if self.stopped.is_set() else "Running"
-        return Picture(state, "", (row,), row, "loss", 20)
+    def record(self) -> StudyRecord:
+        return record(trial(1, 0.25), state="Succeeded" if self.stopped.is_set() else "Running", budget=20)
 
     def stop(self) -> None:
         self.stopped.set()

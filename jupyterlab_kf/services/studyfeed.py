@@ -1,0 +1,299 @@
+"""A study as it changes, followed once for all who look at it: its head, and which trials changed since when.
+
+One watch on the Experiment and one on its Trials, of which only what is shown is read. Each change has a number, so
+that who looks is told what is new to them, however many trials there are. It writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster import shapes, watch
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.errors import ClusterError, KubeflowError, NotFoundError, UnreachableError
+from jupyterlab_kf.manifests import studies
+from jupyterlab_kf.manifests.studyviews import (
+    ParameterShare,
+    StudyHead,
+    StudyTrial,
+    head_of,
+    numbered,
+    space_of,
+    trial_of,
+    weighed,
+)
+from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.suggestions import importance
+
+_LOOK: Final = 1.0
+"""Seconds between two looks for a cluster that does not run."""
+_LINGER: Final = 5.0
+"""Seconds that a study is followed after the last who looked has gone."""
+_BATCH: Final = 200
+_TOGETHER: Final = 0.05
+_GROWN: Final = 1.03
+"""How many more trials there must be before importances are computed again."""
+LABEL_EXPERIMENT: Final = "katib.kubeflow.org/experiment"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyKey:
+    """Which study. With a uid only that very one, and not another that took its name."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+
+
+@dataclass(slots=True)
+class _Entry:
+    trial: StudyTrial
+    cells: importance.Cells | None
+    version: int
+
+
+class StudyFeed:
+    """The newest picture of a study. ``gone`` once it was deleted; ``error`` says why it cannot be followed."""
+
+    def __init__(self, key: StudyKey) -> None:
+        self.key = key
+        self.version = 0
+        self.gone = False
+        self.error: KubeflowError | None = None
+        self.listeners: list[Callable[[], None]] = []
+        self.task: asyncio.Task[None] | None = None
+        self._experiment: Obj | None = None
+        self._entries: dict[str, _Entry] = {}
+        """By name, what changed last at the end."""
+        self._removed: list[tuple[int, str]] = []
+        self._synced = False
+        self._head: tuple[int, StudyHead] | None = None
+        self._shares: tuple[int, str, tuple[ParameterShare, ...]] | None = None
+
+    @property
+    def total(self) -> int:
+        """How many trials there are."""
+        return len(self._entries)
+
+    def head(self, now: float) -> StudyHead | None:
+        """How it stands; None until everything was read."""
+        if self._experiment is None or not self._synced:
+            return None
+        if self._head is None or self._head[0] != self.version:
+            trials = [entry.trial for entry in self._entries.values()]
+            bare = head_of(self._experiment, trials, now=now)
+            self._head = (self.version, replace(bare, importance=self._importance(bare)))
+        return self._head[1]
+
+    def since(self, version: int) -> Iterator[tuple[int, StudyTrial]]:
+        """The trials that changed after that version, the oldest change first, each with its version."""
+        fresh = []
+        for entry in reversed(self._entries.values()):
+            if entry.version <= version:
+                break
+            fresh.append((entry.version, entry.trial))
+        return reversed(fresh)
+
+    def removed(self, version: int) -> list[str]:
+        """The names of trials that were deleted after that version."""
+        return [name for then, name in self._removed if then > version and name not in self._entries]
+
+    def tell(self) -> None:
+        """Call who listens."""
+        for listener in tuple(self.listeners):
+            listener()
+
+    # ------------------------------------------------------------------------------------------------- taking in
+
+    def take_experiment(self, change: watch.Change) -> None:
+        """A change of the study itself.
+
+        Raises:
+            NotFoundError: it is not there, or not there any more.
+        """
+        if change.type == "SYNCED":
+            if self._experiment is None:
+                raise NotFoundError(f"study {self.key.namespace}/{self.key.name} is not on the cluster any more")
+            return
+        if self.key.uid and meta(change.obj).get("uid") != self.key.uid:
+            return
+        if change.type == "DELETED":
+            raise NotFoundError(f"study {self.key.namespace}/{self.key.name} was deleted")
+        self._experiment = change.obj
+        self._changed()
+
+    def take_trial(self, change: watch.Change) -> None:
+        """A change of one of its trials."""
+        if change.type == "SYNCED":
+            if not self._synced:
+                self._synced = True
+                self._number()
+            self._changed()
+            return
+        name = str(meta(change.obj).get("name"))
+        if change.type == "DELETED":
+            if self._entries.pop(name, None) is not None:
+                self._changed()
+                self._removed.append((self.version, name))
+            return
+        experiment = self._experiment or {}
+        space = space_of(experiment)
+        objective = (experiment.get("spec") or {}).get("objective") or {}
+        trial = trial_of(change.obj, [one.name for one in space], objective.get("additionalMetricNames") or ())
+        before = self._entries.get(name)
+        if before is not None:
+            trial = replace(trial, number=trial.number or before.trial.number)
+            if trial == before.trial:
+                return
+            del self._entries[name]
+        elif self._synced:
+            trial = self._next(trial)
+        cells = before.cells if before else importance.cells_of(space, studies.assigned(change.obj))
+        self.version += 1
+        self._entries[name] = _Entry(trial, cells, self.version)
+        if self._synced:
+            self.tell()
+
+    def _number(self) -> None:
+        """Katib itself numbers no trials; they are told apart by a number all the same."""
+        for trial in numbered([entry.trial for entry in self._entries.values()]):
+            self._entries[trial.name].trial = trial
+
+    def _next(self, trial: StudyTrial) -> StudyTrial:
+        """A trial that came while others are there: numbered, where the cluster numbers none."""
+        others = [entry.trial.number for entry in self._entries.values()]
+        return trial if trial.number or 0 not in others else replace(trial, number=max(others) + 1)
+
+    def _importance(self, head: StudyHead) -> tuple[ParameterShare, ...]:
+        """The parameters' importances, computed anew when there are noticeably more trials."""
+        known = [(entry.cells, entry.trial.value) for entry in self._entries.values()]
+        usable = [(cells, value) for cells, value in known if cells is not None and value is not None]
+        if self._shares is not None:
+            count, state, shares = self._shares
+            if state == head.state and len(usable) < count * _GROWN + 1 and len(usable) >= count:
+                return shares
+        shares = weighed(space_of(self._experiment or {}), usable, head).importance
+        self._shares = (len(usable), head.state, shares)
+        return shares
+
+    def _changed(self) -> None:
+        self.version += 1
+        self.tell()
+
+
+class StudyFeeds:
+    """The studies that somebody looks at, each followed once.
+
+    Args:
+        client: the cluster, when it can be reached.
+        sleep: waits; tests hand in their own.
+    """
+
+    def __init__(
+        self, client: Callable[[], Awaitable[Client]], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._client = client
+        self._sleep = sleep
+        self._feeds: dict[StudyKey, StudyFeed] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def look(self, key: StudyKey, listener: Callable[[], None]) -> tuple[StudyFeed, Callable[[], None]]:
+        """The feed of a study, and what to call when one looks away."""
+        feed = self._feeds.get(key)
+        if feed is None or feed.gone or feed.error is not None:
+            feed = self._feeds[key] = StudyFeed(key)
+            feed.task = asyncio.create_task(self._follow(feed))
+        feed.listeners.append(listener)
+
+        def leave() -> None:
+            feed.listeners.remove(listener)
+            if not feed.listeners:
+                task = asyncio.create_task(self._forget(feed))
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
+
+        return feed, leave
+
+    async def stop(self, why: str = "") -> None:
+        """Follow none any more; who looks is told why."""
+        feeds, self._feeds = self._feeds, {}
+        tasks = [*self._background, *(feed.task for feed in feeds.values() if feed.task is not None)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for feed in feeds.values():
+            feed.error = ClusterError(why or "it is not followed any more")
+            feed.tell()
+
+    async def _forget(self, feed: StudyFeed) -> None:
+        await self._sleep(_LINGER)
+        if not feed.listeners and self._feeds.get(feed.key) is feed:
+            del self._feeds[feed.key]
+            if feed.task is not None:
+                feed.task.cancel()
+
+    async def _follow(self, feed: StudyFeed) -> None:
+        while True:
+            try:
+                client = await self._client()
+                await _keep(client, feed)
+            except NotFoundError:
+                feed.gone = True
+            except (UnreachableError, ClusterError):
+                await self._sleep(_LOOK)
+                continue
+            except KubeflowError as error:
+                feed.error = error
+            feed.tell()
+            return
+
+
+async def _keep(client: Client, feed: StudyFeed) -> None:
+    """Follow a study and its trials, for ever.
+
+    Raises:
+        KubeflowError: it cannot be followed, or is not there any more.
+    """
+    key = feed.key
+    known = asyncio.Event()
+
+    async def study() -> None:
+        async for change in watch.follow(client, kinds.EXPERIMENT, key.namespace, fields=f"metadata.name={key.name}"):
+            feed.take_experiment(change)
+            known.set()
+
+    async def trials() -> None:
+        await known.wait()  # what a trial is shown as depends on what is searched
+        pace = watch.Pace(together=_TOGETHER)
+        selector = f"{LABEL_EXPERIMENT}={key.name}"
+        changes = watch.follow(
+            client, kinds.TRIAL, key.namespace, selector=selector, shape=shapes.TRIAL, keep=_name_only, pace=pace
+        )
+        count = 0
+        async for change in changes:
+            feed.take_trial(change)
+            count += 1
+            if count % _BATCH == 0:
+                await asyncio.sleep(0)  # a long list must not hold up the server
+
+    tasks = [asyncio.create_task(study()), asyncio.create_task(trials())]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _name_only(obj: Obj) -> Obj:
+    head = meta(obj)
+    return {"metadata": {key: head.get(key) for key in ("uid", "name", "namespace", "resourceVersion")}}
+
+
+__all__ = ["StudyFeed", "StudyFeeds", "StudyKey"]
