@@ -18,7 +18,7 @@ from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.manifests.studyviews import StudyTrial
 from jupyterlab_kf.model import LogLine, Obj, Phase, meta
-from jupyterlab_kf.services import feed, logs
+from jupyterlab_kf.services import feed, logs, studydeeds
 from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk, JobKey, SharedView, training_kinds
 from jupyterlab_kf.services.listing import Listing
@@ -179,7 +179,7 @@ class Job:
 
 
 class Lines:
-    """A job's log on its way."""
+    """The log of a job, or of a trial, on its way."""
 
     def __init__(self, id_: str, desk: Desk, key: JobKey, tell: Callable[[], None]) -> None:
         self.id = id_
@@ -210,6 +210,11 @@ class Lines:
     async def _read(self, desk: Desk, key: JobKey) -> None:
         try:
             client = await desk.client()
+            if key.kind == kinds.TRIAL.kind:
+                async for line in studydeeds.trial_lines(client, key.namespace, key.name, follow=True):
+                    self._lines.append(line)
+                    self._tell()
+                return
             job = await desk.job(key, client)
             if training.decode(job).phase.finished:
                 self._lines += await all_lines(client, job)
@@ -219,8 +224,9 @@ class Lines:
                     self._tell()
         except KubeflowError as error:
             self._error = str(error)
-        self._ended = True
-        self._tell()
+        finally:
+            self._ended = True
+            self._tell()
 
 
 async def all_lines(client: Client, job: Obj) -> list[LogLine]:
@@ -278,7 +284,7 @@ class Asks:
             feed, leave = self._desk.study_feeds.look(_study_key(said["key"]), self._tell)
             self._put(id_, Study(id_, feed, leave, self._tell))
         elif kind == "lines":
-            self._put(id_, Lines(id_, self._desk, _key(said["key"]), self._tell))
+            self._put(id_, Lines(id_, self._desk, _log_key(said["key"]), self._tell))
         elif kind == "close" and known is not None:
             self._asks.pop(id_).close()
 
@@ -342,6 +348,14 @@ def _key(said: Any) -> JobKey:
     kind = str(said["kind"])
     training_kinds(kind)
     return JobKey(kind, str(said["namespace"]), str(said["name"]), str(said.get("uid") or ""))
+
+
+def _log_key(said: Any) -> JobKey:
+    """A job, or a trial of a study."""
+    if str(said["kind"]) != kinds.TRIAL.kind:
+        return _key(said)
+    found = _study_key(said)
+    return JobKey(kinds.TRIAL.kind, found.namespace, found.name)
 
 
 def _study_key(said: Any) -> StudyKey:

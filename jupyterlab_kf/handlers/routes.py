@@ -6,100 +6,25 @@ both. Failures of the services become ``{message, hint, reason}`` with the statu
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_server.auth.decorator import authorized
-from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
+from jupyterlab_kf.handlers.base import NAME, Handler
 from jupyterlab_kf.handlers.stream import Stream
+from jupyterlab_kf.handlers.studyroutes import STUDY_ROUTES
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from jupyterlab_kf.errors import KubeflowError
     from jupyterlab_kf.services.board import JobRow
     from jupyterlab_kf.services.desk import Desk
 
 JOBS: Final = "kf:jobs"
 CLUSTER: Final = "kf:cluster"
 EVENT: Final = "https://jupyterlab-kf.io/events/job-phase/v1"
-MOST_BODY: Final = 4 * 2**20
-
-
-class Handler(APIHandler):
-    """What the routes share."""
-
-    def initialize(self, desk: Callable[[], Desk]) -> None:
-        """Take what all requests share."""
-        self._desk = desk
-
-    @property
-    def desk(self) -> Desk:
-        """What all requests share; opened by the first."""
-        return self._desk()
-
-    @property
-    def answers(self) -> ModuleType:
-        """The services; loaded by the first request."""
-        from jupyterlab_kf.handlers import answers
-
-        return answers
-
-    async def reply(self, work: Callable[[], Awaitable[Any]], status: int = 200) -> None:
-        """The answer of a service as JSON, or its failure."""
-        from jupyterlab_kf.errors import KubeflowError
-        from jupyterlab_kf.widgets.wire import plain
-
-        try:
-            value = await work()
-        except KubeflowError as error:
-            self.fail(error)
-            return
-        self.set_status(status)
-        self.finish(json.dumps(plain(value)))
-
-    def fail(self, error: KubeflowError) -> None:
-        """The answer to a failure."""
-        from jupyterlab_kf.widgets.wire import plain
-
-        self.set_status(_status(error))
-        self.finish(json.dumps(plain(self.answers.failure(error))))
-
-    def body(self) -> dict[str, Any]:
-        """The request's JSON object."""
-        if len(self.request.body) > MOST_BODY:
-            raise web.HTTPError(413)
-        found = self.get_json_body()
-        if not isinstance(found, dict):
-            raise web.HTTPError(400, "a JSON object is expected")
-        return found
-
-    @property
-    def root(self) -> Path:
-        """The folder that the server shows."""
-        return Path(self.contents_manager.root_dir).resolve()
-
-
-def _status(error: KubeflowError) -> int:
-    from jupyterlab_kf.errors import ApiError, ClusterError, UnreachableError, UsageError, WaitTimeoutError
-
-    match error:
-        case ApiError():
-            # The cluster's 401 is not the browser's: it must not send anybody to the login page.
-            return 403 if error.code == 401 else error.code  # noqa: PLR2004
-        case UsageError():
-            return 400
-        case UnreachableError() | ClusterError():
-            return 503
-        case WaitTimeoutError():
-            return 504
-        case _:
-            return 500
 
 
 class Cluster(Handler):
@@ -240,22 +165,12 @@ class Logs(Handler):
     @authorized("read", resource=JOBS)
     async def get(self, kind: str, namespace: str, name: str) -> None:
         """All lines, or those of one replica."""
-        from jupyterlab_kf.errors import KubeflowError
-
         replica = self.get_query_argument("replica", "")
-        try:
-            text = await self.answers.log_text(self.desk, (kind, namespace, name), replica)
-        except KubeflowError as error:
-            self.fail(error)
-            return
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        # Kubernetes' names need no quoting, and one that is none was not found above.
-        self.set_header("Content-Disposition", f'attachment; filename="{name}.log"')
-        self.finish(text)
+        await self.download(
+            lambda: self.answers.log_text(self.desk, (kind, namespace, name), replica), f"{name}.log", "text/plain"
+        )
 
 
-NAME: Final = r"([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)"
 ONE: Final = rf"jobs/([A-Za-z]{{1,63}})/{NAME}/{NAME}"
 ROUTES: Final = (
     ("cluster", Cluster),
@@ -269,6 +184,7 @@ ROUTES: Final = (
     (ONE + "/copies", Copies),
     (ONE + "/form", Form),
     (ONE + "/logs", Logs),
+    *STUDY_ROUTES,
     ("stream", Stream),
 )
 

@@ -180,6 +180,17 @@ class Copies:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyCopies:
+    """A study, said in four ways; ``best`` is its program with the values of a trial, empty while there is none."""
+
+    magic: str
+    python: str
+    yaml: str
+    kubectl: str
+    best: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """The body of every answer that is not a success.
 

@@ -51,6 +51,16 @@ async def source(client: Client, job: Obj) -> Source:
     return _unpacked(parts, instructions)
 
 
+async def instructions(client: Client, job: Obj) -> dict[str, Any]:
+    """What the launcher of a job is told; empty when it was not made here."""
+    text, _, _ = await _shipped(client, job)
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 async def beside(client: Client, job: Obj) -> dict[str, bytes]:
     """The files that a job has beside the one that it runs, as they lie around that one.
 

@@ -287,7 +287,7 @@ def from_yaml(text: str, request: StudyRequest, *, namespace: str, submission: s
     if len(found) != 1:
         raise UsageError(f"{len(found)} Experiments in the YAML; there must be one")
     try:
-        fresh = _read(found[0], request)
+        fresh = read_back(found[0], request)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"the Experiment cannot be read: {error!r}", hint="go back to what was there") from None
     told = make(fresh, namespace=namespace, submission=submission).experiment
@@ -301,7 +301,13 @@ def from_yaml(text: str, request: StudyRequest, *, namespace: str, submission: s
     return fresh
 
 
-def _read(experiment: Obj, request: StudyRequest) -> StudyRequest:
+def read_back(experiment: Obj, request: StudyRequest) -> StudyRequest:
+    """The request with what an Experiment says; code, image and amounts stay the request's.
+
+    Raises:
+        UsageError: a parameter of it cannot be said by one of the functions of a search space.
+        KeyError, TypeError, ValueError, AttributeError: it has another form than those that are made here.
+    """
     spec, head = experiment["spec"], experiment["metadata"]
     objective, algorithm = spec["objective"], spec["algorithm"]
     known = space_of(request)
@@ -434,4 +440,4 @@ def _quoted(code: str) -> str:
     return repr(code)
 
 
-__all__ = ["FRAMEWORKS", "StudyPlan", "StudyRequest", "from_yaml", "make", "space_of", "with_space"]
+__all__ = ["FRAMEWORKS", "StudyPlan", "StudyRequest", "from_yaml", "make", "read_back", "space_of", "with_space"]

@@ -7,9 +7,6 @@ The code travels as that of a training job; a trial gets its values in the envir
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-import math
 import time
 import uuid
 import warnings
@@ -29,16 +26,15 @@ from jupyterlab_kf.errors import (
     NotFoundError,
     UnreachableError,
     UsageError,
-    WaitTimeoutError,
 )
 from jupyterlab_kf.manifests import studies, studyviews, training
 from jupyterlab_kf.manifests.studies import TrialRow
 from jupyterlab_kf.manifests.studyviews import StudyRecord
 from jupyterlab_kf.model import Obj, Ref, meta
-from jupyterlab_kf.services import designs, session, shelf
+from jupyterlab_kf.services import designs, session, shelf, studydeeds
 from jupyterlab_kf.services.designs import StudyPlan, StudyRequest
+from jupyterlab_kf.services.jobs import Job
 from jupyterlab_kf.services.plans import taking
-from jupyterlab_kf.services.studyfeed import LABEL_EXPERIMENT
 from jupyterlab_kf.services.training import contents_for
 
 _REMEMBERED: Final = 200
@@ -242,17 +238,7 @@ class Study:
 
     def rows(self) -> list[dict[str, Any]]:
         """A dictionary a trial: number, name, state, the parameters, the metrics, seconds."""
-        return [
-            {
-                "number": row.number,
-                "trial": row.name,
-                "state": row.state,
-                **self._values(row),
-                **{key: _number(text) for key, text in row.metrics.items()},
-                "seconds": row.finished - row.started if row.finished and row.started else None,
-            }
-            for row in self.trials
-        ]
+        return studydeeds.rows_of(self._obj, self.trials)
 
     def dataframe(self) -> Any:
         """The trials as a pandas DataFrame.
@@ -270,13 +256,7 @@ class Study:
 
     def csv(self) -> str:
         """The trials as comma-separated text."""
-        rows = self.rows()
-        out = io.StringIO()
-        fields = list(dict.fromkeys(key for row in rows for key in row))
-        writer = csv.DictWriter(out, fields)
-        writer.writeheader()
-        writer.writerows(rows)
-        return out.getvalue()
+        return studydeeds.csv_of(self.rows())
 
     def wait(self, timeout: float | None = None) -> Study:
         """Wait until it has ended; answers the study itself.
@@ -285,7 +265,7 @@ class Study:
             JobFailedError: it failed; says why.
             WaitTimeoutError: it has not ended within ``timeout`` seconds; it goes on.
         """
-        self._obj = self._here.run(lambda client: _ended(client, self._obj, timeout))
+        self._obj = self._here.run(lambda client: studydeeds.ended(client, self.ref, timeout))
         state, message = studies.state_of(self._obj)
         if state == "Failed":
             raise JobFailedError(f"{self.ref} failed: {message}", ref=self.ref)
@@ -315,7 +295,8 @@ class Study:
         Raises:
             UsageError: the cluster refuses; says why.
         """
-        return self._change({"spec": {"maxTrialCount": trials}})
+        self._obj = self._here.run(lambda client: studydeeds.extend(client, self.ref, trials))
+        return self
 
     def stop(self) -> Study:
         """End it now; running trials are ended, finished ones stay.
@@ -323,14 +304,25 @@ class Study:
         Raises:
             ClusterError: what runs studies on this cluster does not know how to.
         """
-        self._change({"metadata": {"annotations": {"jupyterlab-kf.io/stop": "true"}}})
-        try:
-            self._obj = self._here.run(lambda client: _ended(client, self._obj, 10.0))
-        except WaitTimeoutError:
-            raise ClusterError(
-                f"{self.ref} goes on: Katib itself cannot end a study", hint="delete it, or let it use up its budget"
-            ) from None
+        self._obj = self._here.run(lambda client: studydeeds.stop(client, self.ref))
         return self
+
+    def promote(self, trial: str | int | None = None, **changes: Any) -> Job:
+        """A training job that runs the study's code with the best trial's values, or with those of another trial.
+
+        It has the name of the study and the number of the trial, runs in the same image on the same hardware as the
+        trial did, and is submitted at once: ``study.promote(framework="pytorch", workers=4, params={"epochs": 100})``.
+
+        Args:
+            trial: another one than the best, by number or name.
+            changes: arguments of :func:`jupyterlab_kf.train` that win over what the trial had.
+
+        Raises:
+            UsageError: no trial has a value yet, the code is in an image, or a change makes no sense.
+            AlreadyExistsError: that trial was promoted before under that name.
+        """
+        experiment = self.experiment
+        return Job(self._here, self._here.run(lambda client: studydeeds.job_of(client, experiment, trial, changes)))
 
     def delete(self) -> None:
         """Delete it with its trials, their jobs and logs."""
@@ -339,22 +331,10 @@ class Study:
         )
 
     def _trials(self) -> list[Obj]:
-        selector = f"{LABEL_EXPERIMENT}={self.name}"
-        return self._here.run(lambda client: client.list(kinds.TRIAL, self.namespace, selector=selector))
-
-    def _change(self, patch: Obj) -> Study:
-        try:
-            self._obj = self._here.run(lambda client: client.patch(kinds.EXPERIMENT, self.namespace, self.name, patch))
-        except ApiError as error:
-            raise UsageError(error.message, hint=error.hint, ref=self.ref) from error
-        return self
+        return self._here.run(lambda client: studydeeds.trials_of(client, self.ref))
 
     def _values(self, row: TrialRow) -> dict[str, Any]:
-        types = {one["name"]: one["parameterType"] for one in self._obj["spec"].get("parameters") or ()}
-        return {
-            key: int(text) if types.get(key) == "int" else _number(text) if types.get(key) == "double" else text
-            for key, text in row.parameters.items()
-        }
+        return studydeeds.values_of(self._obj, row)
 
     def __repr__(self) -> str:
         state, message = studies.state_of(self._obj)
@@ -389,23 +369,6 @@ async def _submit(client: Client, code_maps: list[Obj], experiment: Obj) -> Obj:
     return made
 
 
-async def _ended(client: Client, experiment: Obj, timeout: float | None) -> Obj:  # noqa: ASYNC109  of the face
-    ref = Ref.of(experiment)
-    changes = watch.follow(client, kinds.EXPERIMENT, ref.namespace, fields=f"metadata.name={ref.name}")
-    try:
-        async with asyncio.timeout(timeout):
-            async for change in changes:
-                if change.type == "DELETED":
-                    raise NotFoundError(f"{ref} was deleted", ref=ref)
-                if change.obj and studies.state_of(change.obj)[0] in ("Succeeded", "Failed"):
-                    return await client.get(kinds.EXPERIMENT, ref.namespace, ref.name)
-    except TimeoutError:
-        raise WaitTimeoutError(f"{ref} has not ended after {timeout:g} s", hint="it goes on", ref=ref) from None
-    finally:
-        await changes.aclose()
-    raise NotFoundError(f"{ref} was deleted", ref=ref)
-
-
 async def _changes(client: Client, experiment: Obj) -> AsyncGenerator[str, None]:
     """The Experiment's state after each change, at most a few times a second."""
     ref = Ref.of(experiment)
@@ -429,14 +392,6 @@ async def _changes(client: Client, experiment: Obj) -> AsyncGenerator[str, None]
 async def _log(client: Client, namespace: str, pod: str) -> Any:
     async for line in client.logs(namespace, pod):
         yield line
-
-
-def _number(text: str) -> float | str:
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    return value if math.isfinite(value) else text
 
 
 __all__ = ["Past", "Study", "design", "past", "plan_study", "start", "studies_of", "study", "tune"]

@@ -310,6 +310,25 @@ export interface Copies {
   kubectl: string;
 }
 
+export interface StudyCopies {
+  magic: string;
+  python: string;
+  yaml: string;
+  kubectl: string;
+  best: string;
+}
+
+export interface TrialDetail {
+  name: string;
+  state: string;
+  message: string;
+  parameters: Record<string, string>;
+  metrics: Record<string, string>;
+  exit_code: number | null;
+  tail: string[];
+  pods: string[];
+}
+
 export interface Failure {
   message: string;
   hint: string;
