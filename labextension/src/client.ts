@@ -9,11 +9,14 @@ import { Signal } from '@lumino/signaling';
 
 import { applyJob, applyRows, NO_ROWS } from './model';
 import type { JobState, RowsState } from './model';
+import { applyStudy, NO_STUDY } from './study';
+import type { StudyState } from './study';
 import type {
   AskJob,
   AskLines,
   AskRows,
   AskStudies,
+  AskStudy,
   ClusterInfo,
   Contexts,
   Copies,
@@ -33,7 +36,11 @@ import type {
   LinkFrame,
   PlanAnswer,
   RowsFrame,
-  StudiesFrame
+  StudiesFrame,
+  StudyCopies,
+  StudyFrame,
+  StudyKey,
+  TrialDetail
 } from './wire';
 
 const API = 'jupyterlab-kf';
@@ -66,8 +73,8 @@ export interface Standing extends Omit<Link, 'state'> {
   namespace: string;
 }
 
-type Frame = LinkFrame | RowsFrame | JobFrame | LinesFrame | StudiesFrame | EndedFrame;
-type Ask = AskRows | AskJob | AskLines | AskStudies;
+type Frame = LinkFrame | RowsFrame | JobFrame | LinesFrame | StudiesFrame | StudyFrame | EndedFrame;
+type Ask = AskRows | AskJob | AskLines | AskStudies | AskStudy;
 
 export interface RowsWatch extends IDisposable {
   ask(query: JobQuery): void;
@@ -136,6 +143,40 @@ export class Client {
     });
   }
 
+  /** Watch a study; `known` is what is shown until it is heard of. */
+  study(key: StudyKey, take: (state: StudyState) => void, known: StudyState = NO_STUDY): IDisposable {
+    let state = known;
+    return this.begin({ type: 'study', id: this.newId(), key }, frame => {
+      if (frame.type === 'study') {
+        state = applyStudy(state, frame);
+        take(state);
+      }
+    });
+  }
+
+  /** End a study, or give it a budget of so many `trials` in all. */
+  studyDeed(key: StudyKey, deed: 'stop' | 'extend', said: { trials?: number } = {}): Promise<StudyKey> {
+    return this.request(`${studyPlace(key)}/${deed}`, { method: 'POST', body: JSON.stringify(said) });
+  }
+
+  /** Train with the values of a trial; the best where none is named. */
+  promote(key: StudyKey, trial = ''): Promise<JobKey> {
+    return this.request(`${studyPlace(key)}/promote`, { method: 'POST', body: JSON.stringify({ trial }) });
+  }
+
+  studyCopies(key: StudyKey, trial = ''): Promise<StudyCopies> {
+    return this.request(`${studyPlace(key)}/copies?trial=${encodeURIComponent(trial)}`);
+  }
+
+  trial(namespace: string, name: string): Promise<TrialDetail> {
+    return this.request(place({ kind: TRIAL, namespace, name, uid: '' }));
+  }
+
+  /** Where a study's trials can be downloaded from. */
+  studyTableUrl(key: StudyKey): string {
+    return this.download(`${studyPlace(key)}/csv`);
+  }
+
   /** Read a job's log, from its beginning to its end. After a lost connection it begins again: `fresh` says so. */
   lines(key: JobKey, take: (lines: Line[], done: boolean, fresh: boolean, error: string) => void): IDisposable {
     const id = this.newId();
@@ -201,11 +242,15 @@ export class Client {
 
   /** Where a log can be downloaded from. */
   logUrl(key: JobKey, replica: string): string {
-    const url = URLExt.join(this.settings.baseUrl, API, place(key), 'logs');
     const query = new URLSearchParams();
     if (replica) {
       query.set('replica', replica);
     }
+    return this.download(`${place(key)}/logs`, query);
+  }
+
+  private download(path: string, query = new URLSearchParams()): string {
+    const url = URLExt.join(this.settings.baseUrl, API, path);
     if (this.settings.token) {
       query.set('token', this.settings.token);
     }
@@ -358,6 +403,16 @@ export class Client {
   private _heard = false;
 }
 
+/** The kind of a study's trials, whose logs are read as those of jobs. */
+export const TRIAL = 'Trial';
+
+function studyPlace(key: StudyKey): string {
+  return ['studies', key.namespace, key.name].map(encodeURIComponent).join('/');
+}
+
 function place(key: JobKey): string {
+  if (key.kind === TRIAL) {
+    return ['trials', key.namespace, key.name].map(encodeURIComponent).join('/');
+  }
   return ['jobs', key.kind, key.namespace, key.name].map(encodeURIComponent).join('/');
 }

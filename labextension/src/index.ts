@@ -7,9 +7,10 @@ import { commands } from './plugins/commands';
 import { core } from './plugins/core';
 import { launches } from './plugins/launches';
 import { notices, panel, running, status } from './plugins/places';
+import { studies } from './plugins/studies';
 
 export * from './tokens';
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [core, commands, launches, panel, cells, running, status, notices];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [core, commands, launches, studies, panel, cells, running, status, notices];
 
 export default plugins;

@@ -23,6 +23,8 @@ export interface Series {
   points: Point[];
   /** Its place in the order of speakers, which decides its looks. */
   index: number;
+  /** A line unless it is said. */
+  drawn?: 'dots' | 'steps';
 }
 
 /** What a line looks like. No two of the first 32 look alike, and neighbours differ in more than colour. */

@@ -82,6 +82,12 @@ export const CommandIDs = {
   copyAs: 'kf:copy-job',
   insertCell: 'kf:insert-job-cell',
   insertStudy: 'kf:insert-study-cell',
+  openStudy: 'kf:open-study',
+  stopStudy: 'kf:stop-study',
+  extendStudy: 'kf:extend-study',
+  promoteStudy: 'kf:promote-study',
+  insertBest: 'kf:insert-best-cell',
+  copyStudy: 'kf:copy-study',
   startCluster: 'kf:start-cluster',
   useCluster: 'kf:use-cluster'
 } as const;

@@ -17,12 +17,12 @@ export function phaseClass(phase: string): string {
   return `kfx-${phase in SIGNS ? phase : 'Unknown'}`;
 }
 
-/** The phase as a coloured word. */
-export function Badge({ phase }: { phase: string }): React.JSX.Element {
+/** The phase as a coloured word; `word` where it is called otherwise. */
+export function Badge({ phase, word }: { phase: string; word?: string }): React.JSX.Element {
   const { trans } = useKubeflow();
   return (
     <span className={`kfx-Badge ${phaseClass(phase)}`}>
-      <span aria-hidden="true">{SIGNS[phase] ?? '○'}</span> {phaseWord(trans, phase)}
+      <span aria-hidden="true">{SIGNS[phase] ?? '○'}</span> {word ?? phaseWord(trans, phase)}
     </span>
   );
 }

@@ -27,6 +27,12 @@ export interface DrawnProps {
   label: string;
   zoom: Zoom;
   onZoom: (zoom: Zoom) => void;
+  /** The axis is logarithmic. */
+  log?: boolean | undefined;
+  /** What stands at 0, 1, 2 and so on of an axis of choices. */
+  choices?: readonly string[] | undefined;
+  /** A place of the axis was chosen, by a click or the enter key. */
+  onPick?: ((index: number) => void) | undefined;
   /** The place of the axis that is looked at. */
   at: number | null;
   onAt: (index: number | null) => void;
@@ -51,13 +57,6 @@ export function Plots(props: { view: JobView; height: number; most?: number; wid
   if (!all.length) {
     return null;
   }
-  const onToggle = (name: string) => {
-    const next = new Set(hidden);
-    if (!next.delete(name)) {
-      next.add(name);
-    }
-    setHidden(next);
-  };
   return (
     <>
       <div className={`kfx-Plots${props.wide ? ' kfx-wide' : ''}`}>
@@ -65,9 +64,29 @@ export function Plots(props: { view: JobView; height: number; most?: number; wid
           <Plot key={name} title={name} series={series} hidden={hidden} height={props.height} group={group} />
         ))}
       </div>
-      <Legend series={longest} hidden={hidden} onToggle={onToggle} />
+      <Legend series={longest} hidden={hidden} onToggle={name => setHidden(toggled(hidden, name))} />
     </>
   );
+}
+
+/** One plot of some lines, with the legend by which they are hidden and shown again. */
+export function Lines({ title, series, height }: { title: string; series: Series[]; height: number }): React.JSX.Element {
+  const group = React.useId();
+  const [hidden, setHidden] = React.useState<ReadonlySet<string>>(new Set());
+  return (
+    <>
+      <Plot title={title} series={series} hidden={hidden} height={height} group={group} />
+      <Legend series={series} hidden={hidden} onToggle={name => setHidden(toggled(hidden, name))} />
+    </>
+  );
+}
+
+function toggled(names: ReadonlySet<string>, name: string): ReadonlySet<string> {
+  const next = new Set(names);
+  if (!next.delete(name)) {
+    next.add(name);
+  }
+  return next;
 }
 
 interface PlotProps {
@@ -78,23 +97,38 @@ interface PlotProps {
   group: string;
 }
 
-const Plot = React.memo(function Plot({ title, series, hidden, height, group }: PlotProps): React.JSX.Element {
+const Plot = React.memo(function Plot({ series, ...more }: PlotProps): React.JSX.Element {
+  const data = React.useMemo(() => aligned(series), [series]);
+  return <Figure {...more} series={series} data={data} />;
+});
+
+export interface FigureProps extends PlotProps {
+  data: Table;
+  log?: boolean | undefined;
+  choices?: readonly string[] | undefined;
+  onPick?: ((index: number) => void) | undefined;
+}
+
+/** One plot with its title, its values at the pointer, and its table. */
+export function Figure({ title, series, data, hidden, height, group, log, choices, onPick }: FigureProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const [at, setAt] = React.useState<number | null>(null);
   const [zoom, setZoom] = React.useState<Zoom>(null);
   const [asTable, setAsTable] = React.useState(false);
-  const data = React.useMemo(() => aligned(series), [series]);
-  const newest = (one: Series) => one.points[one.points.length - 1]?.value;
+  const newest = (n: number) => {
+    const known = (data.values[n] ?? []).filter(value => value !== undefined);
+    return known[known.length - 1];
+  };
   const shown = series
-    .map((one, n) => ({ one, value: at === null ? newest(one) : data.values[n]?.[at] }))
+    .map((one, n) => ({ one, value: at === null ? newest(n) : data.values[n]?.[at] }))
     .filter(({ one }) => !hidden.has(one.name));
   const label = trans.__('%1, %2 values', title, data.xs.length);
-  const drawn = { data, series, hidden, height, group, label, zoom, onZoom: setZoom, at, onAt: setAt };
+  const drawn = { data, series, hidden, height, group, label, zoom, onZoom: setZoom, at, onAt: setAt, log, choices, onPick };
   return (
     <figure className="kfx-Plot">
       <figcaption>
         <b>{title}</b>
-        <span className="kfx-dim">{at === null ? '' : `@ ${number(data.xs[at] ?? null)}`}</span>
+        <span className="kfx-dim">{at === null ? '' : `@ ${named(data.xs[at] ?? null, choices)}`}</span>
         {shown.slice(0, MOST_TOLD).map(({ one, value }) => (
           <span key={one.name} className="kfx-Plot-value" title={one.name}>
             <i style={{ background: look(one.index).color }} />
@@ -127,9 +161,14 @@ const Plot = React.memo(function Plot({ title, series, hidden, height, group }: 
       )}
     </figure>
   );
-});
+}
 
-function Rows({ data, series, height, label }: DrawnProps): React.JSX.Element {
+/** A place of an axis in words. */
+export function named(x: number | null, choices: readonly string[] | undefined): string {
+  return choices && x !== null ? (choices[x] ?? '') : number(x);
+}
+
+function Rows({ data, series, height, label, choices }: DrawnProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const from = Math.max(0, data.xs.length - MOST_ROWS);
   return (
@@ -148,8 +187,8 @@ function Rows({ data, series, height, label }: DrawnProps): React.JSX.Element {
         </thead>
         <tbody>
           {data.xs.slice(from).map((x, n) => (
-            <tr key={x}>
-              <th scope="row">{number(x)}</th>
+            <tr key={n}>
+              <th scope="row">{named(x, choices)}</th>
               {series.map((one, which) => {
                 const value = data.values[which]?.[from + n];
                 return <td key={one.name}>{value === undefined ? '' : number(value)}</td>;
@@ -187,7 +226,7 @@ function Legend(props: { series: Series[]; hidden: ReadonlySet<string>; onToggle
 }
 
 /** What a place of the axis says, for those who listen. */
-export function saidAt({ data, series, hidden }: DrawnProps, index: number): string {
+export function saidAt({ data, series, hidden, choices }: DrawnProps, index: number): string {
   const shown = series.map((one, n) => ({ one, value: data.values[n]?.[index] })).filter(({ one }) => !hidden.has(one.name));
-  return `${number(data.xs[index] ?? null)}: ${spoken(shown.map(({ one }) => one), shown.map(({ value }) => value))}`;
+  return `${named(data.xs[index] ?? null, choices)}: ${spoken(shown.map(({ one }) => one), shown.map(({ value }) => value))}`;
 }

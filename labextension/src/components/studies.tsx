@@ -51,7 +51,7 @@ function Study({ row, now, open, onToggle }: { row: StudyRow; now: number; open:
   ];
   const part = row.budget ? Math.min(1, row.done / row.budget) : 0;
   return (
-    <li className={`kfx-Study ${phaseClass(row.state)}`} data-name={row.name} data-state={row.state}>
+    <li className={`kfx-Study ${phaseClass(row.state)}`} data-name={row.name} data-namespace={row.namespace} data-uid={row.uid} data-state={row.state}>
       <button type="button" className="kfx-Study-head" aria-expanded={open} title={`${row.namespace}/${row.name}`} onClick={onToggle}>
         <span className="kfx-Row-sign" role="img" aria-label={phaseWord(trans, row.state)}>
           {SIGNS[row.state] ?? '○'}
@@ -95,6 +95,9 @@ function Details({ row }: { row: StudyRow }): React.JSX.Element {
           </React.Fragment>
         ))}
       </dl>
+      <button type="button" className="kfx-Button" onClick={() => kf.execute(CommandIDs.openStudy, { name: row.name, namespace: row.namespace, uid: row.uid })}>
+        {trans.__('Open')}
+      </button>{' '}
       <button type="button" className="kfx-Button" onClick={() => kf.execute(CommandIDs.insertStudy, { name: row.name, namespace: row.namespace })}>
         {trans.__('Show in a cell')}
       </button>

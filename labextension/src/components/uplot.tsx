@@ -6,6 +6,7 @@ import 'uplot/dist/uPlot.min.css';
 
 import { number } from '../format';
 import { look, nearest, zoomed } from '../plotting';
+import { resolved, useTheme } from './ink';
 import { saidAt } from './plot';
 import type { DrawnProps, Zoom } from './plot';
 
@@ -68,6 +69,8 @@ export default function Drawn(props: DrawnProps): React.JSX.Element {
       props.onZoom(zoomed(xs, range, xs[from] ?? 0, 0.5));
     } else if (event.key === '-') {
       props.onZoom(zoomed(xs, range, xs[from] ?? 0, 2));
+    } else if (event.key === 'Enter' && props.onPick && at !== null) {
+      props.onPick(at);
     } else if (event.key === '0' || (event.key === 'Escape' && zoom)) {
       props.onZoom(null);
     } else {
@@ -94,6 +97,7 @@ export default function Drawn(props: DrawnProps): React.JSX.Element {
       data-lm-suppress-shortcuts=""
       aria-keyshortcuts="ArrowLeft ArrowRight Home End + - 0"
       onKeyDown={onKeyDown}
+      onClick={() => at !== null && props.onPick?.(at)}
       onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
     />
   );
@@ -103,8 +107,10 @@ function rows({ data }: Pick<DrawnProps, 'data'>): uPlot.AlignedData {
   return [data.xs, ...data.values];
 }
 
+/** What a plot is drawn by. */
 function options(node: HTMLElement, now: () => DrawnProps): uPlot.Options {
-  const { series, hidden, height, group } = now();
+  const { series, hidden, height, group, log } = now();
+  const stepped = uPlot.paths.stepped?.({ align: 1 });
   const ink = (color: string) => resolved(node, color);
   const font = `11px ${getComputedStyle(node).fontFamily}`;
   const axis: uPlot.Axis = {
@@ -112,16 +118,17 @@ function options(node: HTMLElement, now: () => DrawnProps): uPlot.Options {
     font,
     grid: { stroke: ink('color-mix(in srgb, var(--kfx-fg) 12%, transparent)'), width: 1 },
     ticks: { show: false },
-    values: (_, splits) => splits.map(number)
+    // A logarithmic axis leaves out what has no room.
+    values: (_, splits) => splits.map(value => ((value as number | null) === null ? '' : number(value)))
   };
   return {
     width: Math.max(60, node.clientWidth),
     height,
     padding: [6, 8, 0, 0],
     legend: { show: false },
-    scales: { x: { time: false, range: () => now().zoom ?? whole(now().data.xs) } },
+    scales: { x: { time: false, distr: log ? 3 : 1, range: () => now().zoom ?? whole(now()) } },
     axes: [
-      { ...axis, size: 24, gap: 2, space: 60, ...(now().data.xs.every(Number.isInteger) ? { incrs: WHOLE_STEPS } : {}) },
+      { ...axis, size: 24, gap: 2, space: 60, ...places(now()) },
       { ...axis, size: 52, gap: 4, space: 34 }
     ],
     cursor: {
@@ -141,7 +148,14 @@ function options(node: HTMLElement, now: () => DrawnProps): uPlot.Options {
       ...series.map((one): uPlot.Series => {
         const { color, dash } = look(one.index);
         const stroke = ink(`color-mix(in srgb, ${color} 88%, var(--kfx-fg))`);
-        return { label: one.name, show: !hidden.has(one.name), stroke, width: 1.8, dash, points: { size: 4, fill: stroke } };
+        const known = { label: one.name, show: !hidden.has(one.name), stroke };
+        if (one.drawn === 'dots') {
+          return { ...known, paths: () => null, points: { show: true, size: 5, width: 0, fill: stroke } };
+        }
+        if (one.drawn === 'steps') {
+          return { ...known, width: 1.8, ...(stepped ? { paths: stepped } : {}), points: { show: false } };
+        }
+        return { ...known, width: 1.8, dash, points: { size: 4, fill: stroke } };
       })
     ],
     hooks: {
@@ -159,34 +173,26 @@ function options(node: HTMLElement, now: () => DrawnProps): uPlot.Options {
   };
 }
 
-function whole(xs: readonly number[]): [number, number] {
-  const low = xs[0] ?? 0;
-  const high = xs[xs.length - 1] ?? 1;
-  return low === high ? [low - 1, high + 1] : [low, high];
+function whole({ data: { xs }, log, choices }: DrawnProps): [number, number] {
+  if (choices) {
+    return [-0.5, choices.length - 0.5];
+  }
+  const low = xs[0] ?? (log ? 1 : 0);
+  const high = xs[xs.length - 1] ?? (log ? 10 : 1);
+  if (low !== high) {
+    return [low, high];
+  }
+  return log ? [low / 2, low * 2] : [low - 1, high + 1];
+}
+
+/** Where an axis has its marks, where the library's own would be wrong. */
+function places({ data: { xs }, choices }: DrawnProps): uPlot.Axis {
+  if (choices) {
+    return { splits: () => choices.map((_, n) => n), values: (_, splits) => splits.map(n => choices[n] ?? '') };
+  }
+  return xs.every(Number.isInteger) ? { incrs: WHOLE_STEPS } : {};
 }
 
 function between(low: number, high: number): Zoom {
   return high > low ? [low, high] : null;
-}
-
-/** A colour of the style sheet as a canvas takes it: without variables. */
-function resolved(node: HTMLElement, color: string): string {
-  const probe = document.createElement('span');
-  probe.style.color = color;
-  node.append(probe);
-  const found = getComputedStyle(probe).color;
-  probe.remove();
-  return found;
-}
-
-/** The name of the theme; the body bears it once its colours are there. */
-function useTheme(): string {
-  const name = () => document.body.dataset.jpThemeName ?? '';
-  const [theme, set] = React.useState(name);
-  React.useEffect(() => {
-    const watch = new MutationObserver(() => set(name()));
-    watch.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-name'] });
-    return () => watch.disconnect();
-  }, []);
-  return theme;
 }

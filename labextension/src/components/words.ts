@@ -50,7 +50,10 @@ export function phaseWord(trans: TranslationBundle, phase: string): string {
     Suspended: trans.__('Suspended'),
     Succeeded: trans.__('Succeeded'),
     Failed: trans.__('Failed'),
-    Created: trans.__('Created')
+    Created: trans.__('Created'),
+    Killed: trans.__('Stopped'),
+    EarlyStopped: trans.__('Stopped early'),
+    MetricsUnavailable: trans.__('No metric')
   };
   return words[phase] ?? phase;
 }

@@ -10,12 +10,16 @@ import { JobCard } from '../components/card';
 import { KubeflowProvider } from '../components/context';
 import { JobTable } from '../components/record';
 import { IKubeflow } from '../tokens';
-import type { JobsRecord, JobView } from '../wire';
+import type { JobsRecord, JobView, StudyRecord } from '../wire';
 
 export const MIME_JOB = 'application/vnd.jupyterlab-kf.job+json';
 export const MIME_JOBS = 'application/vnd.jupyterlab-kf.jobs+json';
+export const MIME_STUDY = 'application/vnd.jupyterlab-kf.study+json';
 /** Before the renderers of widgets (-10) and of HTML (50), which are in the same bundle for other viewers. */
 const RANK = -20;
+
+/** Loaded with the first study that is shown. */
+const StudyCard = React.lazy(() => import('../components/study'));
 
 /** What a component makes of the data of our MIME type; nothing where the data is not what it should be. */
 type Read = (data: unknown) => React.ReactElement | null;
@@ -59,6 +63,14 @@ export const cells: JupyterFrontEndPlugin<void> = {
       }
       kf.remember(view as JobView);
       return React.createElement(JobCard, { recorded: view as JobView });
+    });
+    add(MIME_STUDY, data => {
+      const recorded = data as Partial<StudyRecord> | undefined;
+      if (!recorded?.head || !recorded.trials) {
+        return null;
+      }
+      const card = React.createElement(StudyCard, { recorded: recorded as StudyRecord });
+      return React.createElement(React.Suspense, { fallback: React.createElement('div', { 'aria-busy': true }) }, card);
     });
     add(MIME_JOBS, data => {
       const recorded = data as Partial<JobsRecord> | undefined;

@@ -3,13 +3,13 @@
 import { ILayoutRestorer } from '@jupyterlab/application';
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Clipboard, Dialog, ICommandPalette, InputDialog, Notification, showDialog, WidgetTracker } from '@jupyterlab/apputils';
-import { INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
+import { INotebookTracker } from '@jupyterlab/notebook';
 
-import { KubeflowError } from '../client';
 import { kubeflowIcon } from '../icons';
 import { CommandIDs, IKubeflow } from '../tokens';
 import type { JobTab } from '../tokens';
 import type { Copies, JobKey } from '../wire';
+import { insert, tell } from './deeds';
 
 const KEY_SCHEMA = {
   type: 'object',
@@ -63,12 +63,6 @@ function jobOf(app: JupyterFrontEnd, args: Args): JobKey | null {
   }
   const { kind = '', namespace = '', name = '', uid = '' } = row.dataset;
   return { kind, namespace, name, uid };
-}
-
-/** Say why a deed was refused, and what to do. */
-function tell(error: unknown): void {
-  const hint = error instanceof KubeflowError && error.hint ? `\n${error.hint}` : '';
-  Notification.error(`${error instanceof Error ? error.message : String(error)}${hint}`, { autoClose: 10_000 });
 }
 
 function asText(value: unknown): string {
@@ -198,19 +192,6 @@ function addDeeds(app: JupyterFrontEnd, kf: IKubeflow, notebooks: INotebookTrack
       insert(app, kf, notebooks, `import jupyterlab_kf as kf\n\nkf.study(${name ?? ''}, namespace=${namespace ?? ''})`);
     }
   });
-}
-
-/** Put code into a new cell of the notebook that is open, or into the clipboard. */
-function insert(app: JupyterFrontEnd, { trans }: IKubeflow, notebooks: INotebookTracker | null, code: string): void {
-  const panel = notebooks?.currentWidget;
-  if (!panel) {
-    Clipboard.copyToSystem(code);
-    Notification.info(trans.__('No notebook is open: the cell is in the clipboard.'), { autoClose: 4000 });
-    return;
-  }
-  NotebookActions.insertBelow(panel.content);
-  panel.content.activeCell?.model.sharedModel.setSource(code);
-  app.shell.activateById(panel.id);
 }
 
 function addClusters(app: JupyterFrontEnd, kf: IKubeflow): void {

@@ -1,0 +1,234 @@
+/** A study as what its views need: its trials in order, axes, what a brush leaves, orders of the table. Pure. */
+
+import { number } from './format.js'; // with its ending: node runs the tests of this module
+import type { StudyFrame, StudyHead, StudyRecord, StudyTrial } from './wire';
+
+export interface StudyState {
+  head: StudyHead | null;
+  /** By number. */
+  trials: StudyTrial[];
+  /** How many there are; a record of a notebook has some of them. */
+  total: number;
+  gone: boolean;
+  error: string;
+}
+
+export const NO_STUDY: StudyState = { head: null, trials: [], total: 0, gone: false, error: '' };
+
+export function recorded(record: StudyRecord): StudyState {
+  return { head: record.head, trials: record.trials, total: record.total, gone: false, error: '' };
+}
+
+/** The study after a frame: trials that did not change are the same objects as before. */
+export function applyStudy(before: StudyState, frame: StudyFrame): StudyState {
+  const { gone, error, total } = frame;
+  const head = frame.head ?? before.head;
+  if (!frame.head && !frame.fresh && !frame.trials.length && !frame.removed.length) {
+    return { ...before, gone, error };
+  }
+  if (!frame.head) {
+    // Gone or refused before anything was sent: what is known from elsewhere stays.
+    return { ...before, gone, error };
+  }
+  let trials = frame.fresh ? [] : before.trials.slice();
+  if (frame.removed.length) {
+    const removed = new Set(frame.removed);
+    trials = trials.filter(one => !removed.has(one.name));
+  }
+  const places = new Map(trials.map((one, n) => [one.name, n]));
+  let ordered = true;
+  for (const one of frame.trials) {
+    const place = places.get(one.name);
+    if (place !== undefined) {
+      trials[place] = one;
+    } else {
+      const last = trials[trials.length - 1];
+      ordered &&= !last || last.number <= one.number;
+      places.set(one.name, trials.length);
+      trials.push(one);
+    }
+  }
+  if (!ordered) {
+    trials.sort((a, b) => a.number - b.number);
+  }
+  return { head, trials, total, gone, error };
+}
+
+export function studyEnded(head: StudyHead): boolean {
+  return head.state === 'Succeeded' || head.state === 'Failed';
+}
+
+const UNDER_WAY = ['Pending', 'Created', 'Running'];
+
+export function trialEnded(trial: StudyTrial): boolean {
+  return !UNDER_WAY.includes(trial.state);
+}
+
+export function low(head: StudyHead): boolean {
+  return head.direction !== 'maximize';
+}
+
+export function bestOf(state: StudyState): StudyTrial | null {
+  return state.trials.find(one => one.name === state.head?.best) ?? null;
+}
+
+/** The values in the order of the trials, and the best until each. */
+export function history(trials: readonly StudyTrial[], smaller: boolean): { shown: StudyTrial[]; xs: number[]; values: number[]; best: number[] } {
+  const shown = trials.filter(one => one.value !== null);
+  const values = shown.map(one => one.value ?? 0);
+  const best: number[] = [];
+  for (const value of values) {
+    const before = best[best.length - 1];
+    best.push(before === undefined ? value : smaller ? Math.min(before, value) : Math.max(before, value));
+  }
+  return { shown, xs: shown.map(one => one.number), values, best };
+}
+
+/** A scale of the parallel coordinates or of a slice: values to places from 0 to 1 and back. */
+export interface Axis {
+  name: string;
+  /** The values of a choice; empty for numbers. */
+  values: string[];
+  low: number;
+  high: number;
+  log: boolean;
+}
+
+export function axesOf(head: StudyHead, trials: readonly StudyTrial[]): Axis[] {
+  const axes: Axis[] = head.parameters.map(one =>
+    one.values.length
+      ? { name: one.name, values: one.values, low: 0, high: 0, log: false }
+      : { name: one.name, values: [], low: one.low ?? 0, high: one.high ?? 1, log: one.log && (one.low ?? 0) > 0 }
+  );
+  let [least, most] = [Infinity, -Infinity];
+  for (const { value } of trials) {
+    if (value !== null) {
+      least = Math.min(least, value);
+      most = Math.max(most, value);
+    }
+  }
+  const none = least > most;
+  return [...axes, { name: head.objective, values: [], low: none ? 0 : least, high: none ? 1 : most, log: false }];
+}
+
+/** Where a value lies on its axis; null where it lies nowhere. */
+export function placeOn(axis: Axis, said: string | number | null): number | null {
+  if (said === null || said === '') {
+    return null;
+  }
+  if (axis.values.length) {
+    const at = axis.values.indexOf(String(said));
+    return at < 0 ? null : (at + 0.5) / axis.values.length;
+  }
+  const value = Number(said);
+  if (!Number.isFinite(value)) {
+    return null;
+  }
+  if (axis.high === axis.low) {
+    return 0.5;
+  }
+  const [from, to, at] = axis.log ? [Math.log(axis.low), Math.log(axis.high), Math.log(Math.max(value, axis.low))] : [axis.low, axis.high, value];
+  return Math.min(1, Math.max(0, (at - from) / (to - from)));
+}
+
+/** The value at a place of an axis, in words. */
+export function saidOn(axis: Axis, place: number): string {
+  if (axis.values.length) {
+    return axis.values[Math.min(axis.values.length - 1, Math.floor(place * axis.values.length))] ?? '';
+  }
+  if (axis.log) {
+    return number(Math.exp(Math.log(axis.low) + place * (Math.log(axis.high) - Math.log(axis.low))));
+  }
+  return number(axis.low + place * (axis.high - axis.low));
+}
+
+/** The places of all trials on all axes, trial by trial; NaN for none. */
+export function placesOf(axes: readonly Axis[], trials: readonly StudyTrial[]): Float32Array {
+  const places = new Float32Array(axes.length * trials.length);
+  const known = axes.map(() => new Map<string, number>());
+  trials.forEach((one, row) => {
+    axes.forEach((axis, n) => {
+      const said = n < axes.length - 1 ? (one.values[n] ?? '') : one.value;
+      const key = String(said);
+      let place = known[n]?.get(key);
+      if (place === undefined) {
+        place = placeOn(axis, said) ?? NaN;
+        known[n]?.set(key, place);
+      }
+      places[row * axes.length + n] = place;
+    });
+  });
+  return places;
+}
+
+/** What is looked at of each axis, by its name. */
+export type Brush = Readonly<Record<string, readonly [number, number]>>;
+
+/** The rows of which every brushed value lies within. */
+export function within(axes: readonly Axis[], places: Float32Array, brush: Brush): number[] {
+  const bounds = axes.map((axis, n) => ({ n, range: brush[axis.name] })).filter(one => one.range !== undefined);
+  const rows: number[] = [];
+  const count = axes.length ? places.length / axes.length : 0;
+  for (let row = 0; row < count; row++) {
+    const fits = bounds.every(({ n, range }) => {
+      const place = places[row * axes.length + n] ?? NaN;
+      return range !== undefined && place >= range[0] - 1e-6 && place <= range[1] + 1e-6;
+    });
+    if (fits) {
+      rows.push(row);
+    }
+  }
+  return rows;
+}
+
+/** Each trial's colour as a number from 0 (best) to `steps - 1`, by its rank; -1 for those without a value. */
+export function ranks(trials: readonly StudyTrial[], smaller: boolean, steps: number): Int8Array {
+  const found = new Int8Array(trials.length).fill(-1);
+  const order = trials.map((_, n) => n).filter(n => trials[n]?.value !== null);
+  order.sort((a, b) => ((trials[a]?.value ?? 0) - (trials[b]?.value ?? 0)) * (smaller ? 1 : -1));
+  order.forEach((row, rank) => {
+    found[row] = Math.min(steps - 1, Math.floor((rank * steps) / order.length));
+  });
+  return found;
+}
+
+/** By which column the table is sorted: `number`, `state`, `value`, `took`, `p0` (a parameter) or `m0` (a metric). */
+export interface Order {
+  by: string;
+  down: boolean;
+}
+
+export function took(trial: StudyTrial, now: number): number | null {
+  if (trial.started === null) {
+    return null;
+  }
+  return trial.finished !== null ? trial.finished - trial.started : trialEnded(trial) ? null : Math.max(0, now - trial.started);
+}
+
+/** Rows in another order; those without a value stand at the end, whichever way. */
+export function sorted(rows: readonly StudyTrial[], order: Order, now: number): StudyTrial[] {
+  const place = Number(order.by.slice(1));
+  const keys: Record<string, (one: StudyTrial) => string | number | null> = {
+    number: one => one.number,
+    state: one => one.state,
+    value: one => one.value,
+    took: one => took(one, now)
+  };
+  const parameter = (one: StudyTrial) => {
+    const said = one.values[place] ?? '';
+    return said !== '' && Number.isFinite(Number(said)) ? Number(said) : said || null;
+  };
+  const key = keys[order.by] ?? (order.by.startsWith('p') ? parameter : (one: StudyTrial) => one.metrics[place] ?? null);
+  const made = rows.map(one => ({ one, key: key(one) }));
+  const by = order.down ? -1 : 1;
+  made.sort((a, b) => {
+    if (a.key === null || b.key === null) {
+      return a.key === b.key ? a.one.number - b.one.number : a.key === null ? 1 : -1;
+    }
+    if (typeof a.key === 'number' && typeof b.key === 'number') {
+      return (a.key - b.key) * by || a.one.number - b.one.number;
+    }
+    return String(a.key).localeCompare(String(b.key)) * by || a.one.number - b.one.number;
+  });
+  return made.map(({ one }) => one);
+}

@@ -1,0 +1,81 @@
+// A study's pure parts: frames, axes, brushes, orders.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { applyStudy, axesOf, history, NO_STUDY, placeOn, placesOf, ranks, saidOn, sorted, within } from '../lib/study.js';
+
+const head = {
+  name: 's', objective: 'loss', direction: 'minimize', best: 's-1',
+  parameters: [
+    { name: 'lr', type: 'double', low: 0.0001, high: 1, log: true, values: [] },
+    { name: 'opt', type: 'categorical', low: null, high: null, log: false, values: ['adam', 'sgd'] }
+  ]
+};
+const trial = (number, value, lr = '0.01', opt = 'adam', state = 'Succeeded') => ({
+  name: `s-${number}`, number, state, values: [lr, opt], value, metrics: [], curve: [], started: 10, finished: 12 + number, message: ''
+});
+const frame = (trials, more = {}) => ({ type: 'study', id: '1', gone: false, error: '', head, trials, removed: [], total: trials.length, fresh: false, ...more });
+
+test('frames add, change and remove trials, and keep the others as they are', () => {
+  const first = applyStudy(NO_STUDY, frame([trial(1, 0.5), trial(0, 0.7)], { fresh: true }));
+  assert.deepEqual(first.trials.map(one => one.number), [0, 1]);
+  const second = applyStudy(first, frame([trial(1, 0.2), trial(2, null)]));
+  assert.deepEqual(second.trials.map(one => one.value), [0.7, 0.2, null]);
+  assert.equal(second.trials[0], first.trials[0]);
+  const third = applyStudy(second, frame([], { removed: ['s-0'] }));
+  assert.deepEqual(third.trials.map(one => one.name), ['s-1', 's-2']);
+  const again = applyStudy(third, frame([trial(7, 1)], { fresh: true }));
+  assert.deepEqual(again.trials.map(one => one.number), [7]);
+  const gone = applyStudy(again, frame([], { head: null, gone: true }));
+  assert.ok(gone.gone);
+  assert.equal(gone.trials.length, 1, 'what was there is still shown');
+});
+
+test('the best so far goes the way of the study', () => {
+  const trials = [trial(0, 3), trial(1, null), trial(2, 1), trial(3, 2)];
+  assert.deepEqual(history(trials, true).best, [3, 1, 1]);
+  assert.deepEqual(history(trials, false).best, [3, 3, 3]);
+  assert.deepEqual(history(trials, true).xs, [0, 2, 3]);
+});
+
+test('places on axes, linear, logarithmic and of choices, and back', () => {
+  const [lr, opt, loss] = axesOf(head, [trial(0, 2), trial(1, 4)]);
+  assert.equal(placeOn(lr, '0.01'), 0.5);
+  assert.equal(saidOn(lr, 0.5), '0.01');
+  assert.equal(placeOn(opt, 'sgd'), 0.75);
+  assert.equal(saidOn(opt, 0.9), 'sgd');
+  assert.equal(placeOn(loss, 3), 0.5);
+  assert.equal(placeOn(loss, null), null);
+  assert.equal(placeOn(opt, 'other'), null);
+});
+
+test('a brush leaves the trials within all its ranges', () => {
+  const trials = [trial(0, 2, '0.001'), trial(1, 4, '0.1', 'sgd'), trial(2, null, '0.1')];
+  const axes = axesOf(head, trials);
+  const places = placesOf(axes, trials);
+  assert.deepEqual(within(axes, places, {}), [0, 1, 2]);
+  assert.deepEqual(within(axes, places, { lr: [0.6, 1] }), [1, 2]);
+  assert.deepEqual(within(axes, places, { lr: [0.6, 1], opt: [0, 0.5] }), [2]);
+  assert.deepEqual(within(axes, places, { loss: [0, 1] }), [0, 1], 'what has no value is in no range of it');
+});
+
+test('ten thousand trials of eight parameters are brushed within a frame', () => {
+  const many = { ...head, parameters: Array.from({ length: 8 }, (_, n) => ({ name: `p${n}`, low: 0, high: 1, log: false, values: [] })) };
+  const trials = Array.from({ length: 10_000 }, (_, n) => ({ ...trial(n, n), values: Array.from({ length: 8 }, (_, p) => String((n * (p + 3)) % 1000 / 1000)) }));
+  const axes = axesOf(many, trials);
+  const places = placesOf(axes, trials);
+  const rows = within(axes, places, { p0: [0.2, 0.6], p7: [0.1, 0.9], loss: [0, 0.5] });
+  assert.ok(rows.length > 0 && rows.length < 5_001);
+  assert.equal(ranks(trials, true, 6)[0], 0);
+  assert.equal(ranks(trials, false, 6)[0], 5);
+});
+
+test('orders of the table; what has no value stands at the end', () => {
+  const trials = [trial(0, 3, '0.1'), trial(1, null, '0.01'), trial(2, 1, '0.5', 'sgd')];
+  const numbers = (by, down = false) => sorted(trials, { by, down }, 100).map(one => one.number);
+  assert.deepEqual(numbers('value'), [2, 0, 1]);
+  assert.deepEqual(numbers('value', true), [0, 2, 1]);
+  assert.deepEqual(numbers('p0'), [1, 0, 2]);
+  assert.deepEqual(numbers('p1', true), [2, 0, 1]);
+  assert.deepEqual(numbers('took', true), [2, 1, 0]);
+});
