@@ -385,3 +385,46 @@ async def test_a_replica_whose_told_port_is_taken_fails_visibly_and_goes_on_when
     await cluster.until(lambda: cluster.state("j-master-0").get("ready") is True)
     assert await cluster.log("j-worker-0") == f"{port}\n"
     assert cluster.state("j-master-0")["lastState"]["terminated"]["reason"] == "PortTaken"
+
+
+async def test_a_server_that_is_told_where_to_listen_is_found_elsewhere_and_stays_there(cluster: Cluster) -> None:
+    serve = (
+        "import http.server, os; H = http.server.SimpleHTTPRequestHandler; H.do_POST = lambda self: os._exit(1); "
+        "http.server.HTTPServer((os.environ['IP'], int(os.environ['PORT'])), H).serve_forever()"
+    )
+    ip = {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    server = {
+        "name": "server",
+        "image": "busybox",
+        "command": [sys.executable, "-c", serve],
+        "env": [ip, {"name": "PORT", "value": "18932"}],
+        "ports": [{"name": "web", "containerPort": 18932}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": "web"}, "periodSeconds": 1},
+    }
+    told = "echo $URL $DB_PORT $0; sleep 60"
+    neighbour = {
+        "name": "neighbour",
+        "image": "busybox",
+        "command": ["sh", "-c", told, "--server=localhost:18932"],
+        "env": [
+            {"name": "URL", "value": "http://0.0.0.0:18932/x"},
+            {"name": "DB_HOST", "value": "db.example"},
+            {"name": "DB_PORT", "value": "18932"},
+        ],
+    }
+    spec = {"restartPolicy": "Always", "containers": [server, neighbour], "terminationGracePeriodSeconds": 1}
+    with socket.create_server(("0.0.0.0", 18932)):  # as a hub's proxy does
+        cluster.create("pair", spec, annotations={"jupyterlab-kf.io/ports-may-move": "true"})
+        await cluster.until(lambda: cluster.state("pair").get("ready") is True)
+    host, port = cluster.kubelet.address("default", "pair", 18932)
+    assert port != 18932
+    assert cluster.pod("pair")["spec"]["containers"][0]["env"][1]["value"] == "18932"
+    said = f"http://0.0.0.0:{port}/x 18932 --server=localhost:{port}\n"
+    assert await cluster.log("pair", container="neighbour") == said
+    await cluster.restart()
+    _, writer = await asyncio.open_connection(host, port)
+    writer.write(b"POST / HTTP/1.1\r\n\r\n")
+    await cluster.until(lambda: cluster.state("pair").get("restartCount", 0) == 1)
+    writer.close()
+    await cluster.until(lambda: cluster.state("pair").get("ready") is True)
+    assert cluster.kubelet.address("default", "pair", 18932) == (host, port)

@@ -17,7 +17,7 @@ from serving_world import Here, World, echo, installed
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 import jupyterlab_kf as kf
-from jupyterlab_kf.services.serving import rollout, states
+from jupyterlab_kf.services.serving import plans, rollout, states
 
 IRIS = np.array([[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [7.7, 3.8, 6.7, 2.2]])
 CELL = '''
@@ -564,6 +564,26 @@ def test_versions_for_different_machines_cannot_share_a_pod(world: World) -> Non
     second["componentSpecs"][0]["spec"]["nodeSelector"] = {"gpu": "no"}
     with pytest.raises(kf.UsageError, match="they differ in nodeSelector"):
         endpoint.bandit("v1", "v2")
+
+
+def test_what_seldon_would_not_take_or_could_not_serve_is_refused_before_anything_is_made() -> None:
+    def version(name: str, **graph: Any) -> dict[str, Any]:
+        return {"name": name, "graph": {"name": "m", **graph}, "componentSpecs": []}
+
+    def add(fresh: dict[str, Any], *there: dict[str, Any]) -> dict[str, Any]:
+        before = {"spec": {"predictors": [*there]}} if there else None
+        return plans.added(before, fresh, name="iris", namespace="ml", protocol="seldon", submission="s")
+
+    with pytest.raises(kf.UsageError, match=r"SeldonDeployment iris would not serve: .*Can't find container for"):
+        add(version("v1"))
+    with pytest.raises(kf.UsageError, match="a RANDOM_ABTEST needs two children"):
+        add(version("v1", implementation="RANDOM_ABTEST"))
+    with pytest.raises(kf.UsageError, match="MINE"):
+        add(version("v1", implementation="MINE_SERVER", modelUri="s3://m"))
+    # What the cluster took already is its own affair: it may have servers that nobody here knows.
+    own = version("v1", implementation="MINE_SERVER", modelUri="s3://m")
+    added = add(version("v2", implementation="SKLEARN_SERVER", modelUri="s3://m"), own)
+    assert [one["name"] for one in added["spec"]["predictors"]] == ["v1", "v2"]
 
 
 # Many rows

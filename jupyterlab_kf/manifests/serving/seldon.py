@@ -317,12 +317,33 @@ def checked(sdep: SeldonDeployment) -> SeldonDeployment:
     Raises:
         ManifestError: one of them would not; every reason is said.
     """
-    obj = write(sdep)
-    found = validation.refused(obj) or validation.unworkable(obj)
+    check(write(sdep))
+    return sdep
+
+
+def check(obj: Obj, before: Obj | None = None) -> None:
+    """Refuse an object that Seldon's webhook would not take, or with a predictor that its operator cannot make serve.
+
+    Args:
+        obj: the object, of version v1.
+        before: the same as it is on a cluster, which took it: its graphs serve, and its ready-made servers are there.
+
+    Raises:
+        ManifestError: every reason is said.
+    """
+    there = [one.get("graph") or {} for one in _predictors(before or {})]
+    installed = {str(unit.get("implementation")) for graph in there for unit in validation.units(graph)}
+    new = [one for one in _predictors(obj) if one.get("graph") not in there]
+    found = validation.refused(obj, {*validation.READY_MADE, *installed})
+    found = found or validation.unworkable({**obj, "spec": {**obj["spec"], "predictors": new}})
     if found:
         said = "; ".join(dict.fromkeys(f"{path}: {text}" for path, text in found))
-        raise ManifestError(f"SeldonDeployment {sdep.name} would not serve: {said}", ref=Ref.of(obj))
-    return sdep
+        name = (obj.get("metadata") or {}).get("name") or ""
+        raise ManifestError(f"SeldonDeployment {name} would not serve: {said}", ref=Ref.of(obj))
+
+
+def _predictors(obj: Mapping[str, Any]) -> list[Obj]:
+    return list((obj.get("spec") or {}).get("predictors") or ())
 
 
 # Making

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from jupyterlab_kf import names
-from jupyterlab_kf.controllers.seldon import validation
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.manifests import endpoints, frameworks, pods, traffic, training
+from jupyterlab_kf.manifests.serving import seldon
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.profiles import Use
 from jupyterlab_kf.services import contents, hardware, plans
@@ -319,7 +319,7 @@ def added(before: Obj | None, fresh: Obj, *, name: str, namespace: str, protocol
     """The endpoint with a new version, which gets no requests yet unless it is the first.
 
     Raises:
-        UsageError: Seldon's webhook would refuse it.
+        ManifestError: Seldon's webhook would refuse it, or its operator could not make it serve.
     """
     version = fresh["name"]
     kept = [one for one in endpoints.predictors(before or {}) if one["name"] != version]
@@ -329,8 +329,7 @@ def added(before: Obj | None, fresh: Obj, *, name: str, namespace: str, protocol
         kept = traffic.weighted(kept, {one: share for one, share in shares.items() if one != version})
     fresh = {**fresh, "traffic": 0 if kept else endpoints.ALL}
     made = endpoints.deployment(name, namespace, protocol, [*kept, fresh], submission)
-    if denial := validation.denial(made):
-        raise UsageError(f"SeldonDeployment {name} would be refused: {denial}")
+    seldon.check(made, before)
     return made
 
 
