@@ -182,12 +182,23 @@ def test_a_value_that_envoy_would_refuse_costs_its_own_object_or_route_only(tmp_
     assert validated(configuration, tmp_path) == ""
 
 
+def test_patterns_that_istio_takes_are_matched_as_it_matches_them(tmp_path: Path) -> None:
+    wanted = {"uri": {"regex": "/a|(?i)/b"}, "withoutHeaders": {"x": {"regex": "*"}}}
+    configuration = made([*documents("base"), door(), routed({"match": [wanted], "route": to()})])
+    (route,) = routes_of(configuration)
+    assert route["match"]["headers"] == [{"name": "x", "present_match": True, "invert_match": True}]
+    assert validated(configuration, tmp_path) == ""
+
+
 def test_what_istio_refuses_is_refused_when_it_is_written(tmp_path: Path) -> None:
     store = Store(tmp_path / "state.db")
     registry = Registry(store)
     for route, words in (
         ({"timeout": "soon", "route": to()}, r"spec.http\[0\].timeout: .*type conversion error"),
-        ({"redirect": {"uri": "/", "redirectCode": 399}}, r'webhook "validation.istio.io" denied .* no whole number'),
+        (
+            {"redirect": {"uri": "/", "redirectCode": 399}},
+            r'webhook "rev.validation.istio.io" denied .* no whole number',
+        ),
     ):
         with pytest.raises(InvalidError, match=words):
             registry.create(kinds.VIRTUAL_SERVICE, routed(route, namespace="default"))

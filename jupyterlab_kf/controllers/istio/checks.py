@@ -1,7 +1,8 @@
-"""What Istio's definitions and its webhook refuse in an object: values of the wrong type, or that mean nothing.
+"""Values that Envoy would refuse: of the wrong type, or that mean nothing.
 
-The API server asks before it takes an object. What was stored without being asked is left out as a whole when routes
-are written: Envoy refuses a whole table for one bad value, and then nobody's change would take effect any more.
+What istiod says is in :mod:`.webhook`, which asks here for the rest before an object is taken. What was stored without
+being asked is left out as a whole when routes are written: Envoy refuses a whole table for one bad value, and then
+nobody's change would take effect any more.
 """
 
 from __future__ import annotations
@@ -15,13 +16,11 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from jupyterlab_kf.controllers.istio import fields
-from jupyterlab_kf.controllers.istio.values import duration, regex
+from jupyterlab_kf.controllers.istio.values import ANY, CONTROL, HEADER, regex, seconds
 from jupyterlab_kf.model import Obj
 
 Check: TypeAlias = Callable[[Any], str | None]
 """What is wrong with a value, or None."""
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST: Final = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.:-]*[A-Za-z0-9_])?")
 _TEMPLATE: Final = re.compile(r"(?:/(?:\{\*\}|[^{}*/?#]+))*(?:/\{\*\*\}(?:/[^{}*/?#]+)*)?/?")
 _FOREVER: Final = 10 * 366 * 86400.0
@@ -29,7 +28,7 @@ _SHORTEST: Final = 0.001
 
 
 def refused(obj: Obj) -> list[tuple[str, str]]:
-    """Path and reason of every value that Istio would refuse."""
+    """Path and reason of every value that Envoy would refuse."""
     kind = str(obj.get("kind") or "")
     if kind not in fields.HONOURED:
         return []
@@ -40,18 +39,7 @@ def refused(obj: Obj) -> list[tuple[str, str]]:
         said = _key(pattern, key) or _of(kind, pattern)(value)
         if said:
             found.append((path, said))
-    return [*found, *_conditions(obj)]
-
-
-def denial(obj: Obj) -> str:
-    """What Istio's webhook says of an object that it does not let in; empty when it does."""
-    found = refused(obj)
-    listed = "; ".join(f"{path}: {said}" for path, said in found)
-    return (
-        f'admission webhook "validation.istio.io" denied the request: configuration is invalid: {listed}'
-        if found
-        else ""
-    )
+    return [*found, *_conditions(obj)] if kind == "AuthorizationPolicy" else found
 
 
 @cache
@@ -69,7 +57,7 @@ def _of(kind: str, pattern: str) -> Check:
 def _text(value: Any) -> str | None:
     if not isinstance(value, str):
         return f"{value!r} is no text; write it in quotes"
-    return f"{value!r} has a character that cannot be sent" if _CONTROL.search(value) else None
+    return f"{value!r} has a character that cannot be sent" if CONTROL.search(value) else None
 
 
 def _free(_value: Any) -> None:
@@ -106,12 +94,10 @@ def _one_of(*words: str) -> Check:
 
 def _lasting(least: float) -> Check:
     def check(value: Any) -> str | None:
-        try:
-            seconds = float(str(duration(value))[:-1]) if isinstance(value, str) else -1.0
-        except ValueError as error:
-            return str(error)
-        good = least <= seconds <= _FOREVER
-        return None if good else f"{value!r} is no duration" + (" of 1ms or more" if least else "")
+        lasts = seconds(value) if isinstance(value, str) else None
+        good = lasts is not None and least <= lasts <= _FOREVER
+        more = " of 1ms or more" if lasts is not None and least else "; write it like 1.5s or 100ms"
+        return None if good else f"{value!r} is no duration{more}"
 
     return check
 
@@ -124,6 +110,10 @@ def _pattern(value: Any) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _absent(value: Any) -> str | None:
+    return None if value == ANY else _pattern(value)
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Check:
@@ -165,7 +155,7 @@ def _key(pattern: str, key: str) -> str | None:
     """What is wrong with the name of an entry of a map of headers."""
     if not re.search(r"\.(headers|withoutHeaders|set|add)\.\*", pattern):
         return None
-    if key.startswith("@request.auth.claims") or _TOKEN.fullmatch(key) or (key.startswith(":") and ".match" in pattern):
+    if key.startswith("@request.auth.claims") or HEADER.fullmatch(key) or (key.startswith(":") and ".match" in pattern):
         return None
     return f"{key!r} is no name of a header"
 
@@ -208,6 +198,7 @@ _CHECKS: Final[tuple[tuple[Check, str], ...]] = (
     (_truth, rf"\.({_FLAGS})$"),
     (_lasting(_SHORTEST), rf"\.({_TIMES}|warmup\.duration|tcpKeepalive\.time|http2KeepAlive\.timeout)$"),
     (_lasting(0.0), r"\.(timeout|perTryTimeout|idleTimeout|maxAge|ttl|budgetInterval)$"),
+    (_absent, r"\.withoutHeaders\.\*\.regex$"),
     (_pattern, r"\.regex$|uriRegexRewrite\.match$"),
     (_bytes, r"\.body\.bytes$"),
     (_gateway_host, r"^Gateway\.servers\[\]\.hosts\[\]$"),
@@ -215,8 +206,8 @@ _CHECKS: Final[tuple[tuple[Check, str], ...]] = (
     (_some, r"\.(destination|mirror)\.host$|\.subsets\[\]\.name$|\.audiences\[\]$|\.issuer$|subjectAltNames\[\]$"),
     (_some, r"\.credentialNames?(\[\])?$|httpCookie\.name$|httpQueryParameterName$|\.attributes\[\]\.name$|\.claim$"),
     (_some, r"\.from(Params|Cookies)\[\]$|spaceDelimitedClaims\[\]$|rules\[\].*\[\]\.source\.[a-zA-Z]*Principals\[\]$"),
-    (_matching(_TOKEN, "name of a header"), r"\.remove\[\]$|httpHeaderName$|outputPayloadToHeader$"),
-    (_matching(_TOKEN, "name of a header"), r"outputClaimToHeaders\[\]\.header$|fromHeaders\[\]\.name$"),
+    (_matching(HEADER, "name of a header"), r"\.remove\[\]$|httpHeaderName$|outputPayloadToHeader$"),
+    (_matching(HEADER, "name of a header"), r"outputClaimToHeaders\[\]\.header$|fromHeaders\[\]\.name$"),
     (
         _matching(re.compile(r"[0-9A-Fa-f]{64}|(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}"), "SHA-256"),
         r"verifyCertificateHash",

@@ -12,9 +12,17 @@ from typing import Any, Final
 
 from jupyterlab_kf.model import Obj
 
-_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)(?:h|ms|us|µs|ns|m|s)")
+HEADER: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""What HTTP allows as the name of a header."""
+CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no header may have in it."""
+_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
 _SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _UNKNOWN_TO_RE2: Final = re.compile(r"\(\?(?:[=!]|<[=!]|>|\()|(?<!\\)(?:\\\\)*\\[1-9]|[*+?}]\+")
+_RE2_ONLY: Final = re.compile(r"\\[pP](\{[^}]*\}|.)|\\[zC]|\(\?[imsU-]+\)")
+"""What RE2 reads and Python does not: classes of Unicode, flags in the middle of a pattern."""
+ANY: Final = "*"
+"""As the pattern of a header: whatever it says. It is no pattern of RE2."""
 _COMMAND: Final = re.compile(
     r"%(?:(?:REQ|RESP)\([A-Za-z0-9:?_-]+\)(?::\d+)?|START_TIME|PROTOCOL|HOSTNAME|ROUTE_NAME|RESPONSE_CODE|UPSTREAM_CLUSTER"
     r"|UPSTREAM_REMOTE_ADDRESS|DOWNSTREAM_(?:REMOTE|LOCAL)_ADDRESS(?:_WITHOUT_PORT)?|REQUESTED_SERVER_NAME)%"
@@ -55,14 +63,18 @@ def duration(text: Any) -> str | None:
     """
     if text is None:
         return None
-    parts = _DURATION.findall(str(text))
-    if "".join(parts) != str(text) or not parts:
+    total = seconds(str(text))
+    if total is None:
         raise Unspeakable(f"{text!r} is no duration; write it like 1.5s or 100ms")
-    total = 0.0
-    for part in parts:
-        unit = part.lstrip("0123456789.")
-        total += float(part[: -len(unit)]) * _SECONDS[unit]
     return f"{total:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def seconds(text: str) -> float | None:
+    """``1m30s`` as a number; None for what is no duration. A sign is none of it."""
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
 
 
 def regex(pattern: str) -> Obj:
@@ -71,13 +83,20 @@ def regex(pattern: str) -> Obj:
     Raises:
         Unspeakable: it is not one.
     """
-    if _UNKNOWN_TO_RE2.search(pattern):
-        raise Unspeakable(f"the pattern {pattern!r} looks around or refers back, which RE2, Istio's matcher, cannot")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise Unspeakable(f"the pattern {pattern!r} is not one: {error}") from error
+    if found := unmatchable(pattern):
+        raise Unspeakable(f"the pattern {pattern!r} is none of RE2, Istio's matcher: {found}")
     return {"regex": pattern}
+
+
+def unmatchable(pattern: str) -> str:
+    """What RE2 has against a pattern, as far as Python's own can tell; empty when it takes it."""
+    if found := _UNKNOWN_TO_RE2.search(pattern):
+        return f"invalid or unsupported Perl syntax: `{found[0]}`"
+    try:
+        re.compile(_RE2_ONLY.sub("", pattern))
+    except re.error as error:
+        return str(error)
+    return ""
 
 
 def string_match(match: Mapping[str, Any], *, ignore_case: bool = False) -> Obj | None:
@@ -98,7 +117,7 @@ def string_match(match: Mapping[str, Any], *, ignore_case: bool = False) -> Obj 
 
 def header_match(name: str, match: Mapping[str, Any], *, absent: bool = False) -> Obj:
     """A header that must match, or must not."""
-    said = string_match(match)
+    said = None if match.get("regex") == ANY else string_match(match)
     result: Obj = {"name": name, "present_match": True} if said is None else {"name": name, "string_match": said}
     if absent:
         result["invert_match"] = True
@@ -151,5 +170,5 @@ def escaped(value: str) -> str:
 
 
 def _check_header(name: str) -> None:
-    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name) or name.lower() == "host":
+    if not HEADER.fullmatch(name) or name.lower() == "host":
         raise Unspeakable(f"{name!r} is no header that a route may change")

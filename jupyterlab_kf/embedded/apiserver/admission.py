@@ -13,7 +13,7 @@ from typing import Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import katib, training
-from jupyterlab_kf.controllers.istio import checks, webhook
+from jupyterlab_kf.controllers.istio import webhook
 from jupyterlab_kf.controllers.seldon import validation as seldon
 from jupyterlab_kf.embedded.apiserver import failures
 from jupyterlab_kf.embedded.apiserver.rules import Cause
@@ -43,9 +43,6 @@ def review(kind: Kind, old: Obj | None, new: Obj) -> None:
         raise ForbiddenError(sentence)
     sentence = katib.denial(kind, old, new) or webhook.denial(kind, new)
     if sentence:
-        raise InvalidError(sentence, code=400, reason="")
-    # What istiod takes and Envoy would not is refused as well: it would cost everybody's routes.
-    if kind.group.endswith("istio.io") and (sentence := checks.denial(new)):
         raise InvalidError(sentence, code=400, reason="")
     if kind.kind == kinds.SELDON_DEPLOYMENT.kind and (sentence := seldon.denial(new)):
         causes = [Cause(path, _reason(text), text) for path, text in seldon.refused(new)]

@@ -2,7 +2,8 @@
 
 The rules and sentences are those of Istio 1.30 for what is served here: routes, subsets, weights, faults, retries,
 gateways, tokens, rules of access. Weights need not sum to 100: Istio takes any, in proportion. What istiod only warns
-of is taken, and so is what its webhook cannot know, such as a gateway that does not exist.
+of is taken, and so is what its webhook cannot know, such as a gateway that does not exist. What istiod takes and Envoy
+would not (:mod:`..checks`) is refused as well: it would cost everybody's routes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.controllers.istio import checks
 from jupyterlab_kf.controllers.istio.webhook import access, routes, rules
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
@@ -35,8 +37,10 @@ def refused(kind: Kind, obj: Obj) -> list[str]:
 
 
 def denial(kind: Kind, obj: Obj) -> str:
-    """What the API server answers (400) when the webhook refuses an object; empty when it does not."""
-    found = refused(kind, obj)
+    """What the API server answers (400) to an object that istiod or Envoy refuses; empty when both take it."""
+    if kind not in kinds.TRAFFIC:
+        return ""
+    found = refused(kind, obj) or [f"{path}: {said}" for path, said in checks.refused(obj)]
     if not found:
         return ""
     listed = "\n\t* ".join(["", *found])

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from itertools import combinations
 from typing import Any, Final
 
+from jupyterlab_kf.controllers.istio.values import ANY
 from jupyterlab_kf.controllers.istio.webhook import words
 from jupyterlab_kf.controllers.istio.webhook.words import mapping, maps, number, texts
 from jupyterlab_kf.model import Obj
@@ -193,7 +194,7 @@ def _match(match: Mapping[str, Any]) -> Iterator[str]:
         yield from words.match(wanted, "headers")
     for name, wanted in mapping(match.get("withoutHeaders")).items():
         yield from words.matched_header(name)
-        if mapping(wanted).get("regex") != "*":
+        if mapping(wanted).get("regex") != ANY:
             yield from words.match(wanted, "withoutHeaders")
     uri = mapping(match.get("uri"))
     if "regex" in uri:
