@@ -287,7 +287,7 @@ def diagnose(facts: Facts, *, cluster: str, why: str, server: str, namespace: st
         Section("panels", "Panels", tuple(_panels(facts, namespace))),
         Section("hardware", "Hardware and quotas", tuple(_hardware(facts, namespace))),
         Section("studies", "Studies", tuple(_studies(facts, namespace))),
-        Section("serving", "Serving", tuple(_optional(facts, "machinelearning.seldon.io", None, _SELDON))),
+        Section("serving", "Serving", tuple(_serving(facts, namespace))),
         Section("routes", "Routes", tuple(_optional(facts, "networking.istio.io", None, _ISTIO))),
     )
     return Report(cluster, why, server, facts.version, namespace, facts.user, sections)
@@ -531,6 +531,12 @@ def _studies(facts: Facts, namespace: str) -> Iterator[Finding]:
     yield from (found := list(_optional(facts, "kubeflow.org", ("v1beta1", "experiments"), _KATIB)))
     if found[0].detail != _ABSENT:
         yield from _allowed(facts, ROLES["kf-studies"], namespace, "make studies and see their trials")
+
+
+def _serving(facts: Facts, namespace: str) -> Iterator[Finding]:
+    yield from (found := list(_optional(facts, "machinelearning.seldon.io", None, _SELDON)))
+    if found[0].detail != _ABSENT:
+        yield from _allowed(facts, ROLES["kf-serving"], namespace, "serve models and ask them")
 
 
 def _optional(facts: Facts, group: str, resource: tuple[str, str] | None, operator: _Operator) -> Iterator[Finding]:

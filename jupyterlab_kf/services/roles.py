@@ -57,6 +57,12 @@ ROLES: Final[Mapping[str, tuple[Right, ...]]] = {
         *_rights(_KUBEFLOW, ["experiments"], "create get list watch patch delete"),
         *_rights(_KUBEFLOW, ["trials"], "list"),
     ),
+    "kf-serving": (
+        *_rights(kinds.SELDON_DEPLOYMENT.group, ["seldondeployments"], "create get list watch patch delete"),
+        *_rights(kinds.VIRTUAL_SERVICE.group, ["virtualservices"], "get"),
+        *_rights("", ["services"], "create get", "proxy"),
+        *_rights("", ["pods"], "get", "proxy"),
+    ),
 }
 """What each role of a user allows; those of the hub's own account are the hub's affair."""
 

@@ -20,6 +20,7 @@ from test_rights import granted, used
 Obj = dict[str, Any]
 SELDON = "machinelearning.seldon.io/v1", "SeldonDeployment"
 ISTIO = "networking.istio.io/v1"
+USER = ("viewer", "trainer", "serving")
 # What these deployments do not need: autoscalers and budgets, the end of an explainer's routes, the same event twice.
 ELSEWHERE = {
     *(("autoscaling", "horizontalpodautoscalers", verb) for verb in ("create", "patch", "delete")),
@@ -67,6 +68,7 @@ def served(real_cluster: RealCluster, namespace: Callable[[RealCluster], str], t
         pytest.skip("KF_CRDS names no folder with Seldon's and Istio's definitions")
     space = namespace(real_cluster)
     give(real_cluster.api, space, "seldon", "serving-controllers")
+    give(real_cluster.api, space, "ada", *USER)
     made = Served(real_cluster, space, tmp_path)
     yield made
     made.process.kill()
@@ -104,6 +106,21 @@ def test_what_was_served_is_served_and_replaced_and_ended(served: Served) -> Non
     role = granted("serving-controllers")
     assert uses - role == set(), "used, but not by this role"
     assert role - uses - ELSEWHERE == set(), sorted(role - uses - ELSEWHERE)
+
+
+def test_a_user_serves_with_exactly_the_rights_of_the_role(served: Served, tmp_path: Path) -> None:
+    environment = os.environ | {
+        "KUBECONFIG": str(served.cluster.kubeconfig_for("ada", namespace=served.space)),
+        "KF_DATA_DIR": str(tmp_path),
+        "KF_CONTEXT": "",
+        "KF_NAMESPACE": "",
+    }
+    day = [sys.executable, str(Path(__file__).parent / "serving_day.py")]
+    done = subprocess.run(day, env=environment, capture_output=True, text=True, timeout=200, check=False, cwd=tmp_path)
+    assert "the day is done" in done.stdout, done.stderr[-5000:] + served.log.read_text()[-3000:]
+    uses = used(served.cluster, "ada", served.space)
+    assert uses - granted(*USER) == set(), "used, but not by these roles"
+    assert granted("serving") - uses == set(), "granted, but never used"
 
 
 def test_what_the_webhook_would_refuse_fails_with_its_reason(served: Served) -> None:

@@ -163,6 +163,7 @@ def test_kustomize_puts_the_roles_into_a_namespace_and_the_example_binds_them(
         ("get secrets", "no"),
         ("create pods --subresource=exec", "no"),
         ("create experiments.kubeflow.org", "no"),
+        ("create seldondeployments.machinelearning.seldon.io", "no"),
         ("list pods --all-namespaces", "no"),
     ):
         assert kubectl("auth", "can-i", *words.split(" "), notebook).splitlines()[-1] == answer, words

@@ -1,0 +1,67 @@
+"""A day of a user who serves models, for a test of rights: served, looked at, asked, changed, taken back, ended.
+
+Nobody answers: the pods are simulated. That they are answered is seen where programs run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.errors import EndpointNotReadyError, PredictionError
+from jupyterlab_kf.services.desk import Desk
+
+MODEL = """
+class Doubler:
+    def predict(self, X, names=None):
+        return 2 * X
+"""
+
+
+def served(model: str, **more: int) -> kf.Endpoint:
+    """The endpoint, whose pods answer nobody."""
+    endpoint = kf.serve(model, name="doubler", image="python:3", cpu="100m", wait=False, **more)
+    with pytest.raises(EndpointNotReadyError):
+        endpoint.wait(timeout=5)
+    return endpoint
+
+
+async def listed() -> list[str]:
+    """The names in the panels' list."""
+    desk = Desk()
+    changed = asyncio.Event()
+    desk.listen(lambda *_: changed.set())
+    await desk.ready()
+    async with asyncio.timeout(30):
+        while (rows := desk.endpoints()) is None or not rows.known:
+            changed.clear()
+            await changed.wait()
+    names = [row.name for row in rows.newest()]
+    await desk.close()
+    return names
+
+
+def main() -> int:
+    """All of it."""
+    endpoint = served(MODEL)
+    with pytest.raises(PredictionError):
+        endpoint.predict([[1.0]], timeout=5)
+    assert [one.name for one in kf.endpoints()] == ["doubler"]
+    assert list(endpoint.metrics()) == list(endpoint.versions)
+    endpoint.explain()
+    endpoint.logs()
+    endpoint = served(MODEL.replace("2", "3"), canary=10)
+    endpoint.traffic(dict.fromkeys(endpoint.versions, 50))
+    assert [change.number for change in endpoint.history()] == [1, 2, 3]
+    assert asyncio.run(listed()) == ["doubler"]
+    endpoint.delete()
+    assert kf.endpoints() == []
+    print("the day is done")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
