@@ -26,6 +26,7 @@ from bed.api import Api
 
 Answer = tuple[int, str, bytes]
 _CHUNKS_AT_ONCE = 64
+_TRIES = 100
 
 
 class Replay:
@@ -46,15 +47,29 @@ class Replay:
         self.size = 0
 
     def record(self) -> None:
-        """Keep what a watch from nowhere tells, to the last change; to be run in a thread."""
-        for line in self._real.lines(f"{self._path}?watch=1&timeoutSeconds=1800", seconds=600):
-            self._chunks.append(b"%x\r\n%s\r\n" % (len(line), line))
-            self.size += len(line)
-            if len(self._chunks) == self._before:
-                print(json.dumps({"recording": len(self._chunks)}), flush=True)
-            if len(self._chunks) == self._total:
-                print(json.dumps({"recorded": self._total - self._before, "bytes": self.size}), flush=True)
-                return
+        """Keep what a watch from nowhere tells, to the last change; to be run in a thread.
+
+        A busy server ends the watch of who is not quick enough: it is begun again where it was. What is there is said
+        at the end, whatever the end is.
+        """
+        try:
+            for _ in range(_TRIES):
+                for line in self._real.lines(f"{self._path}?watch=1&timeoutSeconds=1800{self._since()}", seconds=600):
+                    self._chunks.append(b"%x\r\n%s\r\n" % (len(line), line))
+                    self.size += len(line)
+                    if len(self._chunks) == self._before:
+                        print(json.dumps({"recording": len(self._chunks)}), flush=True)
+                    if len(self._chunks) == self._total:
+                        return
+        finally:
+            print(json.dumps({"recorded": len(self._chunks) - self._before, "bytes": self.size}), flush=True)
+
+    def _since(self) -> str:
+        """Where the watch goes on."""
+        if not self._chunks:
+            return ""
+        last = json.loads(self._chunks[-1].split(b"\r\n", 2)[1])
+        return f"&resourceVersion={last['object']['metadata']['resourceVersion']}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection's requests, in order."""
