@@ -1,7 +1,7 @@
 # Everything a person does with a checkout. Each target gets what it needs by itself, and a second run is quick.
 #
 #   make lab     open JupyterLab on the quick start notebook        make test   the tests
-#   make demo    run that notebook headless and print it            make lint   the checks
+#   make demo    run it and its second part headless, print them    make lint   the checks
 #                (on a real cluster: make demo KUBECONFIG=FILE)
 #   make bench   the benchmarks                                     make help   this list
 #   make hub     a hub on this machine: log in, choose hardware, get JupyterLab
@@ -61,6 +61,8 @@ hub: install
 
 demo: install
 	$(BIN)/python tests/tools/demo.py docs/notebooks/quickstart.ipynb $(ON_CLUSTER)
+	$(if $(ON_CLUSTER),@echo "its second part needs Katib and Seldon there: tests/tools/demo.py docs/notebooks/lifecycle.ipynb $(ON_CLUSTER)",\
+	  $(BIN)/python tests/tools/demo.py docs/notebooks/lifecycle.ipynb)
 
 # What the tests need: made once (a real Kubernetes takes minutes), kept in the cache folder.
 provision: install

@@ -258,16 +258,30 @@ def test_the_other_protocols_answer_the_same(cluster: Settings, protocol: str) -
     endpoint.delete()
 
 
-def test_the_notebook_of_serving_does_what_it_says(cluster: Settings, tmp_path: Path) -> None:
-    assert cluster.data_dir
-    notebook = nbformat.read(ROOT / "docs" / "notebooks" / "serve.ipynb", as_version=4)  # type: ignore[no-untyped-call]
-    resources = {"metadata": {"path": str(tmp_path)}}
+def run(name: str, folder: Path) -> str:
+    """What a notebook's cells said."""
+    notebook = nbformat.read(ROOT / "docs" / "notebooks" / name, as_version=4)  # type: ignore[no-untyped-call]
+    resources = {"metadata": {"path": str(folder)}}
     done = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
-    said = "\n".join(
+    return "\n".join(
         str(output.get("data", {}).get("text/plain", output.get("text", "")))
         for cell in done.cells
         for output in cell.get("outputs", ())
     )
+
+
+def test_the_notebook_of_serving_does_what_it_says(cluster: Settings, tmp_path: Path) -> None:
+    assert cluster.data_dir
+    said = run("serve.ipynb", tmp_path)
     assert "Endpoint iris: Ready" in said
     assert "words.txt" in said
     assert "roll back to" in said
+
+
+def test_the_second_part_of_the_quick_start_tunes_serves_and_rolls_back(cluster: Settings, tmp_path: Path) -> None:
+    assert cluster.data_dir
+    said = run("lifecycle.ipynb", tmp_path)
+    assert "Study digits-tuned: Succeeded, 4 of 4 trials" in said
+    assert "of the test images are read right" in said
+    assert "roll back to" in said
+    assert "take away v2" in said or "remove v2" in said

@@ -396,6 +396,19 @@ def test_feedback_carries_the_answer_and_its_way_through_the_graph(world: World)
     assert message["truth"]["data"]["tensor"]["values"] == [0, 1, 2]
 
 
+def test_feedback_reaches_the_version_that_gave_the_answer_however_requests_are_divided(world: World) -> None:
+    serve()
+    endpoint = serve(canary=30)
+    for _ in range(20):
+        answer = endpoint.ask(IRIS)
+        endpoint.feedback(reward=1)
+        assert world.sent[-1][:2] == (answer.version, "api/v1.0/feedback")
+    late = endpoint.ask(IRIS)
+    endpoint.promote("v1" if late.version == "v2" else "v2")
+    with pytest.raises(kf.UsageError, match=f"{late.version}, which gave this answer, is not there"):
+        endpoint.feedback(reward=1, answer=late)
+
+
 def test_a_refusal_names_the_unit_and_what_it_said(world: World) -> None:
     endpoint = serve()
     info = "iris-v1: predict() raised ValueError: X has 3 features [cell.py:3 in predict: return self.m(X)]"

@@ -190,10 +190,11 @@ class Endpoint:
     def feedback(self, reward: float | None = None, *, truth: Any = None, answer: Answer | None = None) -> None:
         """Tell how good an answer was, or what would have been right; the last one's when none is given.
 
-        Routers learn from it which branch does well. It is sent once, and never again by itself.
+        Routers learn from it which branch does well. It goes to the version that gave the answer, is sent once, and
+        never again by itself.
 
         Raises:
-            UsageError: there was no answer yet, or the protocol knows no feedback.
+            UsageError: there was no answer yet, its version is gone, or the protocol knows no feedback.
             PredictionError: a unit did not take it.
         """
         if self.protocol != "seldon":
@@ -204,7 +205,14 @@ class Endpoint:
         if about is None:
             raise UsageError("there is no answer yet that it could be about", hint="predict first, or give answer=")
         body = messages.feedback(about.request, about.response, reward, truth)
-        self._session.run(lambda client: self._way.ask(client, self._obj, "api/v1.0/feedback", body, again=False))
+        shares = endpoints.weights(self._read())
+        if about.version and about.version not in endpoints.versions(self._obj):
+            raise UsageError(f"{about.version}, which gave this answer, is not there any more")
+        # The gateway would divide feedback as it divides requests, and tell another version of the answer.
+        to = "" if shares.get(about.version) == endpoints.ALL else about.version
+        self._session.run(
+            lambda client: self._way.ask(client, self._obj, "api/v1.0/feedback", body, again=False, version=to)
+        )
 
     # Changes
 

@@ -52,9 +52,16 @@ class Way:
         return self._gateway
 
     async def send(
-        self, client: Client, endpoint: Obj, path: str, body: bytes | None, *, seconds: float = SECONDS
+        self,
+        client: Client,
+        endpoint: Obj,
+        path: str,
+        body: bytes | None,
+        *,
+        seconds: float = SECONDS,
+        version: str = "",
     ) -> Reply:
-        """The answer to one request, whatever its status.
+        """The answer to one request, whatever its status; to the ``version`` that is named, past the gateway.
 
         Raises:
             ApiError: the API server could not reach the Service.
@@ -62,13 +69,12 @@ class Way:
         """
         head = meta(endpoint)
         method = "GET" if body is None else "POST"
-        if await self.find(client):
+        if not version and await self.find(client):
             space, name, port = shipping.GATEWAY
             target = shipping.prefix(str(head["namespace"]), str(head["name"])) + path
             sent = client.proxy(space, name, port, target, method=method, body=body, headers=_JSON, seconds=seconds)
             return await sent
-        version = heaviest(endpoint)
-        service = endpoints.service_name(endpoint, version)
+        service = endpoints.service_name(endpoint, version or heaviest(endpoint))
         return await client.proxy(
             str(head["namespace"]),
             service,
@@ -81,16 +87,24 @@ class Way:
         )
 
     async def ask(
-        self, client: Client, endpoint: Obj, path: str, body: bytes, *, again: bool, seconds: float = SECONDS
+        self,
+        client: Client,
+        endpoint: Obj,
+        path: str,
+        body: bytes,
+        *,
+        again: bool,
+        seconds: float = SECONDS,
+        version: str = "",
     ) -> Reply:
-        """The answer to a request that a model took.
+        """The answer to a request that a model took, or that the ``version`` took that is named.
 
         Raises:
             PredictionError: it refused, failed, or nobody took the request.
         """
         for pause in (*_PAUSES, None):
             try:
-                reply = await self.send(client, endpoint, path, body, seconds=seconds)
+                reply = await self.send(client, endpoint, path, body, seconds=seconds, version=version)
             except ApiError as error:
                 if pause is None or not again or error.code not in _AWAY:
                     raise PredictionError(
