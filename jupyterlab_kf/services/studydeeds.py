@@ -450,16 +450,16 @@ def promoted(made_of: Origin, row: TrialRow, changes: Mapping[str, Any] | None =
         # The image of a plain trial, or of another framework, may lack this one.
         given.setdefault("image", None)
         given.setdefault("workers", 1)
-    values = made_of.typed(row)
-    study = made_of.experiment
-    params = {key: value for key, value in (made_of.job.params or {}).items() if key not in values}
-    asked = replace(
-        made_of.job,
-        code=made_of.program(values),
-        name=f"{meta(study)['name']}-t{row.number}",
-        params=None if made_of.call else params or None,
-        **given,
-    )
+    values, extra = made_of.typed(row), dict(given.pop("params", None) or {})
+    # What was searched stands in the text, and so do the arguments of a function.
+    values |= {key: value for key, value in extra.items() if made_of.call or key in values}
+    params = {key: value for key, value in {**(made_of.job.params or {}), **extra}.items() if key not in values}
+    words: dict[str, Any] = {
+        "code": made_of.program(values),
+        "name": f"{meta(made_of.experiment)['name']}-t{row.number}",
+        "params": None if made_of.call else params or None,
+    }
+    asked = replace(made_of.job, **(words | given))
     return around(made_of.files, lambda root: _planned(replace(asked, root=root), made_of))
 
 

@@ -28,6 +28,7 @@ from jupyterlab_kf.manifests.studyviews import (
 )
 from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.suggestions import importance
+from jupyterlab_kf.suggestions.space import Parameter
 
 _LOOK: Final = 1.0
 """Seconds between two looks for a cluster that does not run."""
@@ -67,6 +68,8 @@ class StudyFeed:
         self.listeners: list[Callable[[], None]] = []
         self.task: asyncio.Task[None] | None = None
         self._experiment: Obj | None = None
+        self._space: tuple[Parameter, ...] = ()
+        self._metrics: tuple[str, ...] = ()
         self._entries: dict[str, _Entry] = {}
         """By name, what changed last at the end."""
         self._removed: list[tuple[int, str]] = []
@@ -124,6 +127,9 @@ class StudyFeed:
         if change.type == "DELETED":
             raise NotFoundError(f"study {self.key.namespace}/{self.key.name} was deleted")
         self._experiment = change.obj
+        self._space = space_of(change.obj)
+        objective = (change.obj.get("spec") or {}).get("objective") or {}
+        self._metrics = tuple(str(name) for name in objective.get("additionalMetricNames") or ())
         self._changed()
 
     def take_trial(self, change: watch.Change) -> None:
@@ -140,10 +146,7 @@ class StudyFeed:
                 self._changed()
                 self._removed.append((self.version, name))
             return
-        experiment = self._experiment or {}
-        space = space_of(experiment)
-        objective = (experiment.get("spec") or {}).get("objective") or {}
-        trial = trial_of(change.obj, [one.name for one in space], objective.get("additionalMetricNames") or ())
+        trial = trial_of(change.obj, [one.name for one in self._space], self._metrics)
         before = self._entries.get(name)
         if before is not None:
             trial = replace(trial, number=trial.number or before.trial.number)
@@ -152,7 +155,7 @@ class StudyFeed:
             del self._entries[name]
         elif self._synced:
             trial = self._next(trial)
-        cells = before.cells if before else importance.cells_of(space, studies.assigned(change.obj))
+        cells = before.cells if before else importance.cells_of(self._space, studies.assigned(change.obj))
         self.version += 1
         self._entries[name] = _Entry(trial, cells, self.version)
         if self._synced:
@@ -176,7 +179,7 @@ class StudyFeed:
             count, state, shares = self._shares
             if state == head.state and len(usable) < count * _GROWN + 1 and len(usable) >= count:
                 return shares
-        shares = weighed(space_of(self._experiment or {}), usable, head).importance
+        shares = weighed(self._space, usable, head).importance
         self._shares = (len(usable), head.state, shares)
         return shares
 

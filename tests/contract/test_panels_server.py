@@ -44,6 +44,7 @@ pytestmark = [
 
 Fetch = Callable[..., Awaitable[HTTPResponse]]
 ONE = ("jobs", "PyTorchJob", "default", "nobody")
+STUDY = ("studies", "default", "nobody")
 CALLS = [
     (("cluster",), "GET", "read", "kf:cluster"),
     (("cluster",), "POST", "execute", "kf:cluster"),
@@ -62,6 +63,13 @@ CALLS = [
     ((*ONE, "copies"), "GET", "read", "kf:jobs"),
     ((*ONE, "form"), "GET", "read", "kf:jobs"),
     ((*ONE, "logs"), "GET", "read", "kf:jobs"),
+    ((*STUDY, "stop"), "POST", "write", "kf:studies"),
+    ((*STUDY, "extend"), "POST", "write", "kf:studies"),
+    ((*STUDY, "promote"), "POST", "write", "kf:studies"),
+    ((*STUDY, "copies"), "GET", "read", "kf:studies"),
+    ((*STUDY, "csv"), "GET", "read", "kf:studies"),
+    (("trials", "default", "nobody"), "GET", "read", "kf:studies"),
+    (("trials", "default", "nobody", "logs"), "GET", "read", "kf:studies"),
 ]
 CODE = "import time\nfor epoch in range(3):\n    print(f'epoch={epoch} loss={1 / (epoch + 1)}', flush=True)\n"
 LONG = "import time\ntime.sleep(600)\n"

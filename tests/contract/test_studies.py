@@ -185,6 +185,13 @@ def test_a_study_in_three_lines(cluster: Settings) -> None:
     assert study.csv().splitlines()[0] == "number,trial,state,x,kind,score,seconds"
     study.extend(6).wait(60)
     assert len(kf.study("lines").trials) == 6
+    job = study.promote()
+    job.wait(60)
+    assert job.name == f"lines-t{study.best_trial.number if study.best_trial else ''}"
+    assert job.metrics()["score"]["master-0"][-1].value == pytest.approx(max(row["score"] for row in study.rows()))
+    with pytest.raises(kf.AlreadyExistsError):
+        study.promote()
+    job.delete()
     with pytest.raises(kf.UsageError, match=r"must be greater than status\.trials"):
         study.extend(3)
     with pytest.raises(kf.AlreadyExistsError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from typing import Any
 
 import jupyterlab_kf as kf
+from jupyterlab_kf.services import studydeeds
+from jupyterlab_kf.services.desk import Desk
+from jupyterlab_kf.services.studyfeed import StudyKey
 from jupyterlab_kf.services.tuning import studies_of
 
 CODE = """
@@ -17,6 +21,22 @@ for step in range(3):
     print(f"step={step} loss={(x - 1) ** 2}", flush=True)
 """
 SLOW = "import time\nx = uniform(0, 1)\nprint(x, flush=True)\ntime.sleep(600)\n"
+
+
+async def look(namespace: str, name: str) -> None:
+    """What a study's view in the panels asks for."""
+    desk, told = Desk(), asyncio.Event()
+    feed, leave = desk.study_feeds.look(StudyKey(namespace, name), told.set)
+    async with asyncio.timeout(30):
+        while feed.head(time.time()) is None:
+            await told.wait()
+            told.clear()
+    (_, last) = list(feed.since(0))[-1]
+    detail = await studydeeds.trial_detail(await desk.client(), namespace, last.name)
+    assert (detail.exit_code, detail.state) == (0, "Succeeded"), detail
+    assert any("loss=" in line for line in detail.tail), detail
+    leave()
+    await desk.close()
 
 
 def main(name: str) -> None:
@@ -30,6 +50,7 @@ def main(name: str) -> None:
     assert all(abs(row["loss"] - (row["x"] - 1) ** 2) < 1e-9 for row in rows), rows
     assert study.best_trial is not None
     assert study.best_trial.value == min(row["loss"] for row in rows)
+    asyncio.run(look(study.namespace, name))
     stopped = kf.tune(SLOW, name=f"{name}-slow", trials=4, algorithm="random", **words)
     for state in stopped.changes():
         if state == "Running" and any(row.state == "Running" for row in stopped.trials):

@@ -134,6 +134,7 @@ function AxisView({ axis, x, span, range, onRange }: AxisProps): React.JSX.Eleme
     }
     node.setPointerCapture(event.pointerId);
     const from = event.clientY;
+    const free = event.currentTarget === node;
     const move = (native: PointerEvent) => {
       const place = Math.min(1, Math.max(0, 1 - (native.clientY - node.getBoundingClientRect().top) / span));
       onRange([Math.min(fixed, place), Math.max(fixed, place)]);
@@ -142,7 +143,7 @@ function AxisView({ axis, x, span, range, onRange }: AxisProps): React.JSX.Eleme
       node.removeEventListener('pointermove', move);
       node.removeEventListener('pointerup', up);
       node.removeEventListener('pointercancel', up);
-      if (Math.abs(native.clientY - from) < 3 && event.currentTarget === node) {
+      if (free && Math.abs(native.clientY - from) < 3) {
         onRange(null);
       }
     };
