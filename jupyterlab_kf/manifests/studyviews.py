@@ -26,6 +26,12 @@ MOST_CURVE: Final = 24
 """Points of a trial's learning curve."""
 WAITING: Final = ("Pending", "Created")
 RUNNING: Final = "Running"
+_PLAIN: Final = {
+    "ExperimentGoalReached": "The goal was reached.",
+    "ExperimentMaxTrialsReached": "All trials of its budget were used.",
+    "ExperimentStopped": "It was stopped.",
+    "ExperimentSuggestionEndReached": "There is nothing left to try.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +177,7 @@ def head_of(experiment: Obj, trials: Iterable[StudyTrial], *, now: float) -> Stu
         namespace=row.namespace,
         name=row.name,
         state=row.state,
-        message=row.message,
+        message=told(experiment),
         objective=row.objective,
         direction=str(objective.get("type") or "minimize"),
         goal=_finite(objective.get("goal")),
@@ -190,6 +196,17 @@ def head_of(experiment: Obj, trials: Iterable[StudyTrial], *, now: float) -> Stu
         seen=now,
         importance=(),
     )
+
+
+def told(experiment: Obj) -> str:
+    """Why it has ended, in plain words; empty while it runs."""
+    state, message = studies.state_of(experiment)
+    if state not in ("Succeeded", "Failed"):
+        return ""
+    held = (experiment.get("status") or {}).get("conditions") or ()
+    reason = next((str(one.get("reason")) for one in held if one.get("type") == state), "")
+    plain = _PLAIN.get(reason) or message.removeprefix("Experiment has failed because ")
+    return plain[:1].upper() + plain[1:]
 
 
 def eta(trials: Sequence[StudyTrial], budget: int, parallel: int, now: float) -> float | None:

@@ -14,7 +14,7 @@ from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.watch import Change
 from jupyterlab_kf.errors import NotFoundError
 from jupyterlab_kf.handlers import asks
-from jupyterlab_kf.manifests.studyviews import MOST_CURVE, saved
+from jupyterlab_kf.manifests.studyviews import MOST_CURVE, saved, told
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.services.studyfeed import StudyFeed, StudyFeeds, StudyKey
 from jupyterlab_kf.suggestions import importance
@@ -40,6 +40,15 @@ def test_how_long_it_will_take() -> None:
     assert record(trial(0, 0.5), trial(1, 0.4)).head.eta == pytest.approx(6.0)
     assert record(trial(0, None, "Running")).head.eta is None, "nothing has ended yet"
     assert record(trial(0, 0.5), state="Succeeded").head.eta is None
+
+
+def test_why_it_ended_is_said_in_plain_words() -> None:
+    done = experiment("Succeeded", message="Experiment has succeeded because max trial count has reached")
+    done["status"]["conditions"][0]["reason"] = "ExperimentMaxTrialsReached"
+    assert told(done) == "All trials of its budget were used."
+    failed = experiment("Failed", message="Experiment has failed because max failed count has reached. exit code 1")
+    assert told(failed) == "Max failed count has reached. exit code 1"
+    assert told(experiment(message="Experiment is running")) == ""
 
 
 def test_trials_without_numbers_get_some() -> None:

@@ -36,7 +36,7 @@ def test_ten_thousand_trials_stay_a_small_picture_in_the_table() -> None:
 
 def test_a_study_without_trials_is_a_line() -> None:
     card = study_card(record(state="Failed", message="the template is wrong", budget=0))
-    assert card.text == "Study s: Failed, 0 trials\nthe template is wrong"
+    assert card.text == "Study s: Failed, 0 trials\nThe template is wrong"
 
 
 def test_the_words_become_arguments() -> None:

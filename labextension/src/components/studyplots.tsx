@@ -43,7 +43,7 @@ export function History({ state, height, onPick }: PlotsProps): React.JSX.Elemen
   }
   return (
     <Figure
-      title={trans.__('%1 of each trial', head.objective)}
+      title={trans.__('%1 of each trial, and the best so far', head.objective)}
       series={series}
       data={data}
       hidden={NONE}

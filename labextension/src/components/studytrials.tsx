@@ -111,7 +111,7 @@ export function Trials({ state, head, rows, chosen, onChoose, height, live }: Tr
       </div>
       <div className="kfx-Trials" role="grid" aria-label={trans.__('Trials of %1', head.name)} aria-rowcount={shown.length + 1} aria-colcount={columns.length} data-lm-suppress-shortcuts="">
         <div className="kfx-Trials-all" style={{ minWidth: 100 * columns.length }}>
-          <div role="rowgroup">
+          <div role="rowgroup" className="kfx-Trials-heads">
             <div role="row" className="kfx-Trials-row kfx-Trials-head" style={{ gridTemplateColumns: template }} aria-rowindex={1}>
               {columns.map(one => (
                 <div key={one.id} role="columnheader" className={one.numeric ? 'kfx-num' : undefined} aria-sort={order.by === one.id ? (order.down ? 'descending' : 'ascending') : 'none'}>

@@ -185,8 +185,17 @@ function whole({ data: { xs }, log, choices }: DrawnProps): [number, number] {
   return log ? [low / 2, low * 2] : [low - 1, high + 1];
 }
 
+/** Whether a number is 1, 10, 0.1 and so on. */
+function isPower(value: number): boolean {
+  const power = Math.log10(value);
+  return Math.abs(power - Math.round(power)) < 1e-9;
+}
+
 /** Where an axis has its marks, where the library's own would be wrong. */
-function places({ data: { xs }, choices }: DrawnProps): uPlot.Axis {
+function places({ data: { xs }, choices, log }: DrawnProps): uPlot.Axis {
+  if (log) {
+    return { filter: (_, splits) => splits.map(value => (isPower(value) ? value : null)), incrs: [1] };
+  }
   if (choices) {
     return { splits: () => choices.map((_, n) => n), values: (_, splits) => splits.map(n => choices[n] ?? '') };
   }
