@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         added.set_defaults(run=run)
     _add_profiles(commands)
+    _add_kernels(commands)
     _add_controllers(commands)
     said = "run a hub on this machine: log in, choose hardware, get JupyterLab"
     hub = commands.add_parser("hub", prog=f"{PROG} hub", help=said, description=said)
@@ -96,6 +97,24 @@ def _add_profiles(commands: argparse._SubParsersAction[arguments.Parser]) -> Non
     added.add_argument("--for", dest="use", default="", metavar="USE", help="server, training, trial, serving, kernel")
     added.add_argument("--check", metavar="FILE", help="say what is wrong with a file; exit status 1 if anything is")
     added.set_defaults(run=_profiles)
+
+
+def _add_kernels(commands: argparse._SubParsersAction[arguments.Parser]) -> None:
+    said = "kernels under hardware profiles: the kernel specs that offer them"
+    kernels = commands.add_parser("kernels", prog=f"{PROG} kernels", help=said, description=said)
+    actions = kernels.add_subparsers(metavar="ACTION", required=True)
+    for name, run, what in (
+        ("list", _kernels_list, "say which profiles kernels may use, and which of them Jupyter offers"),
+        ("install", _kernels_install, "write a kernel spec for each profile; remove those of profiles that are gone"),
+        ("remove", _kernels_remove, "remove these kernel specs"),
+    ):
+        action = actions.add_parser(name, prog=f"{PROG} kernels {name}", help=what, description=what)
+        action.set_defaults(run=run)
+        if name != "list":
+            where = action.add_mutually_exclusive_group()
+            where.add_argument("--sys-prefix", action="store_true", help="in this environment (the default)")
+            where.add_argument("--user", action="store_true", help="for you alone")
+            where.add_argument("--prefix", metavar="FOLDER", help="in another environment")
 
 
 def _add_controllers(commands: argparse._SubParsersAction[arguments.Parser]) -> None:
@@ -246,6 +265,43 @@ def _profiles(options: argparse.Namespace) -> int:
     _say(text.table(("profile", "name", "hardware", "for", "room"), rows))
     _say(f"\nfrom {path}")
     return 0
+
+
+def _kernels_list(_: argparse.Namespace) -> int:
+    from jupyterlab_kf.services.kernels import specs
+    from jupyterlab_kf.widgets import text
+
+    rows = [
+        (one.profile.slug, one.profile.hardware(), str(one.folder) if one.folder else "not installed")
+        for one in specs.offered()
+    ]
+    _say(text.table(("profile", "hardware", "kernel spec"), rows))
+    return 0
+
+
+def _kernels_install(options: argparse.Namespace) -> int:
+    from jupyterlab_kf.services.kernels import specs
+
+    written, removed = specs.install(_kernels_folder(options))
+    for path in written:
+        _say(f"installed {path}")
+    for path in removed:
+        _say(f"removed {path}")
+    return 0
+
+
+def _kernels_remove(options: argparse.Namespace) -> int:
+    from jupyterlab_kf.services.kernels import specs
+
+    for path in specs.remove(_kernels_folder(options)):
+        _say(f"removed {path}")
+    return 0
+
+
+def _kernels_folder(options: argparse.Namespace) -> Path:
+    from jupyterlab_kf.services.kernels import specs
+
+    return specs.folder(user=options.user, prefix=Path(options.prefix) if options.prefix else None)
 
 
 def _hub(_: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@
     ├── ClusterError            the embedded cluster could not be started, found or stopped
     ├── WaitTimeoutError        (also TimeoutError) what was waited for did not happen in time
     ├── JobFailedError          a job ended in failure; carries the root cause
+    ├── KernelError             a kernel does not run, or runs no more
     └── EndpointError           an endpoint did not do what it was asked
         ├── EndpointNotReadyError   (also TimeoutError) a version does not come up; the others serve on
         └── PredictionError         a prediction failed; carries the unit, its status and its traceback
@@ -184,6 +185,18 @@ class JobFailedError(KubeflowError):
         self.replica = replica
         self.exit_code = exit_code
         self.traceback = traceback
+
+
+class KernelError(KubeflowError):
+    """A kernel does not run, or runs no more.
+
+    Attributes:
+        cause: why, for programs.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", ref: Ref | None = None, cause: Cause = Cause.OTHER) -> None:
+        super().__init__(message, hint=hint, ref=ref)
+        self.cause = cause
 
 
 class EndpointError(KubeflowError):

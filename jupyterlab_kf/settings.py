@@ -28,6 +28,16 @@ class Workspace:
 
 
 @dataclass(frozen=True, slots=True)
+class Pod:
+    """The pod that this process runs in, where it was told."""
+
+    name: str
+    namespace: str
+    uid: str
+    account: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment decides. Each field names its variable."""
 
@@ -64,6 +74,12 @@ class Settings:
     """``USER``, else the account's name: who works here, where no hub says so."""
     notebook: str = ""
     """``JPY_SESSION_NAME``, which Jupyter gives to kernels: the notebook that this process runs for."""
+
+    image: str = ""
+    """``JUPYTER_IMAGE``, which a hub's spawner gives: the image that this process runs in."""
+    pod: Pod | None = None
+    """``KF_POD_NAME``, ``KF_POD_NAMESPACE``, ``KF_POD_UID`` and ``KF_POD_ACCOUNT``: this process' own pod; the hub sets
+    them."""
 
     @property
     def workspace(self) -> Workspace | None:
@@ -124,12 +140,19 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         user=env.get("JUPYTERHUB_USER", ""),
         account=env.get("USER") or _account(),
         notebook=env.get("JPY_SESSION_NAME", ""),
+        image=env.get("JUPYTER_IMAGE", ""),
+        pod=_pod(env),
     )
 
 
 def inherited(added: Mapping[str, str]) -> dict[str, str]:
     """This process' environment with additions, for a program that is started for the user."""
     return {**os.environ, **added}
+
+
+def _pod(env: Mapping[str, str]) -> Pod | None:
+    name, space, uid = (env.get(f"KF_POD_{part}", "") for part in ("NAME", "NAMESPACE", "UID"))
+    return Pod(name, space, uid, env.get("KF_POD_ACCOUNT", "")) if name and space and uid else None
 
 
 def _either(env: Mapping[str, str], name: str) -> str:

@@ -22,7 +22,7 @@ from jupyterlab_kf.cluster import shapes
 from jupyterlab_kf.cluster.connection import Connection
 from jupyterlab_kf.cluster.gate import Gate
 from jupyterlab_kf.cluster.shapes import Shape
-from jupyterlab_kf.cluster.transport import NoReplyError, Reply, Transport
+from jupyterlab_kf.cluster.transport import NoReplyError, Reply, Socket, Transport
 from jupyterlab_kf.errors import (
     AlreadyExistsError,
     ApiError,
@@ -322,6 +322,18 @@ class Client:
         if reply.status >= 400 and _status(reply.content) is not None:  # noqa: PLR2004
             raise self._failure(reply, Ref(kind.kind, name, namespace))
         return reply
+
+    @asynccontextmanager
+    async def socket(self, path: str, *, params: Mapping[str, str], protocol: str, ref: Ref) -> AsyncIterator[Socket]:
+        """A WebSocket to what runs in the cluster, through the API server.
+
+        Raises:
+            ApiError: the API server could not reach it, or refuses to.
+        """
+        async with self._transport.socket(path, params=params, protocol=protocol) as found:
+            if isinstance(found, Reply):
+                raise self._failure(found, ref)
+            yield found
 
     # Requests
 

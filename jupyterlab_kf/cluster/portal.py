@@ -50,6 +50,10 @@ class Portal:
                 ended.wait(_WIND_UP)
             raise
 
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine, for who awaits it in another loop; cancelling the future cancels the work."""
+        return asyncio.run_coroutine_threadsafe(work, self._running())
+
     def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
         """The items of an asynchronous generator, as they come; closing the iterator closes the generator."""
         try:

@@ -30,6 +30,9 @@ record that came in part would never be completed."""
 _MUCH: Final = 64 * 1024
 """Bytes in one read with which there is no need to wait for more."""
 
+_HEARTBEAT: Final = 30.0
+"""Seconds between two pings of a WebSocket: what lies between ends connections that are silent for minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -38,6 +41,28 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+
+class Socket:
+    """A WebSocket that is open."""
+
+    def __init__(self, opened: aiohttp.ClientWebSocketResponse) -> None:
+        self._opened = opened
+
+    async def send(self, data: bytes) -> None:
+        """One message.
+
+        Raises:
+            ConnectionError: it is closed.
+        """
+        await self._opened.send_bytes(data)
+
+    async def receive(self) -> bytes | None:
+        """The next message, or None when it is closed."""
+        from aiohttp import WSMsgType
+
+        message = await self._opened.receive()
+        return bytes(message.data) if message.type in (WSMsgType.BINARY, WSMsgType.TEXT) else None
 
 
 class Transport:
@@ -152,6 +177,39 @@ class Transport:
                     content = await answer.read()
             if answer.status != 401 or second or not await self._renew(seen):  # noqa: PLR2004
                 yield Reply(answer.status, answer.headers, content)
+                return
+
+    @asynccontextmanager
+    async def socket(
+        self, path: str, *, params: Mapping[str, str] | None = None, protocol: str = ""
+    ) -> AsyncIterator[Socket | Reply]:
+        """A WebSocket of binary messages; a refusal is a whole reply."""
+        import aiohttp
+
+        for second in (False, True):
+            seen = self._renewals
+            refused: aiohttp.WSServerHandshakeError | None = None
+            with self._translated():
+                try:
+                    async with (
+                        self._using() as session,
+                        session.ws_connect(
+                            self._url(path),
+                            params=params,
+                            protocols=(protocol,) if protocol else (),
+                            headers=await self._headers(),
+                            timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
+                            server_hostname=self.connection.server_name or None,
+                            max_msg_size=0,
+                            heartbeat=_HEARTBEAT,
+                        ) as opened,
+                    ):
+                        yield Socket(opened)
+                        return
+                except aiohttp.WSServerHandshakeError as error:
+                    refused = error
+            if refused.status != 401 or second or not await self._renew(seen):  # noqa: PLR2004
+                yield Reply(refused.status, dict(refused.headers or {}), refused.message.encode())
                 return
 
     async def _chunks(self, answer: aiohttp.ClientResponse, together: float) -> AsyncIterator[bytes]:

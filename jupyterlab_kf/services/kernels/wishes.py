@@ -1,0 +1,132 @@
+"""What is put together before a kernel is made: cluster, hardware, image, folder and owner, from settings and a wish.
+
+Refuses what the profiles do not allow, before anything is created.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from jupyterlab_kf import kinds, names, settings
+from jupyterlab_kf.cluster import connection
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.errors import KubeflowError
+from jupyterlab_kf.manifests import pods
+from jupyterlab_kf.manifests.kernels import Kernel, Orders
+from jupyterlab_kf.model import meta
+from jupyterlab_kf.profiles import Choice, Hardware, Use, choose
+from jupyterlab_kf.services import hardware, session
+from jupyterlab_kf.services.session import Session
+from jupyterlab_kf.settings import Settings
+
+IMAGE: Final = "quay.io/jupyter/scipy-notebook:latest"
+"""Where neither the profile nor the hub names one."""
+_NEVER: Final = ("JPY_PARENT_PID", "PYTHONEXECUTABLE")
+"""What holds only for a process of the same machine."""
+_HERE: Final = ("KF_CONTEXT", "KF_DATA_DIR", "KF_CACHE_DIR", "KF_PROFILES", "KUBECONFIG")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a kernel spec and whoever starts the kernel say.
+
+    Attributes:
+        profile: the slug of the hardware profile; empty takes the default one.
+        choice: what is set within the profile.
+        context: another cluster than the one in use.
+        env: the environment that a kernel on the same machine would get.
+        always: names in it that the kernel spec sets.
+    """
+
+    profile: str = ""
+    choice: Choice = field(default_factory=Choice)
+    context: str = ""
+    namespace: str = ""
+    account: str = ""
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    always: frozenset[str] = frozenset()
+    cwd: str = ""
+
+
+def chosen(wish: Wish) -> Session:
+    """The session that the kernel is started in. Reads files, and may start the cluster of this machine."""
+    if not wish.context and not wish.namespace:
+        found = session.current()
+    else:
+        options = settings.load()
+        found = Session(options, connection.choose(options, wish.context), namespace=wish.namespace)
+    _ = found.client, found.namespace
+    return found
+
+
+def hardware_of(wish: Wish) -> Hardware:
+    """The checked hardware.
+
+    Raises:
+        UsageError: there is no such profile for kernels, or the choice is not within it.
+    """
+    known = hardware.catalogue()
+    default = known.default(Use.KERNEL)
+    slug = wish.profile or (default.slug if default else "")
+    return choose(known.usable(slug, Use.KERNEL), wish.choice)
+
+
+async def kernel(client: Client, wish: Wish, namespace: str, options: Settings) -> Kernel:
+    """The kernel as it is to be made, under a name that nobody has."""
+    hard = hardware_of(wish)
+    base = names.slug(f"kernel-{hard.profile.slug}", limit=40)
+    workspace = options.workspace
+    own = options.pod if options.pod and options.pod.namespace == namespace else None
+    owner = (own.name, own.uid) if own and await _is_there(client, namespace, own.name, own.uid) else None
+    shared = owner is not None and workspace is not None
+    return Kernel(
+        name=names.with_suffix(base, secrets.token_hex(4), limit=52),
+        namespace=namespace,
+        hardware=hard,
+        image=hard.image or (options.image if owner else "") or IMAGE,
+        notebook=wish.env.get("JPY_SESSION_NAME", ""),
+        env={"KF_NAMESPACE": namespace},
+        mounts=(pods.Mount(workspace.claim, str(workspace.folder)),) if shared and workspace else (),
+        account=wish.account or (own.account if own and owner else ""),
+        owner=owner,
+    )
+
+
+def orders(wish: Wish, connected: Mapping[str, Any], options: Settings, alone_for: float) -> Orders:
+    """What the kernel is told; its token is a new one."""
+    here = settings.inherited({})
+    known = {name: value for name, value in here.items() if name in _HERE}
+    return Orders(
+        connection=connected,
+        token=secrets.token_hex(32),
+        argv=wish.argv,
+        env=environment(wish),
+        cwd=wish.cwd,
+        here={"path": str(options.data_dir), "env": {"KF_DATA_DIR": str(options.data_dir), **known}},
+        alone_for=alone_for,
+    )
+
+
+def environment(wish: Wish) -> dict[str, str]:
+    """What of the environment goes along: what somebody set for this kernel, not what the notebook server has.
+
+    A server's environment has its own secrets, and paths that mean nothing in another image.
+    """
+    here = settings.inherited({})
+    return {
+        name: value
+        for name, value in wish.env.items()
+        if (name in wish.always or here.get(name) != value) and name not in _NEVER
+    }
+
+
+async def _is_there(client: Client, namespace: str, name: str, uid: str) -> bool:
+    """Whether the cluster has the pod that we run in: an owner that is elsewhere would end the kernel at once."""
+    try:
+        return meta(await client.get(kinds.POD, namespace, name)).get("uid") == uid
+    except KubeflowError:  # it is not there, or not ours to see: the kernel ends by itself instead
+        return False
