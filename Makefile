@@ -37,7 +37,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  else echo "Python's venv module is missing (Debian: python3-venv)"; exit 1; fi; }
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement requirements.lock
 	@mkdir -p jupyterlab_kf/labextension
 	@rm -rf $(LINKS) jupyterlab_kf/labextension/install.json
 	@SKIP_JUPYTER_BUILDER=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

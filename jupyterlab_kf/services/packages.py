@@ -214,9 +214,12 @@ def _changed(entry: str) -> int:
 
 def _read(distributions: Sequence[metadata.Distribution]) -> Installed:
     named: dict[str, metadata.Distribution] = {}
+    versions: dict[str, str] = {}
     for one in distributions:
-        if one.metadata["Name"]:
-            named.setdefault(normal(one.metadata["Name"]), one)  # the first on the path is the one that is imported
+        said = one.metadata  # parsed anew each time that it is asked for
+        if (name := said["Name"]) and normal(name) not in named:  # the first on the path is the one that is imported
+            named[normal(name)] = one
+            versions[normal(name)] = said["Version"]
     folders = {name: folder for name, one in named.items() if (folder := _folder(one))}
     owners: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for name, one in named.items():
@@ -227,7 +230,7 @@ def _read(distributions: Sequence[metadata.Distribution]) -> Installed:
             for inner in _inner(named[name], module):
                 owners[inner][name] = None
     return Installed(
-        versions={name: one.version for name, one in named.items()},
+        versions=versions,
         modules={module: tuple(names) for module, names in owners.items()},
         folders=folders,
     )

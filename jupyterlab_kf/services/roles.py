@@ -55,7 +55,7 @@ ROLES: Final[Mapping[str, tuple[Right, ...]]] = {
     ),
     "kf-studies": (
         *_rights(_KUBEFLOW, ["experiments"], "create get list watch patch delete"),
-        *_rights(_KUBEFLOW, ["trials"], "list"),
+        *_rights(_KUBEFLOW, ["trials"], "get list watch"),
     ),
     "kf-serving": (
         *_rights(kinds.SELDON_DEPLOYMENT.group, ["seldondeployments"], "create get list watch patch delete"),

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jupyterlab_kf.errors import ClusterError
+from jupyterlab_kf.settings import inherited
 
 _IDLE: Final = 60.0
 _PATIENCE: Final = 120.0
@@ -78,6 +79,7 @@ class Oracle:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=_LONGEST_ANSWER,
+                env=inherited({"OPENBLAS_NUM_THREADS": "1"}),  # small matrices; the other processors are the trials'
             )
             _log.info("the suggestion service runs as pid %d", self._process.pid)
         return self._process

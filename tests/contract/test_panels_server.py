@@ -603,3 +603,13 @@ async def test_what_is_not_understood_closes_the_stream(jp_ws_fetch: Fetch, desk
     await socket.write_message(message)
     while await socket.read_message() is not None:
         pass
+
+
+def test_a_server_that_nobody_looks_at_loads_no_service() -> None:
+    code = (
+        "import sys, jupyter_server.serverapp; before = set(sys.modules); import jupyterlab_kf.handlers.routes; "
+        "print(sorted(m for m in set(sys.modules) - before if m.startswith('jupyterlab_kf')))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True)
+    assert "jupyterlab_kf.handlers.routes" in done.stdout
+    assert "jupyterlab_kf.services" not in done.stdout

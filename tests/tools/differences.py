@@ -111,7 +111,7 @@ def compare_events(case: Recorded, ours: set[tuple[str, ...]]) -> list[str]:
 
 def traits(case: Recorded) -> set[str]:
     """By what a row of ``EVENTS`` may name a case."""
-    return {case.version, case.kind, case.name, "Failed" if is_true(case.states()[-1], "Failed") else "", ""}
+    return {case.version, case.kind, case.name, "Failed" if is_true(case.raw[-1], "Failed") else "", ""}
 
 
 def as_stored(key: str, facts: Obj) -> Obj:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 NO_TESTS = 5
+MORE = {"unit": ["-x", "--hypothesis-profile=default"]}
+"""By hand the unit suite is to be quick; here its properties are tried with all examples."""
 
 
 def main(suites: list[str]) -> int:
@@ -29,7 +31,7 @@ def main(suites: list[str]) -> int:
         before = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.json"
-            command = [sys.executable, "-m", "pytest", *(["-x"] if suite == "unit" else []), str(TESTS / suite)]
+            command = [sys.executable, "-m", "pytest", *MORE.get(suite, []), str(TESTS / suite)]
             print(f"== {suite}", flush=True)
             environment = os.environ | {"KF_SUITE_REPORT": str(report)}
             ended = subprocess.run(command, check=False, env=environment).returncode

@@ -278,7 +278,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(spec=st.dictionaries(st.sampled_from(["hosts", "http", "servers", "subsets", "rules", "jwtRules"]), values))
 def test_no_object_of_whatever_shape_makes_the_rules_fail(spec: Obj) -> None:
     for kind in kinds.TRAFFIC:

@@ -183,7 +183,7 @@ def made(cls: type, depth: int = 2) -> st.SearchStrategy[Any]:
     return st.builds(cls, **found)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(made(seldon.SeldonDeployment, 3))
 def test_any_deployment_is_the_same_after_writing_and_reading(value: seldon.SeldonDeployment) -> None:
     assert seldon.read(seldon.write(value)) == value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -122,16 +120,6 @@ def test_a_row_is_plain_data() -> None:
     said = row_json(row("a"))
     assert said["phase"] == "Running"
     assert said["finished"] is None
-
-
-def test_a_server_that_nobody_looks_at_loads_no_service() -> None:
-    code = (
-        "import sys, jupyter_server.serverapp; before = set(sys.modules); import jupyterlab_kf.handlers.routes; "
-        "print(sorted(m for m in set(sys.modules) - before if m.startswith('jupyterlab_kf')))"
-    )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True)
-    assert "jupyterlab_kf.handlers.routes" in done.stdout
-    assert "jupyterlab_kf.services" not in done.stdout
 
 
 async def test_a_launch_names_its_hardware_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

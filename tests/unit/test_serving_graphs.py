@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import re
 import sys
@@ -95,11 +96,13 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @cache
+@functools.cache
 def labels() -> LogisticRegression:
     return LogisticRegression().fit(IRIS, [0, 1, 2])
 
 
 @cache
+@functools.cache
 def numbers() -> LinearRegression:
     return LinearRegression().fit(IRIS, [0.0, 1.0, 2.0])
 

@@ -42,7 +42,7 @@ SAYABLE = numbers(allow_nan=False).filter(lambda array: array.dtype != np.uint64
 TEXTS = arrays.arrays(object, SHAPES, elements=st.binary(max_size=6))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(numbers() | TEXTS)
 def test_raw_bytes_are_read_back_as_they_were_written(array: Any) -> None:
     found = tensors.from_raw(tensors.to_raw(array), tensors.datatype_of(array), list(array.shape), "x")
@@ -53,7 +53,7 @@ def test_raw_bytes_are_read_back_as_they_were_written(array: Any) -> None:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(numbers(allow_nan=False))
 def test_values_in_json_are_read_back_in_their_declared_type(array: Any) -> None:
     value = seldon.parse(seldon.dump(seldon.listed(array.ravel())))
@@ -62,7 +62,7 @@ def test_values_in_json_are_read_back_in_their_declared_type(array: Any) -> None
     np.testing.assert_array_equal(found, array)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(numbers() | TEXTS)
 def test_a_tensor_proto_is_read_back_as_it_was_written(array: Any) -> None:
     value = seldon.parse(seldon.dump(tensors.to_tensor_proto(array)))
@@ -71,7 +71,7 @@ def test_a_tensor_proto_is_read_back_as_it_was_written(array: Any) -> None:
     np.testing.assert_array_equal(found, array)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(SAYABLE, st.sampled_from(["ndarray", "tensor", "tftensor"]), st.lists(st.text(), max_size=3))
 def test_an_array_comes_back_in_the_kind_it_was_sent(array: Any, kind: Any, names: list[str]) -> None:
     back = seldon.decode(seldon.encode(Message(array, kind, names, {"tags": {"a": 1}})))
@@ -80,7 +80,7 @@ def test_an_array_comes_back_in_the_kind_it_was_sent(array: Any, kind: Any, name
     np.testing.assert_array_equal(back.data.astype(array.dtype), array)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(st.binary(), st.text(), JSON)
 def test_bytes_text_and_json_come_back_as_they_were_sent(raw: bytes, text: str, value: Any) -> None:
     assert seldon.decode(seldon.encode(Message(raw, "binData"))).data == raw
@@ -88,7 +88,7 @@ def test_bytes_text_and_json_come_back_as_they_were_sent(raw: bytes, text: str, 
     assert seldon.decode(seldon.encode(Message(value, "jsonData"))).data == value
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(SAYABLE, st.floats(allow_nan=False, allow_infinity=False))
 def test_feedback_comes_back_whole(array: Any, reward: float) -> None:
     given = Feedback(Message(array, "ndarray"), Message("x", "strData", meta={"routing": {"r": 1}}), reward)

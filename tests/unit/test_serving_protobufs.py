@@ -55,7 +55,7 @@ def test_seldons_messages_are_on_the_wire_where_seldon_has_them() -> None:
     assert made.SerializeToString().hex() == "12030a01701a130a0161120e0a0201011208000000000000f83f"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(ARRAYS | TEXTS)
 def test_a_tensor_of_tensorflow_comes_back(array: Any) -> None:
     proto = message("tensorflow.TensorProto").FromString(protobufs.to_tensor(array).SerializeToString())
@@ -64,7 +64,7 @@ def test_a_tensor_of_tensorflow_comes_back(array: Any) -> None:
     np.testing.assert_array_equal(back, array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(ARRAYS | TEXTS, st.booleans())
 def test_outputs_of_open_inference_come_back(array: Any, raw: bool) -> None:  # noqa: FBT001
     asked = openinference.Request({"x": array}, id="7", all_binary=raw)
@@ -78,7 +78,7 @@ def test_outputs_of_open_inference_come_back(array: Any, raw: bool) -> None:  # 
     np.testing.assert_array_equal(back, array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(arrays.arrays(np.float64, SHAPES), st.sampled_from(["ndarray", "tensor", "tftensor"]), JSON)
 def test_a_message_of_seldons_comes_back(array: Any, kind: Any, tag: Any) -> None:
     meta = {"puid": "p", "tags": {"t": tag}, "routing": {"r": -1}, "requestPath": {"m": "i:1"}}
@@ -92,7 +92,7 @@ def test_a_message_of_seldons_comes_back(array: Any, kind: Any, tag: Any) -> Non
     assert back.data.shape == array.shape
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(JSON, st.binary(), st.text())
 def test_json_bytes_and_text_come_back(value: Any, raw: bytes, text: str) -> None:
     for sent in (Message(value, "jsonData"), Message(raw, "binData"), Message(text, "strData")):

@@ -298,7 +298,7 @@ PLACES = {
 }  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(deadline=None)
 @given(ANYTHING)
 def test_whatever_json_comes_is_answered_or_refused_and_never_a_failure(value: Any) -> None:
     async def everywhere() -> None:
