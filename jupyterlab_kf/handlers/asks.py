@@ -23,8 +23,9 @@ from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk, JobKey, SharedView, training_kinds
 from jupyterlab_kf.services.listing import Listing
 from jupyterlab_kf.services.plans import kind_of
+from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointKey
 from jupyterlab_kf.services.studyfeed import StudyFeed, StudyKey
-from jupyterlab_kf.widgets.wire import job_json
+from jupyterlab_kf.widgets.wire import job_json, plain
 
 MOST_ASKS: Final = 256
 MOST_LINES: Final = 4_000
@@ -156,6 +157,36 @@ class Study:
         }
 
 
+class Endpoint:
+    """An endpoint, and what of it and of its measures the browser has."""
+
+    def __init__(self, id_: str, feed: EndpointFeed, leave: Callable[[], None]) -> None:
+        self.id = id_
+        self.close = leave
+        self._feed = feed
+        self._said: tuple[Any, ...] = ()
+        self._taken = 0
+
+    def frames(self, _: Desk) -> Iterator[Frame]:
+        """What is new."""
+        feed = self._feed
+        said = (feed.view, feed.totals, feed.taken, feed.gone, str(feed.error or ""))
+        if said == self._said or (feed.view is None and not feed.gone and feed.error is None):
+            return
+        samples, fresh = feed.since(self._taken), not self._said
+        self._said, self._taken = said, feed.taken
+        yield {
+            "type": "endpoint",
+            "id": self.id,
+            "gone": feed.gone,
+            "error": str(feed.error or ""),
+            "view": None if feed.view is None else plain(feed.view),
+            "totals": plain(feed.totals),
+            "samples": [plain(one) for one in samples],
+            "fresh": fresh,
+        }
+
+
 class Job:
     """A job's view, and what of it the browser has."""
 
@@ -239,7 +270,7 @@ async def all_lines(client: Client, job: Obj) -> list[LogLine]:
     return logs.merge(line for part in parts for line in part)
 
 
-Ask = Rows | Job | Lines | Listed | Study
+Ask = Rows | Job | Lines | Listed | Study | Endpoint
 
 
 class Asks:
@@ -283,6 +314,9 @@ class Asks:
         elif kind == "study":
             feed, leave = self._desk.study_feeds.look(_study_key(said["key"]), self._tell)
             self._put(id_, Study(id_, feed, leave, self._tell))
+        elif kind == "endpoint":
+            looked, away = self._desk.endpoint_feeds.look(_endpoint_key(said["key"]), self._tell)
+            self._put(id_, Endpoint(id_, looked, away))
         elif kind == "lines":
             self._put(id_, Lines(id_, self._desk, _log_key(said["key"]), self._tell))
         elif kind == "close" and known is not None:
@@ -359,7 +393,16 @@ def _log_key(said: Any) -> JobKey:
 
 
 def _study_key(said: Any) -> StudyKey:
+    return StudyKey(*_named(said, "study"))
+
+
+def _endpoint_key(said: Any) -> EndpointKey:
+    return EndpointKey(*_named(said, "endpoint"))
+
+
+def _named(said: Any, what: str) -> tuple[str, str, str]:
+    """Namespace, name and uid of what is meant; they become parts of paths and selectors."""
     namespace, name = str(said["namespace"]), str(said["name"])
     if not (names.is_object_name(namespace) and names.is_object_name(name)):
-        raise ValueError("no such study")
-    return StudyKey(namespace, name, str(said.get("uid") or ""))
+        raise ValueError(f"no such {what}")
+    return namespace, name, str(said.get("uid") or "")

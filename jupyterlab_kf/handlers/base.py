@@ -94,7 +94,15 @@ class Handler(APIHandler):
 
 
 def _status(error: KubeflowError) -> int:
-    from jupyterlab_kf.errors import ApiError, ClusterError, UnreachableError, UsageError, WaitTimeoutError
+    from jupyterlab_kf.errors import (
+        ApiError,
+        ClusterError,
+        EndpointNotReadyError,
+        PredictionError,
+        UnreachableError,
+        UsageError,
+        WaitTimeoutError,
+    )
 
     match error:
         case ApiError():
@@ -104,7 +112,9 @@ def _status(error: KubeflowError) -> int:
             return 400
         case UnreachableError() | ClusterError():
             return 503
-        case WaitTimeoutError():
+        case PredictionError():
+            return 502  # the model's doing, and not this server's
+        case WaitTimeoutError() | EndpointNotReadyError():
             return 504
         case _:
             return 500

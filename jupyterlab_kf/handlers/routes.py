@@ -15,6 +15,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from jupyterlab_kf.handlers.base import NAME, Handler
+from jupyterlab_kf.handlers.endpointroutes import ENDPOINT_ROUTES
 from jupyterlab_kf.handlers.stream import Stream
 from jupyterlab_kf.handlers.studyroutes import STUDY_ROUTES
 
@@ -185,6 +186,7 @@ ROUTES: Final = (
     (ONE + "/form", Form),
     (ONE + "/logs", Logs),
     *STUDY_ROUTES,
+    *ENDPOINT_ROUTES,
     ("stream", Stream),
 )
 

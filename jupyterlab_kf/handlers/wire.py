@@ -7,6 +7,7 @@ a frame is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -17,6 +18,8 @@ from jupyterlab_kf.manifests.studyviews import StudyHead, StudyTrial
 from jupyterlab_kf.model import JobView
 from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow, Link
 from jupyterlab_kf.services.desk import JobKey
+from jupyterlab_kf.services.serving.live import EndpointKey, Sample, Totals
+from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.services.studyfeed import StudyKey
 
 API: Final = "jupyterlab-kf"
@@ -204,6 +207,88 @@ class Failure:
     both: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointRevision:
+    """A change of an endpoint: ``when`` in epoch seconds, the percentages as they were to be from then on."""
+
+    number: int
+    cause: str
+    author: str
+    notebook: str
+    when: float
+    traffic: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDetail:
+    """What an endpoint's page shows beside its view: its changes, newest first, its manifest, a request to try.
+
+    ``url`` is where other programs reach it, as far as that is known.
+    """
+
+    key: EndpointKey
+    revisions: tuple[EndpointRevision, ...]
+    manifest: str
+    example: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRequest:
+    """A change of an endpoint: to plan it or, with the ``mark`` of its plan, to make it.
+
+    ``what`` is traffic (with ``shares`` in percent), promote or remove (a ``version``), mirror (a version and a
+    ``percent``) or rollback (to a ``revision``, or to how it was before).
+    """
+
+    what: Literal["traffic", "promote", "rollback", "mirror", "remove"]
+    shares: dict[str, int] = field(default_factory=dict)
+    version: str = ""
+    percent: int = 0
+    revision: int | None = None
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePlan:
+    """What a change would make different, as a unified diff, and the state of the endpoint that it is about."""
+
+    cause: str
+    diff: str
+    mark: str
+    slow: bool
+    """Whether versions come or go."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryRequest:
+    """A value to predict for: rows, text, or a message of the endpoint's protocol."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TryAnswer:
+    """What came back: the prediction, which version gave it, and on which way. ``request`` and ``response`` as sent."""
+
+    value: Any
+    version: str
+    seconds: float
+    routing: Mapping[str, int]
+    tags: Mapping[str, Any]
+    request: Any
+    response: Any
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRequest:
+    """How good an answer was; 1 is usual for right."""
+
+    request: Any
+    response: Any
+    reward: float
+
+
 # ------------------------------------------------------------------------------------------------- from the browser
 
 
@@ -257,6 +342,15 @@ class AskStudy:
     id: str
     key: StudyKey
     type: Literal["study"] = "study"
+
+
+@dataclass(frozen=True, slots=True)
+class AskEndpoint:
+    """Show me this endpoint with what it measures."""
+
+    id: str
+    key: EndpointKey
+    type: Literal["endpoint"] = "endpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +459,23 @@ class StudyFrame:
     total: int
     fresh: bool
     type: Literal["study"] = "study"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFrame:
+    """An endpoint: how it is, what its versions measured in all, and the samples that are new.
+
+    With ``fresh`` the samples that were sent before count no more. ``gone`` once it was deleted.
+    """
+
+    id: str
+    gone: bool
+    error: str
+    view: EndpointView | None
+    totals: Mapping[str, Totals]
+    samples: tuple[Sample, ...]
+    fresh: bool
+    type: Literal["endpoint"] = "endpoint"
 
 
 @dataclass(frozen=True, slots=True)

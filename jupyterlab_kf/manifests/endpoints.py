@@ -202,6 +202,25 @@ def graph_of(node: Mapping[str, Any]) -> str:
     return f"{node.get('name')}({inner})" if children else str(node.get("name"))
 
 
+@dataclass(frozen=True, slots=True)
+class GraphUnit:
+    """A unit and those it leads to; ``type`` is MODEL, ROUTER, COMBINER, TRANSFORMER or OUTPUT_TRANSFORMER."""
+
+    name: str
+    type: str
+    children: tuple[GraphUnit, ...] = ()
+
+
+def units_of(node: Mapping[str, Any]) -> GraphUnit:
+    """A graph as a tree, for drawing."""
+    said, built = str(node.get("type") or ""), str(node.get("implementation") or "")
+    kind = said if said not in ("", "UNKNOWN_TYPE") else _BUILT_IN.get(built, "MODEL")
+    return GraphUnit(str(node.get("name")), kind, tuple(units_of(one) for one in node.get("children") or ()))
+
+
+_BUILT_IN: Final = {"RANDOM_ABTEST": "ROUTER", "SIMPLE_ROUTER": "ROUTER", "AVERAGE_COMBINER": "COMBINER"}
+
+
 def units(endpoint: Mapping[str, Any]) -> dict[str, str]:
     """The name of each unit to the version whose graph has it; to nothing where several have one of that name."""
     found: dict[str, str] = {}

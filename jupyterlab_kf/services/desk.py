@@ -34,6 +34,7 @@ from jupyterlab_kf.services.board import Board, JobRow, Link
 from jupyterlab_kf.services.listing import Listing, R
 from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.services.reasons import Reasons
+from jupyterlab_kf.services.serving.live import EndpointFeeds
 from jupyterlab_kf.services.studyfeed import StudyFeeds
 
 _LOOK: Final = 1.0
@@ -98,6 +99,7 @@ class Desk:
         self._reasons: Reasons | None = None
         self._listings: dict[Kind, Listing[Any]] = {}
         self.study_feeds = StudyFeeds(self.client, sleep)
+        self.endpoint_feeds = EndpointFeeds(self.client, sleep)
         self._link = Link()
         self._listeners: list[Listener] = []
         self._opening: asyncio.Task[None] | None = None
@@ -137,6 +139,7 @@ class Desk:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.study_feeds.stop()
+        await self.endpoint_feeds.stop()
         for part in (self._reasons, *self._listings.values(), self.board):
             if part is not None:
                 await part.stop()
@@ -191,6 +194,7 @@ class Desk:
             shared.error = ClusterError(f"the panels look at {choice.name!r} now", hint="change back to see it")
             shared.tell()
         await self.study_feeds.stop(f"the panels look at {choice.name!r} now")
+        await self.endpoint_feeds.stop(f"the panels look at {choice.name!r} now")
         for part in parts:
             if part is not None:
                 await part.stop()

@@ -17,6 +17,7 @@ from jupyterlab_kf.widgets import code, text
 from jupyterlab_kf.widgets.markup import Child, Html, el
 from jupyterlab_kf.widgets.rendered import Rendered
 from jupyterlab_kf.widgets.tables import grid, note, page
+from jupyterlab_kf.widgets.wire import MIME_ENDPOINT, endpoint_json
 
 _PHASES: Final[Mapping[str, str]] = {
     "Ready": "Succeeded",
@@ -54,7 +55,7 @@ def endpoint_card(view: EndpointView, measures: Mapping[str, Measures] | None = 
         code.html(trace, "pytb") if trace else None,
     )
     lines = [f"Endpoint {view.ref.name}: {view.state}", view.path, text.table(header, rows), *why, *notes]
-    return Rendered("\n".join([*lines, *([trace] if trace else [])]), html)
+    return Rendered("\n".join([*lines, *([trace] if trace else [])]), html, {MIME_ENDPOINT: endpoint_json(view)})
 
 
 def _row(one: VersionView, measures: Mapping[str, Measures] | None) -> list[str]:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jupyterlab_kf.model import JobView
 from jupyterlab_kf.widgets import plot
 
+if TYPE_CHECKING:
+    from jupyterlab_kf.services.serving.states import EndpointView
+
 MIME_JOB: Final = "application/vnd.jupyterlab-kf.job+json"
 MIME_JOBS: Final = "application/vnd.jupyterlab-kf.jobs+json"
+MIME_ENDPOINT: Final = "application/vnd.jupyterlab-kf.endpoint+json"
 MIME_STUDY: Final = "application/vnd.jupyterlab-kf.study+json"
 VERSION: Final = 1
 
@@ -33,6 +37,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     return value
+
+
+def endpoint_json(view: EndpointView) -> dict[str, Any]:
+    """The view of an endpoint, with the version of this format."""
+    return {"version": VERSION, **plain(view)}
 
 
 def job_json(view: JobView) -> dict[str, Any]:

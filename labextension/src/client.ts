@@ -7,22 +7,33 @@ import { DisposableDelegate } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
+import { applyEndpoint, NO_ENDPOINT } from './endpoints';
+import type { EndpointState } from './endpoints';
 import { applyJob, applyRows, NO_ROWS } from './model';
 import type { JobState, RowsState } from './model';
 import { applyStudy, NO_STUDY } from './study';
 import type { StudyState } from './study';
 import type {
+  AskEndpoint,
+  AskEndpoints,
   AskJob,
   AskLines,
   AskRows,
   AskStudies,
   AskStudy,
+  ChangePlan,
+  ChangeRequest,
   ClusterInfo,
   Contexts,
   Copies,
   EndedFrame,
+  EndpointDetail,
+  EndpointFrame,
+  EndpointKey,
+  EndpointsFrame,
   Event,
   Failure,
+  FeedbackRequest,
   JobDetail,
   JobFrame,
   JobKey,
@@ -40,7 +51,9 @@ import type {
   StudyCopies,
   StudyFrame,
   StudyKey,
-  TrialDetail
+  TrialDetail,
+  TryAnswer,
+  TryRequest
 } from './wire';
 
 const API = 'jupyterlab-kf';
@@ -73,8 +86,8 @@ export interface Standing extends Omit<Link, 'state'> {
   namespace: string;
 }
 
-type Frame = LinkFrame | RowsFrame | JobFrame | LinesFrame | StudiesFrame | StudyFrame | EndedFrame;
-type Ask = AskRows | AskJob | AskLines | AskStudies | AskStudy;
+type Frame = LinkFrame | RowsFrame | JobFrame | LinesFrame | StudiesFrame | StudyFrame | EndpointsFrame | EndpointFrame | EndedFrame;
+type Ask = AskRows | AskJob | AskLines | AskStudies | AskStudy | AskEndpoints | AskEndpoint;
 
 export interface RowsWatch extends IDisposable {
   ask(query: JobQuery): void;
@@ -177,6 +190,26 @@ export class Client {
     return this.download(`${studyPlace(key)}/csv`);
   }
 
+  /** Watch the endpoints. */
+  endpoints(take: (state: EndpointsFrame) => void): IDisposable {
+    return this.begin({ type: 'endpoints', id: this.newId() }, frame => {
+      if (frame.type === 'endpoints') {
+        take(frame);
+      }
+    });
+  }
+
+  /** Watch an endpoint and what it measures. */
+  endpoint(key: EndpointKey, take: (state: EndpointState) => void): IDisposable {
+    let state = NO_ENDPOINT;
+    return this.begin({ type: 'endpoint', id: this.newId(), key }, frame => {
+      if (frame.type === 'endpoint') {
+        state = applyEndpoint(state, frame);
+        take(state);
+      }
+    });
+  }
+
   /** Read a job's log, from its beginning to its end. After a lost connection it begins again: `fresh` says so. */
   lines(key: JobKey, take: (lines: Line[], done: boolean, fresh: boolean, error: string) => void): IDisposable {
     const id = this.newId();
@@ -219,8 +252,7 @@ export class Client {
   }
 
   delete(key: JobKey): Promise<JobKey> {
-    const query = key.uid ? `?uid=${encodeURIComponent(key.uid)}` : '';
-    return this.request(place(key) + query, { method: 'DELETE' });
+    return this.request(place(key) + only(key), { method: 'DELETE' });
   }
 
   deed(key: JobKey, deed: 'suspend' | 'resume' | 'rerun'): Promise<JobKey> {
@@ -264,6 +296,33 @@ export class Client {
 
   launch(request: Partial<LaunchRequest>): Promise<JobKey> {
     return this.request('jobs', { method: 'POST', body: JSON.stringify(request) });
+  }
+
+  endpointDetail(key: EndpointKey): Promise<EndpointDetail> {
+    return this.request(endpointPlace(key));
+  }
+
+  deleteEndpoint(key: EndpointKey): Promise<EndpointKey> {
+    return this.request(endpointPlace(key) + only(key), { method: 'DELETE' });
+  }
+
+  /** What a change would make different; changes nothing. */
+  planChange(key: EndpointKey, request: Partial<ChangeRequest>): Promise<ChangePlan> {
+    return this.request(`${endpointPlace(key)}/plan${only(key)}`, { method: 'POST', body: JSON.stringify(request) });
+  }
+
+  /** Make a change; done when requests go where it says. */
+  makeChange(key: EndpointKey, request: Partial<ChangeRequest>): Promise<EndpointKey> {
+    return this.request(`${endpointPlace(key)}/change${only(key)}`, { method: 'POST', body: JSON.stringify(request) });
+  }
+
+  predict(key: EndpointKey, request: TryRequest): Promise<TryAnswer> {
+    return this.request(`${endpointPlace(key)}/predict${only(key)}`, { method: 'POST', body: JSON.stringify(request) });
+  }
+
+  /** Tell how good an answer was. */
+  feedback(key: EndpointKey, request: FeedbackRequest): Promise<EndpointKey> {
+    return this.request(`${endpointPlace(key)}/feedback${only(key)}`, { method: 'POST', body: JSON.stringify(request) });
   }
 
   private async request<T>(path: string, init: RequestInit = {}): Promise<T> {
@@ -415,4 +474,13 @@ function place(key: JobKey): string {
     return ['trials', key.namespace, key.name].map(encodeURIComponent).join('/');
   }
   return ['jobs', key.kind, key.namespace, key.name].map(encodeURIComponent).join('/');
+}
+
+function endpointPlace(key: EndpointKey): string {
+  return ['endpoints', key.namespace, key.name].map(encodeURIComponent).join('/');
+}
+
+/** That very one, and not another that took its name. */
+function only({ uid }: { uid: string }): string {
+  return uid ? `?uid=${encodeURIComponent(uid)}` : '';
 }

@@ -108,8 +108,11 @@ export function frameworkMark(name: string): string {
   return TITLES[name]?.[1] ?? name.slice(0, 2).toUpperCase();
 }
 
+/** What has metrics to plot, of speakers that look alike everywhere. */
+export type Measured = Pick<JobView, 'metrics' | 'replicas' | 'log'>;
+
 /** Names that log lines and metrics may carry, in a stable order: who speaks comes first and gets the first colours. */
-export function speakers(view: JobView): string[] {
+export function speakers(view: Measured): string[] {
   const order = view.replicas.map(replicaName);
   const voices = new Set(view.log.map(line => line.replica));
   for (const series of Object.values(view.metrics)) {
@@ -125,7 +128,7 @@ export function replicaName(replica: { role: string; index: number }): string {
 }
 
 /** The metrics to plot; progress has a bar of its own. */
-export function plotted(view: JobView): [string, JobView['metrics'][string]][] {
+export function plotted(view: Pick<JobView, 'metrics'>): [string, JobView['metrics'][string]][] {
   return Object.entries(view.metrics).filter(
     ([name, series]) => name !== 'progress' && Object.values(series).some(points => points.length)
   );

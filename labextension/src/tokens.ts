@@ -89,5 +89,8 @@ export const CommandIDs = {
   insertBest: 'kf:insert-best-cell',
   copyStudy: 'kf:copy-study',
   startCluster: 'kf:start-cluster',
-  useCluster: 'kf:use-cluster'
+  useCluster: 'kf:use-cluster',
+  openEndpoint: 'kf:open-endpoint',
+  copyEndpoint: 'kf:copy-endpoint-url',
+  removeEndpoint: 'kf:delete-endpoint'
 } as const;

@@ -337,6 +337,65 @@ export interface Failure {
   both: string;
 }
 
+export interface EndpointKey {
+  namespace: string;
+  name: string;
+  uid: string;
+}
+
+export interface EndpointRevision {
+  number: number;
+  cause: string;
+  author: string;
+  notebook: string;
+  when: number;
+  traffic: Record<string, number>;
+}
+
+export interface EndpointDetail {
+  key: EndpointKey;
+  revisions: EndpointRevision[];
+  manifest: string;
+  example: string;
+  url: string;
+}
+
+export interface ChangeRequest {
+  what: 'traffic' | 'promote' | 'rollback' | 'mirror' | 'remove';
+  shares: Record<string, number>;
+  version: string;
+  percent: number;
+  revision: number | null;
+  mark: string;
+}
+
+export interface ChangePlan {
+  cause: string;
+  diff: string;
+  mark: string;
+  slow: boolean;
+}
+
+export interface TryRequest {
+  value: unknown;
+}
+
+export interface TryAnswer {
+  value: unknown;
+  version: string;
+  seconds: number;
+  routing: Record<string, number>;
+  tags: Record<string, unknown>;
+  request: unknown;
+  response: unknown;
+}
+
+export interface FeedbackRequest {
+  request: unknown;
+  response: unknown;
+  reward: number;
+}
+
 export interface JobQuery {
   text: string;
   phases: string[];
@@ -375,6 +434,12 @@ export interface AskStudies {
 export interface AskEndpoints {
   id: string;
   type: 'endpoints';
+}
+
+export interface AskEndpoint {
+  id: string;
+  key: EndpointKey;
+  type: 'endpoint';
 }
 
 export interface StudyKey {
@@ -491,6 +556,74 @@ export interface EndpointsFrame {
   total: number;
   served: boolean;
   type: 'endpoints';
+}
+
+export interface GraphUnit {
+  name: string;
+  type: string;
+  children: GraphUnit[];
+}
+
+export interface VersionView {
+  name: string;
+  state: string;
+  traffic: number;
+  mirror: number | null;
+  wanted: number;
+  ready: number;
+  graph: string;
+  called: string;
+  kind: string;
+  model: string;
+  code: string;
+  explanation: Explanation | null;
+  units: GraphUnit | null;
+  width: number;
+}
+
+export interface EndpointView {
+  ref: Ref;
+  state: string;
+  protocol: string;
+  path: string;
+  versions: VersionView[];
+  revision: number;
+  pending: Record<string, number> | null;
+  message: string;
+  divided: boolean | null;
+  seen: number;
+}
+
+export interface Totals {
+  requests: number;
+  errors: number;
+  p50: number | null;
+  p95: number | null;
+  feedbacks: number;
+  reward: number | null;
+}
+
+export interface Moment {
+  rate: number;
+  errors: number;
+  p50: number | null;
+  p95: number | null;
+}
+
+export interface Sample {
+  at: number;
+  versions: Record<string, Moment>;
+}
+
+export interface EndpointFrame {
+  id: string;
+  gone: boolean;
+  error: string;
+  view: EndpointView | null;
+  totals: Record<string, Totals>;
+  samples: Sample[];
+  fresh: boolean;
+  type: 'endpoint';
 }
 
 export interface StudyParameter {

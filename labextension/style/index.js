@@ -1,2 +1,3 @@
 import './base.css';
 import './study.css';
+import './endpoints.css';

@@ -63,9 +63,10 @@ const CODE = new Set([
   '4Gi',
   'default',
   'cell', // of the name under which the server knows a cell
-  ...['GiB', 'MiB', 'GPU', 'CPU'],
+  ...['GiB', 'MiB', 'GPU', 'CPU', 'ms'],
   '%%kf_train pytorch -n 2',
   '%%kf_tune loss --trials 12',
+  '%kf_serve model --name iris',
   'einops scikit-learn==1.6',
   '--epochs 10',
   'CLAIM:/PATH CLAIM:/PATH:ro',

@@ -45,6 +45,7 @@ pytestmark = [
 Fetch = Callable[..., Awaitable[HTTPResponse]]
 ONE = ("jobs", "PyTorchJob", "default", "nobody")
 STUDY = ("studies", "default", "nobody")
+ENDPOINT = ("endpoints", "default", "nobody")
 CALLS = [
     (("cluster",), "GET", "read", "kf:cluster"),
     (("cluster",), "POST", "execute", "kf:cluster"),
@@ -70,6 +71,12 @@ CALLS = [
     ((*STUDY, "csv"), "GET", "read", "kf:studies"),
     (("trials", "default", "nobody"), "GET", "read", "kf:studies"),
     (("trials", "default", "nobody", "logs"), "GET", "read", "kf:studies"),
+    (ENDPOINT, "GET", "read", "kf:endpoints"),
+    (ENDPOINT, "DELETE", "write", "kf:endpoints"),
+    ((*ENDPOINT, "plan"), "POST", "write", "kf:endpoints"),
+    ((*ENDPOINT, "change"), "POST", "write", "kf:endpoints"),
+    ((*ENDPOINT, "predict"), "POST", "execute", "kf:endpoints"),
+    ((*ENDPOINT, "feedback"), "POST", "execute", "kf:endpoints"),
 ]
 CODE = "import time\nfor epoch in range(3):\n    print(f'epoch={epoch} loss={1 / (epoch + 1)}', flush=True)\n"
 LONG = "import time\ntime.sleep(600)\n"

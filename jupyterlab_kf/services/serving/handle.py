@@ -5,21 +5,30 @@ All state is the cluster's: ``endpoint("name")`` is the same thing again, in ano
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import ApiError, EndpointError, NotFoundError, UsageError
-from jupyterlab_kf.manifests import endpoints, frameworks, traffic
+from jupyterlab_kf.errors import ApiError, NotFoundError, UsageError
+from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.manifests.endpoints import Revision
 from jupyterlab_kf.model import Explanation, LogLine, Obj, Ref, meta
 from jupyterlab_kf.services.plans import to_yaml
-from jupyterlab_kf.services.serving import batches, measures, messages, rollout, routers, shipping, states
+from jupyterlab_kf.services.serving import (
+    asking,
+    batches,
+    changes,
+    measures,
+    messages,
+    rollout,
+    routers,
+    shipping,
+    states,
+)
 from jupyterlab_kf.services.serving.messages import Answer
 from jupyterlab_kf.services.serving.plans import difference
 from jupyterlab_kf.services.serving.rollout import Author
@@ -93,7 +102,7 @@ class Endpoint:
         """What its servers printed, by replica; of one version where that is named."""
         now = self._read()
         if version is not None:
-            self._check_version(version, now)
+            changes.check_version(now, version)
         return self._session.run(lambda client: _logs(client, now, version, tail))
 
     def metrics(self) -> dict[str, measures.Measures]:
@@ -106,7 +115,7 @@ class Endpoint:
         now = self._read()
         found = endpoints.versions(now)
         chosen = max(endpoints.weights(now).items(), key=lambda pair: pair[1])[0] if version is None else version
-        self._check_version(chosen, now)
+        changes.check_version(now, chosen)
         return endpoints.provenance(found[chosen])
 
     def yaml(self) -> str:
@@ -129,20 +138,9 @@ class Endpoint:
 
     def ask(self, value: Any, *, names: tuple[str, ...] | list[str] = (), timeout: float = SECONDS) -> Answer:
         """As :meth:`predict`, with everything that came back: tags, the way through the graph, the version, seconds."""
-        sent = messages.request(value, protocol=self.protocol, model=self.name, names=names)
-        began = time.perf_counter()
-        reply = self._session.run(
-            lambda client: self._way.ask(client, self._obj, sent.path, sent.body, again=True, seconds=timeout)
+        found = self._session.run(
+            lambda client: asking.ask(client, self._obj, self._way, value, names=names, seconds=timeout)
         )
-        took = time.perf_counter() - began
-        try:
-            found = messages.answer(reply.content, sent, protocol=self.protocol, seconds=took)
-        except ValueError as error:
-            raise EndpointError(
-                f"{self.ref} answered something that is not a message of its protocol: {error}",
-                hint=f"it began with {reply.content[:80]!r}",
-                ref=self.ref,
-            ) from error
         if found.path and not found.path.keys() & endpoints.units(self._obj).keys():
             self._read()  # it has a version that was not there when this handle was got
         self._last = messages.of_version(found, endpoints.units(self._obj))
@@ -246,9 +244,7 @@ class Endpoint:
             UsageError: a version is unknown, is not ready, or the percentages do not sum to 100.
         """
         wanted = {**(shares or {}), **more}
-        self._refuse_unready(wanted)
-        said = ", ".join(f"{name} {share}" for name, share in wanted.items())
-        return self._change(lambda found: traffic.weighted(found, wanted), f"traffic: {said}")
+        return self._make(lambda client, now: changes.divide(client, now, wanted))
 
     def promote(self, version: str, *, keep: bool = False, timeout: float = _TIMEOUT) -> Endpoint:
         """Let one version answer everything, and take the others away (or keep them without requests).
@@ -256,13 +252,7 @@ class Endpoint:
         Raises:
             UsageError: there is no such version, or it is not ready.
         """
-        now = self._read()
-        self._check_version(version, now)
-        self._refuse_unready({version: 100}, alone=not keep)
-        chosen = {key: value for key, value in endpoints.versions(now)[version].items() if key != "shadow"}
-        others = [one for one in endpoints.predictors(now) if one["name"] != version] if keep else []
-        target = traffic.weighted([*others, chosen], {version: 100})
-        return self._move(now, target, f"promote {version}", timeout)
+        return self._make(lambda client, now: changes.promote(client, now, version, keep=keep), timeout)
 
     def rollback(self, to: int | None = None, *, timeout: float = _TIMEOUT) -> Endpoint:
         """Go back to how it was before requests were last divided in another way, or to a revision of its history.
@@ -271,32 +261,19 @@ class Endpoint:
             UsageError: there is nothing to go back to.
             EndpointNotReadyError: a version of then does not come up; requests are answered as before.
         """
-        now, known = self._read(), self.history()
-        if to is None:
-            chosen = rollout.earlier(known, endpoints.weights(now))
-        else:
-            chosen = next((one for one in known if one.number == to), None)
-        if chosen is None:
-            numbers = ", ".join(str(one.number) for one in known)
-            what = f"no revision {to}" if to is not None else "nothing to go back to"
-            raise UsageError(f"{self.ref} has {what}", hint=f"its revisions are {numbers or 'not recorded'}")
-        well = {one.name for one in self.view().versions if one.state == "Ready"}
-        return self._move(now, rollout.worth(chosen, well), f"roll back to {chosen.number}", timeout)
+        return self._make(lambda client, now: changes.roll_back(client, now, to), timeout)
 
     def mirror(self, version: str, percent: int = 100) -> Endpoint:
         """Let a version see copies of so many percent of the requests; its answers are dropped. 0 ends it."""
-        self._refuse_unready({version: percent})
-        said = f"mirror {percent} percent to {version}" if percent else f"end the mirror {version}"
-        return self._change(lambda found: traffic.shadowed(found, version, percent), said)
+        return self._make(lambda client, now: changes.mirror(client, now, version, percent))
 
     def ab_test(self, first: str, second: str, *, share: int = 50) -> Endpoint:
         """Divide the requests between two versions; ``share`` percent go to the second.
 
         Compare them by :meth:`metrics` and by the rewards that :meth:`feedback` brought.
         """
-        wanted = {first: 100 - share, second: share}
-        self._refuse_unready(wanted)
-        return self._change(lambda found: traffic.weighted(found, wanted), f"A/B test of {first} and {second}")
+        wanted, cause = {first: 100 - share, second: share}, f"A/B test of {first} and {second}"
+        return self._make(lambda client, now: changes.divide(client, now, wanted, cause))
 
     def bandit(
         self,
@@ -322,7 +299,7 @@ class Endpoint:
             EndpointNotReadyError: it does not come up; requests are answered as before.
         """
         now = self._read()
-        self._refuse_unready({})
+        self._session.run(lambda client: changes.refuse_unready(client, now, {}))
         plan = routers.make(
             now,
             versions,
@@ -338,11 +315,7 @@ class Endpoint:
 
     def remove(self, version: str) -> Endpoint:
         """Take a version away that answers no requests."""
-        now = self._read()
-        self._check_version(version, now)
-        if endpoints.weights(now).get(version):
-            raise UsageError(f"{version} answers requests", hint="send the traffic to another version first")
-        return self._change(lambda found: [one for one in found if one["name"] != version], f"remove {version}")
+        return self._make(lambda client, now: changes.remove(client, now, version))
 
     def delete(self) -> None:
         """Delete it, with all its versions, their code and its history."""
@@ -384,44 +357,17 @@ class Endpoint:
         await self._way.find(client)
         return replace(await states.look(client, now), divided=self._way.divided)
 
-    def _change(self, make: Callable[[list[Obj]], list[Obj]], cause: str) -> Endpoint:
+    def _make(
+        self, work_out: Callable[[Client, Obj], Awaitable[changes.Change]], timeout: float = _TIMEOUT
+    ) -> Endpoint:
         now = self._read()
-        made = make(endpoints.predictors(now))
 
         async def work(client: Client) -> Obj:
-            done = await rollout.change(client, now, made, cause, self._author)
-            await rollout.routed(client, done)
-            return done
+            change = await work_out(client, now)
+            return await changes.make(client, change, way=self._way, who=self._author, timeout=timeout)
 
         self._obj = self._session.run(work)
         return self
-
-    def _move(self, now: Obj, target: list[Obj], cause: str, timeout: float) -> Endpoint:
-        self._obj = self._session.run(
-            lambda client: rollout.moved(client, now, target, cause, way=self._way, who=self._author, timeout=timeout)
-        )
-        return self
-
-    def _check_version(self, version: str, now: Obj) -> None:
-        known = sorted(endpoints.versions(now))
-        if version not in known:
-            raise UsageError(
-                f"{self.ref} has no version {version!r}", hint=frameworks.nearest(version, known, "its versions are")
-            )
-
-    def _refuse_unready(self, wanted: Mapping[str, int], *, alone: bool = False) -> None:
-        """Requests are not sent to a version that cannot answer them, nor divided while one holds up the routes."""
-        for seen in self.view().versions:
-            why = seen.explanation.sentence if seen.explanation else "it is starting"
-            if wanted.get(seen.name) and not seen.ready:
-                raise UsageError(
-                    f"{seen.name} is not ready: {why}", hint=f"wait for it: endpoint({self.name!r}).wait()"
-                )
-            if not seen.ready and not alone:
-                raise UsageError(
-                    f"{seen.name} is not ready, and Seldon changes no routes before it is: {why}",
-                    hint=f"take it away first: endpoint.remove({seen.name!r})",
-                )
 
 
 async def _logs(client: Client, endpoint: Obj, version: str | None, tail: int | None) -> list[LogLine]:

@@ -39,6 +39,7 @@ class Measures:
         feedbacks: how many feedbacks came.
         reward: the sum of their rewards.
         own: the metrics that the model's own code made, by name.
+        buckets: upper bound of seconds to how many predictions took at most so long.
     """
 
     requests: int = 0
@@ -47,11 +48,42 @@ class Measures:
     feedbacks: int = 0
     reward: float = 0.0
     own: Mapping[str, float] = field(default_factory=dict)
+    buckets: Mapping[float, float] = field(default_factory=dict, repr=False)
 
     @property
     def mean_reward(self) -> float | None:
         """The reward of a feedback; None without any."""
         return self.reward / self.feedbacks if self.feedbacks else None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a version did between two looks.
+
+    Attributes:
+        rate: predictions asked for, per second.
+        errors: those of them that failed, per second.
+        p50: seconds within which half of them were done; None where there were none.
+        p95: seconds within which 95 of 100 were done.
+    """
+
+    rate: float
+    errors: float
+    p50: float | None = None
+    p95: float | None = None
+
+
+def between(before: Measures, after: Measures, seconds: float) -> Moment | None:
+    """What happened from one look to the next; None where that cannot be told, as a pod's count has begun anew."""
+    if after.requests < before.requests or after.errors < before.errors or seconds <= 0:
+        return None
+    fresh = {bound: max(0.0, count - before.buckets.get(bound, 0.0)) for bound, count in after.buckets.items()}
+    return Moment(
+        rate=(after.requests - before.requests) / seconds,
+        errors=(after.errors - before.errors) / seconds,
+        p50=quantile(fresh, 0.5),
+        p95=quantile(fresh, 0.95),
+    )
 
 
 async def read(client: Client, endpoint: Obj) -> dict[str, Measures]:
@@ -112,6 +144,7 @@ def measured(texts: Iterable[str]) -> Measures:
         feedbacks=sum(int(one.value) for one in heard) or int(told[0]),
         reward=told[1],
         own=_own(samples),
+        buckets=buckets,
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
@@ -47,6 +48,8 @@ class VersionView:
         model: the hash of the model.
         code: the hash of everything that was shipped.
         explanation: why it is not ready.
+        units: the same graph as a tree.
+        width: how many numbers one row of its input has; 0 where it is not known.
     """
 
     name: str
@@ -61,6 +64,8 @@ class VersionView:
     model: str = ""
     code: str = ""
     explanation: Explanation | None = None
+    units: endpoints.GraphUnit | None = None
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class EndpointView:
         pending: weights that are set once all versions are ready.
         message: what the operator says about it.
         divided: whether requests can be divided between versions; None where that is not known yet.
+        seen: when that was, in epoch seconds.
     """
 
     ref: Ref
@@ -88,6 +94,7 @@ class EndpointView:
     pending: Mapping[str, int] | None = None
     message: str = ""
     divided: bool | None = None
+    seen: float = field(default=0.0, compare=False)
 
     @property
     def explanation(self) -> Explanation | None:
@@ -109,10 +116,10 @@ async def look(client: Client, endpoint: Obj) -> EndpointView:
     found = await client.list(kinds.POD, space, selector=endpoints.pod_selector(str(head["name"])))
     views = [_version(endpoint, one, found) for one in endpoints.predictors(endpoint)]
     told = await asyncio.gather(*(_explained(client, endpoint, one, found) for one in views))
-    return view(endpoint, told)
+    return view(endpoint, told, time.time())
 
 
-def view(endpoint: Obj, versions: Sequence[VersionView]) -> EndpointView:
+def view(endpoint: Obj, versions: Sequence[VersionView], seen: float = 0.0) -> EndpointView:
     """The whole of the parts."""
     head, status = meta(endpoint), endpoint.get("status") or {}
     message = str(status.get("description") or "")
@@ -127,6 +134,7 @@ def view(endpoint: Obj, versions: Sequence[VersionView]) -> EndpointView:
         revision=endpoints.revision(endpoint),
         pending=endpoints.pending(endpoint) or None,
         message=message,
+        seen=seen,
     )
 
 
@@ -175,6 +183,8 @@ def _version(endpoint: Obj, predictor: Obj, found: Sequence[Obj]) -> VersionView
         kind=str(made.get("kind") or ""),
         model=str(made.get("model") or ""),
         code=str(made.get("code") or ""),
+        units=endpoints.units_of(predictor.get("graph") or {}),
+        width=width if isinstance(width := made.get("width"), int) else 0,
     )
 
 

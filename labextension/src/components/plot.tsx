@@ -6,7 +6,7 @@ import { number } from '../format';
 import { plotted, speakers } from '../model';
 import { aligned, look, MOST_SERIES, seriesOf, spoken } from '../plotting';
 import type { Series, Table } from '../plotting';
-import type { JobView } from '../wire';
+import type { Measured } from '../model';
 import { useKubeflow } from './context';
 
 /** Values beside a plot's title; the plot itself shows all. */
@@ -42,7 +42,7 @@ export interface DrawnProps {
 const Drawn = React.lazy(() => import('./uplot').catch(() => ({ default: Rows })));
 
 /** The plots of a view side by side, with one legend, by which lines are hidden and shown again. */
-export function Plots(props: { view: JobView; height: number; most?: number; wide?: boolean }): React.JSX.Element | null {
+export function Plots(props: { view: Measured; height: number; most?: number; wide?: boolean }): React.JSX.Element | null {
   const { view } = props;
   const group = React.useId();
   const [hidden, setHidden] = React.useState<ReadonlySet<string>>(new Set());

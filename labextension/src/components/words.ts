@@ -68,3 +68,14 @@ export function replicaFacts(trans: TranslationBundle, one: Replica): string[] {
     ended ? clean(one.reason).slice(0, 40) : ''
   ].filter(Boolean);
 }
+
+/** How an endpoint, or a version of it, is. */
+export function stateWord(trans: TranslationBundle, state: string): string {
+  const words: Record<string, string> = {
+    Ready: trans.__('Ready'),
+    Degraded: trans.__('Degraded'),
+    Starting: trans.__('Starting'),
+    Failed: trans.__('Failed')
+  };
+  return words[state] ?? state;
+}

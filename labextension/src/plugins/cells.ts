@@ -48,15 +48,18 @@ class Output extends ReactWidget implements IRenderMime.IRenderer {
   private _body: React.ReactElement | null = null;
 }
 
+/** Show the data of a MIME type of ours as a component. */
+export function addRenderer(kf: IKubeflow, registry: IRenderMimeRegistry, mime: string, read: Read): void {
+  registry.addFactory({ safe: true, mimeTypes: [mime], createRenderer: () => new Output(kf, mime, read) }, RANK);
+}
+
 export const cells: JupyterFrontEndPlugin<void> = {
   id: 'jupyterlab-kf:cells',
   description: 'Shows jobs in outputs of cells.',
   autoStart: true,
   requires: [IKubeflow, IRenderMimeRegistry],
   activate: (_: JupyterFrontEnd, kf: IKubeflow, registry: IRenderMimeRegistry) => {
-    const add = (mime: string, read: Read) =>
-      registry.addFactory({ safe: true, mimeTypes: [mime], createRenderer: () => new Output(kf, mime, read) }, RANK);
-    add(MIME_JOB, data => {
+    addRenderer(kf, registry, MIME_JOB, data => {
       const view = data as Partial<JobView> | undefined;
       if (!view?.ref) {
         return null;
@@ -64,7 +67,7 @@ export const cells: JupyterFrontEndPlugin<void> = {
       kf.remember(view as JobView);
       return React.createElement(JobCard, { recorded: view as JobView });
     });
-    add(MIME_STUDY, data => {
+    addRenderer(kf, registry, MIME_STUDY, data => {
       const recorded = data as Partial<StudyRecord> | undefined;
       if (!recorded?.head || !recorded.trials) {
         return null;
@@ -72,7 +75,7 @@ export const cells: JupyterFrontEndPlugin<void> = {
       const card = React.createElement(StudyCard, { recorded: recorded as StudyRecord });
       return React.createElement(React.Suspense, { fallback: React.createElement('div', { 'aria-busy': true }) }, card);
     });
-    add(MIME_JOBS, data => {
+    addRenderer(kf, registry, MIME_JOBS, data => {
       const recorded = data as Partial<JobsRecord> | undefined;
       return recorded?.rows ? React.createElement(JobTable, { recorded: recorded as JobsRecord }) : null;
     });

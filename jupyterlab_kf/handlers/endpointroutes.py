@@ -1,0 +1,69 @@
+"""The routes of endpoints: parse, one service call, JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from jupyterlab_kf.handlers.base import NAME, Handler
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ENDPOINTS: Final = "kf:endpoints"
+
+
+class Endpoint(Handler):
+    """One endpoint."""
+
+    @property
+    def endpoints(self) -> ModuleType:
+        """The services; loaded by the first request."""
+        from jupyterlab_kf.handlers import endpoints
+
+        return endpoints
+
+    @web.authenticated
+    @authorized("read", resource=ENDPOINTS)
+    async def get(self, namespace: str, name: str) -> None:
+        """Its changes, its manifest, a request to try."""
+        await self.reply(lambda: self.endpoints.detail(self.desk, (namespace, name)))
+
+    @web.authenticated
+    @authorized("write", resource=ENDPOINTS)
+    async def delete(self, namespace: str, name: str) -> None:
+        """Delete it; with a uid only that very one."""
+        uid = self.get_query_argument("uid", "")
+        await self.reply(lambda: self.endpoints.delete(self.desk, (namespace, name, uid)))
+
+
+class EndpointDeeds(Endpoint):
+    """What can be done with an endpoint."""
+
+    @web.authenticated
+    @authorized("write", resource=ENDPOINTS)
+    async def post(self, namespace: str, name: str, deed: str) -> None:
+        """Plan a change, make it."""
+        said, uid = self.body(), self.get_query_argument("uid", "")
+        await self.reply(lambda: getattr(self.endpoints, deed)(self.desk, (namespace, name, uid), said))
+
+
+class EndpointAsks(Endpoint):
+    """What an endpoint can be asked."""
+
+    @web.authenticated
+    @authorized("execute", resource=ENDPOINTS)
+    async def post(self, namespace: str, name: str, deed: str) -> None:
+        """A prediction, or how good one was."""
+        said, uid = self.body(), self.get_query_argument("uid", "")
+        await self.reply(lambda: getattr(self.endpoints, deed)(self.desk, (namespace, name, uid), said))
+
+
+ONE: Final = rf"endpoints/{NAME}/{NAME}"
+ENDPOINT_ROUTES: Final = (
+    (ONE, Endpoint),
+    (ONE + "/(plan|change)", EndpointDeeds),
+    (ONE + "/(predict|feedback)", EndpointAsks),
+)

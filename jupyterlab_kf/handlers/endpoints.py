@@ -1,0 +1,212 @@
+"""Endpoints from a parsed request to a service and back: one function a route, no HTTP in sight.
+
+A prediction goes where the endpoint's own object leads, through the API server; no address comes from a browser. A
+change is made only to the state of the endpoint that the person was shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final, get_args, get_type_hints
+
+from jupyterlab_kf import kinds, settings
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.errors import ApiError, ConflictError, NotFoundError, UnreachableError, UsageError
+from jupyterlab_kf.handlers import wire
+from jupyterlab_kf.manifests import endpoints
+from jupyterlab_kf.model import Obj, Ref, meta
+from jupyterlab_kf.services.desk import Desk
+from jupyterlab_kf.services.plans import to_yaml
+from jupyterlab_kf.services.serving import asking, changes, messages, rollout, shipping
+from jupyterlab_kf.services.serving.live import EndpointKey
+from jupyterlab_kf.services.serving.way import Way
+
+Where = tuple[str, ...]
+"""Namespace, name; and a uid, to mean that very one."""
+_PATIENCE: Final = 600.0
+_TRY_SECONDS: Final = 30.0
+_WIDTH: Final = 4
+"""Numbers of a row to try, where the model did not say how many it has."""
+
+
+async def _found(desk: Desk, where: Where) -> tuple[Client, Obj]:
+    client = await desk.client()
+    key = EndpointKey(*where)
+    found = await rollout.find(client, key.namespace, key.name)
+    if found is None or (key.uid and meta(found).get("uid") != key.uid):
+        raise NotFoundError(f"endpoint {key.namespace}/{key.name} is not on the cluster any more")
+    return client, found
+
+
+async def detail(desk: Desk, where: Where) -> wire.EndpointDetail:
+    """What an endpoint's page shows beside its view."""
+    client, found = await _found(desk, where)
+    known = await rollout.history(client, found)
+    return wire.EndpointDetail(
+        key=_key_of(found),
+        revisions=tuple(
+            wire.EndpointRevision(one.number, one.cause, one.author, one.notebook, one.when, one.traffic)
+            for one in reversed(known)
+        ),
+        manifest=_manifest(found),
+        example=example(found),
+        url=await _url(client, found),
+    )
+
+
+def _manifest(endpoint: Obj) -> str:
+    head = {key: value for key, value in meta(endpoint).items() if key in ("name", "namespace", "labels")}
+    return to_yaml(
+        {"apiVersion": endpoint["apiVersion"], "kind": endpoint["kind"], "metadata": head, "spec": endpoint["spec"]}
+    )
+
+
+def example(endpoint: Obj) -> str:
+    """A request to begin with: one row of as many numbers as the model takes, as JSON."""
+    made = [endpoints.provenance(one) for one in endpoints.predictors(endpoint)]
+    width = next((told["width"] for told in made if isinstance(told.get("width"), int)), 0)
+    columns = next((len(told["columns"]) for told in made if told.get("columns")), 0)
+    return json.dumps([[0.0] * (width or columns or _WIDTH)])
+
+
+async def _url(client: Client, endpoint: Obj) -> str:
+    """Where other programs reach it: the gateway's outer address, where it has one."""
+    head = meta(endpoint)
+    path = shipping.path(str(head["namespace"]), str(head["name"]), endpoints.protocol(endpoint))
+    space, name, port = shipping.GATEWAY
+    try:
+        gateway = await client.get(kinds.SERVICE, space, name)
+    except (ApiError, UnreachableError):  # there is none, or it may not be looked at
+        return path
+    given = ((gateway.get("status") or {}).get("loadBalancer") or {}).get("ingress") or [{}]
+    host = str(given[0].get("hostname") or given[0].get("ip") or "")
+    return f"http://{host}:{port}{path}" if host else path
+
+
+async def delete(desk: Desk, where: Where) -> EndpointKey:
+    """The endpoint deleted, with all its versions."""
+    client, found = await _found(desk, where)
+    key = _key_of(found)
+    await client.delete(rollout.KIND, key.namespace, key.name, uid=key.uid)
+    return key
+
+
+# Trying it
+
+
+async def predict(desk: Desk, where: Where, said: Mapping[str, Any]) -> wire.TryAnswer:
+    """The prediction for what somebody wrote."""
+    if "value" not in said:
+        raise UsageError("what is to be predicted?", hint="value is rows, text, or a message of the protocol")
+    client, found = await _found(desk, where)
+    answer = await asking.ask(client, found, Way(), said["value"], seconds=_TRY_SECONDS)
+    return wire.TryAnswer(
+        value=_told(answer.value),
+        version=answer.version,
+        seconds=answer.seconds,
+        routing=answer.routing,
+        tags=answer.tags,
+        request=answer.request,
+        response=answer.response,
+    )
+
+
+def _told(value: Any) -> Any:
+    """A prediction as JSON data."""
+    if isinstance(value, Mapping):
+        return {str(key): _told(one) for key, one in value.items()}
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    tolist = getattr(value, "tolist", None)
+    return tolist() if callable(tolist) else value
+
+
+async def feedback(desk: Desk, where: Where, said: Mapping[str, Any]) -> EndpointKey:
+    """Tell how good an answer was. Sent once."""
+    request, response, reward = said.get("request"), said.get("response"), said.get("reward")
+    number = isinstance(reward, (int, float)) and not isinstance(reward, bool)
+    if not (number and isinstance(request, dict) and isinstance(response, dict)):
+        raise UsageError("a feedback is a request, its response, and a reward, which is a number")
+    client, found = await _found(desk, where)
+    if endpoints.protocol(found) != "seldon":
+        raise UsageError(f"{Ref.of(found)} speaks {endpoints.protocol(found)}, which knows no feedback")
+    body = messages.feedback(request, response, float(reward or 0.0), None)
+    await Way().ask(client, found, "api/v1.0/feedback", body, again=False, seconds=_TRY_SECONDS)
+    return _key_of(found)
+
+
+# Changing it
+
+
+def change_request(said: Mapping[str, Any]) -> wire.ChangeRequest:
+    """What a browser asks to be changed.
+
+    Raises:
+        UsageError: it is not such a request.
+    """
+    if unknown := sorted(set(said) - {one.name for one in fields(wire.ChangeRequest)}):
+        raise UsageError(f"a change has no field {unknown[0]!r}")
+    shares, revision, percent = said.get("shares") or {}, said.get("revision"), said.get("percent") or 0
+    sound = (
+        said.get("what") in get_args(get_type_hints(wire.ChangeRequest)["what"])
+        and isinstance(shares, dict)
+        and all(endpoints.whole(one, most=endpoints.ALL) for one in shares.values())
+        and endpoints.whole(percent, most=endpoints.ALL)
+        and (revision is None or endpoints.whole(revision, 1))
+    )
+    if not sound:
+        raise UsageError("this is no change of an endpoint", hint="shares and percent are whole numbers up to 100")
+    return wire.ChangeRequest(
+        what=said["what"],
+        shares=shares,
+        version=str(said.get("version") or ""),
+        percent=percent,
+        revision=revision,
+        mark=str(said.get("mark") or ""),
+    )
+
+
+async def plan(desk: Desk, where: Where, said: Mapping[str, Any]) -> wire.ChangePlan:
+    """What a change would make different. Changes nothing."""
+    request = change_request(said)
+    client, found = await _found(desk, where)
+    change = await _worked_out(client, found, request)
+    return wire.ChangePlan(change.cause, change.diff(), changes.mark(found), change.steps)
+
+
+async def change(desk: Desk, where: Where, said: Mapping[str, Any]) -> EndpointKey:
+    """Make a change; comes back when requests go where it says.
+
+    Raises:
+        ConflictError: the endpoint is not any more what its plan was about; nothing was changed.
+    """
+    request = change_request(said)
+    client, found = await _found(desk, where)
+    if request.mark != changes.mark(found):
+        raise ConflictError(
+            f"{Ref.of(found)} has changed since this was planned; nothing was done", hint="look again, and apply that"
+        )
+    worked_out = await _worked_out(client, found, request)
+    who = rollout.author(settings.load())
+    return _key_of(await changes.make(client, worked_out, way=Way(), who=who, timeout=_PATIENCE))
+
+
+async def _worked_out(client: Client, found: Obj, request: wire.ChangeRequest) -> changes.Change:
+    match request.what:
+        case "traffic":
+            return await changes.divide(client, found, request.shares)
+        case "promote":
+            return await changes.promote(client, found, request.version)
+        case "rollback":
+            return await changes.roll_back(client, found, request.revision)
+        case "mirror":
+            return await changes.mirror(client, found, request.version, request.percent)
+        case "remove":
+            return await changes.remove(client, found, request.version)
+
+
+def _key_of(endpoint: Obj) -> EndpointKey:
+    head = meta(endpoint)
+    return EndpointKey(str(head["namespace"]), str(head["name"]), str(head.get("uid", "")))

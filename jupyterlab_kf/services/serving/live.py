@@ -1,0 +1,281 @@
+"""Endpoints as they are now and what they measure, each followed once for all who look at it.
+
+Watches of the endpoint and of its pods tell when to look again; what the versions measured is read every two seconds,
+for as long as somebody looks, and kept as what happened between two readings. It writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Final
+
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster import shapes, watch
+from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.errors import ApiError, ClusterError, KubeflowError, NotFoundError, UnreachableError
+from jupyterlab_kf.manifests import endpoints
+from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.services.serving import measures, rollout, states
+from jupyterlab_kf.services.serving.measures import Measures, Moment
+from jupyterlab_kf.services.serving.states import EndpointView
+from jupyterlab_kf.services.serving.way import Way
+
+_LOOK: Final = 1.0
+"""Seconds between two looks for a cluster that does not run."""
+_LINGER: Final = 5.0
+"""Seconds that an endpoint is followed after the last who looked has gone."""
+_TOGETHER: Final = 0.1
+"""Seconds in which changes are gathered."""
+_AGAIN: Final = 2.0
+"""Seconds until what is not ready is looked at again: its log and its events have no watch."""
+_SAMPLE: Final = 2.0
+MOST_SAMPLES: Final = 450
+"""Those of a quarter of an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointKey:
+    """Which endpoint. With a uid only that very one, and not another that took its name."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a version measured since its pods started; times in seconds, None where there were no requests.
+
+    ``reward`` is the mean of what was told by ``feedbacks``.
+    """
+
+    requests: int
+    errors: int
+    p50: float | None = None
+    p95: float | None = None
+    feedbacks: int = 0
+    reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What versions did in the two seconds before ``at``, in epoch seconds; without those of which it is not known."""
+
+    at: float
+    versions: Mapping[str, Moment]
+
+
+def totals(seen: Measures) -> Totals:
+    """What is shown of all that a version measured."""
+    return Totals(
+        seen.requests, seen.errors, seen.seconds.get(0.5), seen.seconds.get(0.95), seen.feedbacks, seen.mean_reward
+    )
+
+
+def sample(before: Mapping[str, Measures], after: Mapping[str, Measures], at: float, seconds: float) -> Sample:
+    """What happened between two readings."""
+    found = {
+        name: moment
+        for name, seen in after.items()
+        if name in before and (moment := measures.between(before[name], seen, seconds)) is not None
+    }
+    return Sample(at, found)
+
+
+class EndpointFeed:
+    """The newest picture of an endpoint. ``gone`` once it was deleted; ``error`` says why it cannot be followed."""
+
+    def __init__(self, key: EndpointKey) -> None:
+        self.key = key
+        self.view: EndpointView | None = None
+        self.totals: dict[str, Totals] = {}
+        self.samples: deque[Sample] = deque(maxlen=MOST_SAMPLES)
+        self.taken = 0
+        """How many samples there ever were."""
+        self.gone = False
+        self.error: KubeflowError | None = None
+        self.listeners: list[Callable[[], None]] = []
+        self.task: asyncio.Task[None] | None = None
+
+    def since(self, taken: int) -> list[Sample]:
+        """The samples after so many."""
+        fresh = min(self.taken - taken, len(self.samples))
+        return list(self.samples)[len(self.samples) - fresh :]
+
+    def tell(self) -> None:
+        """Call who listens."""
+        for listener in tuple(self.listeners):
+            listener()
+
+
+class EndpointFeeds:
+    """Every endpoint that is looked at.
+
+    Args:
+        client: answers the client to read with; raises while there is no cluster.
+        sleep: waits; tests hand in their own.
+    """
+
+    def __init__(self, client: Callable[[], Awaitable[Client]], sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._client = client
+        self._sleep = sleep
+        self._feeds: dict[EndpointKey, EndpointFeed] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def look(self, key: EndpointKey, listener: Callable[[], None]) -> tuple[EndpointFeed, Callable[[], None]]:
+        """The feed of an endpoint that others may be looking at too, and what to call when one looks away."""
+        feed = self._feeds.get(key)
+        if feed is None or feed.gone or feed.error is not None:
+            feed = self._feeds[key] = EndpointFeed(key)
+        feed.listeners.append(listener)
+        if feed.task is None:
+            feed.task = asyncio.create_task(self._follow(feed))
+
+        def leave() -> None:
+            feed.listeners.remove(listener)
+            if not feed.listeners:
+                task = asyncio.create_task(self._forget(feed))
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
+
+        return feed, leave
+
+    async def stop(self, why: str = "") -> None:
+        """Follow none any more, and tell who looks why."""
+        feeds, self._feeds = list(self._feeds.values()), {}
+        tasks = [*self._background, *(feed.task for feed in feeds if feed.task)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for feed in feeds if why else ():
+            feed.error = ClusterError(why, hint="change back to see it")
+            feed.tell()
+
+    async def _forget(self, feed: EndpointFeed) -> None:
+        await self._sleep(_LINGER)
+        if not feed.listeners and self._feeds.get(feed.key) is feed:
+            del self._feeds[feed.key]
+            if feed.task is not None:
+                feed.task.cancel()
+
+    async def _follow(self, feed: EndpointFeed) -> None:
+        while True:
+            try:
+                client = await self._client()
+                async with aclosing(_Following(client, feed.key, self._sleep).changes(feed)) as changes:
+                    async for _ in changes:
+                        feed.error = None
+                        feed.tell()
+            except NotFoundError:
+                feed.gone = True
+            except (UnreachableError, ClusterError):
+                await self._sleep(_LOOK)
+                continue
+            except KubeflowError as error:
+                feed.error = error
+            feed.tell()
+            return
+
+
+class _Following:
+    """The tasks that keep one feed up to date."""
+
+    def __init__(self, client: Client, key: EndpointKey, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._client = client
+        self._key = key
+        self._sleep = sleep
+        self._way = Way()
+        self._endpoint: Obj | None = None
+        self._changed = asyncio.Event()
+        """Something of the endpoint may be another way."""
+        self._news = asyncio.Event()
+        """There is something to tell."""
+
+    async def changes(self, feed: EndpointFeed) -> AsyncGenerator[None]:
+        """Yields whenever the feed was brought up to date.
+
+        Raises:
+            NotFoundError: the endpoint is not there, or not any more.
+        """
+        work = (self._watch_endpoint(), self._watch_pods(), self._keep_view(feed), self._keep_samples(feed))
+        tasks = [asyncio.create_task(one) for one in work]
+        for task in tasks:
+            task.add_done_callback(lambda _: self._news.set())
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch_endpoint(self) -> None:
+        key = self._key
+        async for change in watch.follow(self._client, rollout.KIND, key.namespace, fields=f"metadata.name={key.name}"):
+            if change.type == "SYNCED":
+                if self._endpoint is None:
+                    raise self._lost()
+            elif key.uid and meta(change.obj).get("uid") != key.uid:
+                continue
+            elif change.type == "DELETED":
+                raise self._lost()
+            else:
+                self._endpoint = change.obj
+            self._changed.set()
+
+    def _lost(self) -> NotFoundError:
+        return NotFoundError(f"endpoint {self._key.namespace}/{self._key.name} is not on the cluster any more")
+
+    async def _watch_pods(self) -> None:
+        selector = endpoints.pod_selector(self._key.name)
+        changes = watch.follow(self._client, kinds.POD, self._key.namespace, selector=selector, shape=shapes.POD)
+        async for _ in changes:
+            self._changed.set()
+
+    async def _keep_view(self, feed: EndpointFeed) -> None:
+        while True:
+            await self._changed.wait()
+            await self._sleep(_TOGETHER)
+            self._changed.clear()
+            if (now := self._endpoint) is None:
+                continue
+            try:
+                await self._way.find(self._client)
+                seen = replace(await states.look(self._client, now), divided=self._way.divided)
+            except UnreachableError:  # the watches wait for the server, and tell when it is back
+                continue
+            if seen != feed.view:
+                feed.view = seen
+                self._news.set()
+            if any(one.state != "Ready" for one in seen.versions) or seen.state != "Ready":
+                later = asyncio.get_running_loop().call_later(_AGAIN, self._changed.set)
+                await self._changed.wait()
+                later.cancel()
+
+    async def _keep_samples(self, feed: EndpointFeed) -> None:
+        before: Mapping[str, Measures] = {}
+        then = time.monotonic()
+        while True:
+            now = time.monotonic()
+            try:
+                after = await measures.read(self._client, self._endpoint) if self._endpoint is not None else {}
+            except (ApiError, UnreachableError):  # without numbers the view is what it is
+                after = {}
+            if after and before:
+                feed.samples.append(sample(before, after, time.time(), now - then))
+                feed.taken += 1
+            if after:
+                feed.totals = {name: totals(seen) for name, seen in after.items()}
+                self._news.set()
+            before, then = after, now
+            await self._sleep(_SAMPLE if self._endpoint is not None else _TOGETHER)

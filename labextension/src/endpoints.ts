@@ -1,0 +1,172 @@
+/** Endpoints on the screen, as pure functions of what came over the wire: shares of requests, series of measures, a drawn graph. */
+
+import type { Measured } from './model';
+import type { EndpointFrame, EndpointKey, EndpointView, GraphUnit, JobView, Point, Sample, Totals, VersionView } from './wire';
+
+/** Samples that are kept: those of a quarter of an hour. */
+const MOST_SAMPLES = 450;
+const ALL = 100;
+
+/** An endpoint as it is shown. */
+export interface EndpointState {
+  view: EndpointView | null;
+  totals: Record<string, Totals>;
+  samples: Sample[];
+  gone: boolean;
+  error: string;
+}
+
+export const NO_ENDPOINT: EndpointState = { view: null, totals: {}, samples: [], gone: false, error: '' };
+
+export function applyEndpoint(before: EndpointState, frame: EndpointFrame): EndpointState {
+  const samples = frame.fresh ? frame.samples : [...before.samples, ...frame.samples].slice(-MOST_SAMPLES);
+  return { view: frame.view ?? before.view, totals: frame.totals, samples, gone: frame.gone, error: frame.error };
+}
+
+export function keyOfEndpoint(view: EndpointView): EndpointKey {
+  const { namespace, name, uid } = view.ref;
+  return { namespace, name, uid };
+}
+
+/** The phase of a job whose sign and colour a state of an endpoint has. */
+export function phaseOf(state: string): string {
+  return { Ready: 'Succeeded', Degraded: 'Restarting', Starting: 'Pending', Failed: 'Failed' }[state] ?? 'Unknown';
+}
+
+// Shares of requests
+
+export type Shares = Record<string, number>;
+
+/** The percentages that answer now; mirrors answer nothing. */
+export function sharesOf(versions: readonly VersionView[]): Shares {
+  return Object.fromEntries(versions.filter(one => one.mirror === null).map(one => [one.name, one.traffic]));
+}
+
+/**
+ * The shares when one of them is set: the others keep their proportions, in whole percents that sum to 100. Where the
+ * others have nothing, they have the proportions of `base`; where they had nothing there, equal ones.
+ */
+export function rebalanced(shares: Shares, name: string, value: number, base: Shares = shares): Shares {
+  const others = Object.keys(shares).filter(one => one !== name);
+  if (!others.length) {
+    return { [name]: ALL };
+  }
+  const mine = Math.max(0, Math.min(ALL, Math.round(value)));
+  const parts = [shares, base, Object.fromEntries(others.map(one => [one, 1]))].find(from => sum(others, from) > 0) ?? {};
+  const whole = sum(others, parts);
+  const exact = others.map(one => ((parts[one] ?? 0) * (ALL - mine)) / whole);
+  const floors = exact.map(Math.floor);
+  let left = ALL - mine - floors.reduce((a, b) => a + b, 0);
+  const order = exact.map((one, n) => [one - (floors[n] ?? 0), n] as const).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
+  for (const [, n] of order) {
+    if (left-- <= 0) {
+      break;
+    }
+    floors[n] = (floors[n] ?? 0) + 1;
+  }
+  const rest = new Map(others.map((one, n) => [one, floors[n] ?? 0]));
+  return Object.fromEntries(Object.keys(shares).map(one => [one, one === name ? mine : (rest.get(one) ?? 0)]));
+}
+
+function sum(names: string[], from: Shares): number {
+  return names.reduce((total, one) => total + (from[one] ?? 0), 0);
+}
+
+export function sameShares(a: Shares, b: Shares): boolean {
+  const names = new Set([...Object.keys(a), ...Object.keys(b)]);
+  return [...names].every(one => (a[one] ?? 0) === (b[one] ?? 0));
+}
+
+// Measures as plots
+
+/** The titles of the plots, by what they show. */
+export interface PlotTitles {
+  rate: string;
+  errors: string;
+  p50: string;
+  p95: string;
+}
+
+/** Samples as what plots are made of: over the seconds since the first one, a line for each version. */
+export function plotsOf(samples: readonly Sample[], versions: readonly VersionView[], titles: PlotTitles): Measured {
+  const begin = samples[0]?.at ?? 0;
+  const series = (value: (name: string, sample: Sample) => number | null | undefined) =>
+    Object.fromEntries(
+      versions.map(({ name }): [string, Point[]] => [
+        name,
+        samples.flatMap(sample => {
+          const found = value(name, sample);
+          // Without requests there is no latency: what was measured last stays the newest.
+          return typeof found === 'number' ? [{ value: found, step: Math.round(sample.at - begin), time: sample.at }] : [];
+        })
+      ])
+    );
+  const milliseconds = (seconds: number | null | undefined) => (typeof seconds === 'number' ? seconds * 1000 : seconds);
+  const failed = samples.some(one => Object.values(one.versions).some(({ errors }) => errors > 0));
+  const metrics: JobView['metrics'] = {
+    [titles.rate]: series((name, { versions: seen }) => seen[name]?.rate),
+    ...(failed ? { [titles.errors]: series((name, { versions: seen }) => seen[name]?.errors) } : {}),
+    [titles.p50]: series((name, { versions: seen }) => milliseconds(seen[name]?.p50)),
+    [titles.p95]: series((name, { versions: seen }) => milliseconds(seen[name]?.p95))
+  };
+  return { metrics, replicas: [], log: [] };
+}
+
+// The graph, drawn from left to right
+
+export const NODE = { width: 132, height: 40, gapX: 46, gapY: 12 };
+
+export interface PlacedUnit {
+  id: string;
+  name: string;
+  type: string;
+  x: number;
+  y: number;
+}
+
+export interface PlacedEdge {
+  from: PlacedUnit;
+  to: PlacedUnit;
+  label: string;
+  faint: boolean;
+}
+
+export interface Drawing {
+  width: number;
+  height: number;
+  units: PlacedUnit[];
+  edges: PlacedEdge[];
+}
+
+/** Where the units of all versions go: the requests at the left, each version's graph as a tree to the right of them. */
+export function drawn(versions: readonly VersionView[]): Drawing {
+  const units: PlacedUnit[] = [];
+  const edges: PlacedEdge[] = [];
+  let row = 0;
+  const place = (unit: GraphUnit, depth: number, id: string): PlacedUnit => {
+    const below = unit.children.map((one, n) => place(one, depth + 1, `${id}/${n}`));
+    const first = below[0];
+    const last = below[below.length - 1];
+    const y = first && last ? (first.y + last.y) / 2 : row++ * (NODE.height + NODE.gapY);
+    const made = { id, name: unit.name, type: unit.type, x: depth * (NODE.width + NODE.gapX), y };
+    units.push(made);
+    below.forEach(to => edges.push({ from: made, to, label: '', faint: false }));
+    return made;
+  };
+  const roots = versions.flatMap(one => (one.units ? [{ version: one, unit: place(one.units, 1, one.name) }] : []));
+  const ends = roots.map(({ unit }) => unit.y);
+  const root: PlacedUnit = { id: '', name: '', type: 'REQUESTS', x: 0, y: ends.length ? ((ends[0] ?? 0) + (ends[ends.length - 1] ?? 0)) / 2 : 0 };
+  for (const { version, unit } of roots) {
+    const mirror = version.mirror !== null;
+    edges.push({ from: root, to: unit, label: `${version.mirror ?? version.traffic} %`, faint: mirror || !version.traffic });
+  }
+  units.push(root);
+  const width = Math.max(...units.map(one => one.x)) + NODE.width;
+  return { width, height: Math.max(1, row) * (NODE.height + NODE.gapY) - NODE.gapY, units, edges };
+}
+
+/** Names of versions with their shares, for a line of a list: `v1 90 %, v2 10 %`. */
+export function sharesText(versions: readonly { name: string; traffic: number; mirror: boolean }[]): string {
+  const live = versions.filter(one => !one.mirror && one.traffic);
+  return live.length === 1 && live[0] ? live[0].name : live.map(one => `${one.name} ${one.traffic} %`).join(', ');
+}

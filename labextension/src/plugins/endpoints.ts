@@ -1,0 +1,171 @@
+/** Endpoints: their section of the side panel, their commands, their tab, and what cells show of them. */
+
+import { ILayoutRestorer } from '@jupyterlab/application';
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { Clipboard, Dialog, ICommandPalette, InputDialog, Notification, showDialog, WidgetTracker } from '@jupyterlab/apputils';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import * as React from 'react';
+
+import { EndpointList } from '../components/endpoints';
+import { kubeflowIcon } from '../icons';
+import { widgetOf } from '../panels/side';
+import { CommandIDs, IKubeflow } from '../tokens';
+import type { EndpointKey, EndpointRow, EndpointView } from '../wire';
+import { addRenderer } from './cells';
+import { tell } from './deeds';
+
+export const MIME_ENDPOINT = 'application/vnd.jupyterlab-kf.endpoint+json';
+/** Milliseconds that the list of endpoints may take. */
+const PATIENCE = 10_000;
+
+const KEY_SCHEMA = {
+  type: 'object',
+  properties: {
+    namespace: { type: 'string', description: 'The namespace of the endpoint' },
+    name: { type: 'string', description: 'Its name; asked for when left out' },
+    uid: { type: 'string', description: 'Its uid, to mean that very one' },
+    ask: { type: 'boolean', description: 'Ask which endpoint' }
+  }
+} as const;
+
+// What is drawn is loaded when the first is shown.
+const Card = React.lazy(() => import('../components/endpoint').then(({ EndpointCard }) => ({ default: EndpointCard })));
+
+export const endpoints: JupyterFrontEndPlugin<void> = {
+  id: 'jupyterlab-kf:endpoints',
+  description: 'Endpoints in the side panel, in tabs and in outputs of cells.',
+  autoStart: true,
+  requires: [IKubeflow],
+  optional: [ICommandPalette, ILayoutRestorer, IRenderMimeRegistry],
+  activate: (
+    app: JupyterFrontEnd,
+    kf: IKubeflow,
+    palette: ICommandPalette | null,
+    restorer: ILayoutRestorer | null,
+    registry: IRenderMimeRegistry | null
+  ) => {
+    kf.addSection({
+      id: 'endpoints',
+      rank: 30,
+      create: () => {
+        const widget = widgetOf(kf, React.createElement(EndpointList));
+        widget.title.label = kf.trans.__('Endpoints');
+        return widget;
+      }
+    });
+    addCommands(app, kf, restorer);
+    const category = kf.trans.__('Kubeflow');
+    for (const command of [CommandIDs.openEndpoint, CommandIDs.copyEndpoint, CommandIDs.removeEndpoint]) {
+      palette?.addItem({ command, category, args: { ask: true } });
+    }
+    if (registry) {
+      addRenderer(kf, registry, MIME_ENDPOINT, data => {
+        const view = data as Partial<EndpointView> | undefined;
+        const fallback = React.createElement('div', { 'aria-busy': true });
+        return view?.ref && view.versions
+          ? React.createElement(React.Suspense, { fallback }, React.createElement(Card, { recorded: view as EndpointView }))
+          : null;
+      });
+    }
+  }
+};
+
+function addCommands(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutRestorer | null): void {
+  const { client, trans } = kf;
+  type EndpointPanel = import('../panels/endpoint').EndpointPanel;
+  const tracker = new WidgetTracker<EndpointPanel>({ namespace: 'jupyterlab-kf-endpoints' });
+  const add = (id: string, label: string, caption: string, act: (key: EndpointKey) => Promise<void>) =>
+    app.commands.addCommand(id, {
+      label,
+      caption,
+      icon: kubeflowIcon,
+      describedBy: { args: KEY_SCHEMA },
+      execute: async args => {
+        try {
+          const key = endpointOf(app, args) ?? (await askForEndpoint(kf));
+          if (key) {
+            await act(key);
+          }
+        } catch (error) {
+          tell(error);
+        }
+      }
+    });
+  add(CommandIDs.openEndpoint, trans.__('Open Endpoint'), trans.__('Show the versions, the measures and the history of an endpoint'), async key => {
+    const { EndpointPanel, endpointPanelId } = await import('../panels/endpoint');
+    const id = endpointPanelId(key);
+    let panel = tracker.find(one => one.id === id && (!key.uid || !one.key.uid || one.key.uid === key.uid));
+    if (!panel) {
+      tracker.find(one => one.id === id)?.dispose();
+      panel = new EndpointPanel(kf, key);
+      app.shell.add(panel, 'main');
+      await tracker.add(panel);
+    }
+    app.shell.activateById(panel.id);
+  });
+  add(CommandIDs.copyEndpoint, trans.__('Copy Address of Endpoint'), trans.__('Copy where other programs reach an endpoint'), async key => {
+    Clipboard.copyToSystem((await client.endpointDetail(key)).url);
+    Notification.info(trans.__('Copied.'), { autoClose: 1500 });
+  });
+  add(CommandIDs.removeEndpoint, trans.__('Delete Endpoint …'), trans.__('Delete an endpoint with all its versions'), async key => {
+    const answer = await showDialog({
+      title: trans.__('Delete %1?', key.name),
+      body: trans.__('Its versions end, and their code and its history are gone. Requests to it fail from then on.'),
+      buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Delete') })]
+    });
+    if (answer.button.accept) {
+      await client.deleteEndpoint(key);
+    }
+  });
+  if (restorer) {
+    void restorer.restore(tracker, {
+      command: CommandIDs.openEndpoint,
+      args: panel => ({ ...panel.key }),
+      name: panel => panel.id
+    });
+  }
+}
+
+function asText(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+/** The endpoint that a command is about: of its arguments, or the row that the context menu was opened on. */
+function endpointOf(app: JupyterFrontEnd, args: Record<string, unknown>): EndpointKey | null {
+  if (typeof args.name === 'string') {
+    return { name: args.name, namespace: asText(args.namespace) || 'default', uid: asText(args.uid) };
+  }
+  // Lab remembers where a context menu was opened last; who comes from the palette does not mean that.
+  const row = args.ask ? undefined : app.contextMenuHitTest(node => node.classList.contains('kfx-Endpoint'));
+  if (!row) {
+    return null;
+  }
+  const { namespace = '', name = '', uid = '' } = row.dataset;
+  return { namespace, name, uid };
+}
+
+/** The endpoint that the user picks, or nothing. */
+async function askForEndpoint(kf: IKubeflow): Promise<EndpointKey | null> {
+  const { trans } = kf;
+  const rows = await listed(kf);
+  if (!rows.length) {
+    Notification.info(trans.__('There are no endpoints. Serve a model with %kf_serve.'), { autoClose: 4000 });
+    return null;
+  }
+  const labels = rows.map(row => `${row.namespace}/${row.name}`);
+  const answer = await InputDialog.getItem({ title: trans.__('Which endpoint?'), items: labels });
+  const place = answer.button.accept && answer.value !== null ? labels.indexOf(answer.value) : -1;
+  return rows[place] ?? null;
+}
+
+function listed({ client }: IKubeflow): Promise<EndpointRow[]> {
+  return new Promise(resolve => {
+    const end = (rows: EndpointRow[]) => {
+      window.clearTimeout(timer);
+      watch.dispose();
+      resolve(rows);
+    };
+    const watch = client.endpoints(frame => end(frame.rows));
+    const timer = window.setTimeout(() => end([]), PATIENCE);
+  });
+}

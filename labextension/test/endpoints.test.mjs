@@ -1,0 +1,70 @@
+// Endpoints as they are shown: shares that sum to 100, measures over time, and a graph whose units do not overlap.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { applyEndpoint, drawn, NO_ENDPOINT, NODE, plotsOf, rebalanced, sameShares, sharesOf, sharesText } from '../lib/endpoints.js';
+
+const version = (name, traffic, more = {}) => ({ name, traffic, mirror: null, units: { name: `iris-${name}`, type: 'MODEL', children: [] }, ...more });
+
+test('shares sum to 100 whatever is set, and the others keep their proportions', () => {
+  assert.deepEqual(rebalanced({ v1: 90, v2: 10 }, 'v2', 25), { v1: 75, v2: 25 });
+  assert.deepEqual(rebalanced({ a: 50, b: 30, c: 20 }, 'a', 0), { a: 0, b: 60, c: 40 });
+  for (const value of [-5, 0, 1, 33, 50, 67, 99, 100, 140]) {
+    const found = rebalanced({ a: 34, b: 33, c: 33 }, 'b', value);
+    assert.equal(Object.values(found).reduce((x, y) => x + y), 100, `${value}`);
+    assert.ok(Object.values(found).every(one => Number.isInteger(one) && one >= 0));
+  }
+  assert.deepEqual(rebalanced({ v1: 100 }, 'v1', 20), { v1: 100 }, 'one alone answers all');
+});
+
+test('a slider that took everything gives it back as it was', () => {
+  const base = { a: 20, b: 60, c: 20 };
+  const all = rebalanced(base, 'a', 100, base);
+  assert.deepEqual(all, { a: 100, b: 0, c: 0 });
+  assert.deepEqual(rebalanced(all, 'a', 20, base), base);
+  assert.deepEqual(rebalanced({ a: 100, b: 0, c: 0 }, 'a', 50), { a: 50, b: 25, c: 25 });
+});
+
+test('mirrors answer nothing', () => {
+  const versions = [version('v1', 100), version('v2', 0, { mirror: 20 })];
+  assert.deepEqual(sharesOf(versions), { v1: 100 });
+  assert.ok(sameShares({ v1: 100 }, { v1: 100, v2: 0 }));
+  assert.equal(sharesText([{ name: 'v1', traffic: 90, mirror: false }, { name: 'v2', traffic: 10, mirror: false }]), 'v1 90 %, v2 10 %');
+});
+
+test('samples are added up until they begin anew', () => {
+  const frame = (ats, fresh) => ({ view: null, totals: {}, samples: ats.map(at => ({ at, versions: {} })), fresh, gone: false, error: '' });
+  const first = applyEndpoint(NO_ENDPOINT, frame([1, 2], true));
+  const second = applyEndpoint(first, frame([3], false));
+  assert.deepEqual(second.samples.map(one => one.at), [1, 2, 3]);
+  assert.deepEqual(applyEndpoint(second, frame([9], true)).samples.map(one => one.at), [9]);
+});
+
+test('measures are lines of versions over seconds; without requests there is no latency, without errors no plot of them', () => {
+  const samples = [
+    { at: 100, versions: { v1: { rate: 5, errors: 1, p50: 0.002, p95: 0.01 } } },
+    { at: 102, versions: { v1: { rate: 0, errors: 0, p50: null, p95: null }, v2: { rate: 1, errors: 0, p50: 0.5, p95: 0.5 } } }
+  ];
+  const titles = { rate: 'rate', errors: 'errors', p50: 'p50', p95: 'p95' };
+  const { metrics } = plotsOf(samples, [version('v1', 90), version('v2', 10)], titles);
+  assert.deepEqual(metrics.rate.v1.map(one => [one.step, one.value]), [[0, 5], [2, 0]]);
+  assert.deepEqual(metrics.rate.v2.map(one => [one.step, one.value]), [[2, 1]]);
+  assert.deepEqual(metrics.p50.v1.map(one => one.value), [2]);
+  assert.ok('errors' in metrics);
+  assert.ok(!('errors' in plotsOf(samples.slice(1), [version('v1', 90)], titles).metrics));
+});
+
+test('the units of a graph stand in columns and do not overlap', () => {
+  const leaf = name => ({ name, type: 'MODEL', children: [] });
+  const units = { name: 'scale', type: 'TRANSFORMER', children: [{ name: 'split', type: 'ROUTER', children: [leaf('a'), leaf('b'), leaf('c')] }] };
+  const picture = drawn([version('v1', 90, { units }), version('v2', 0)]);
+  assert.equal(picture.units.length, 7);
+  assert.equal(picture.edges.length, 6);
+  for (const one of picture.units) {
+    for (const other of picture.units) {
+      assert.ok(one === other || one.x !== other.x || Math.abs(one.y - other.y) >= NODE.height, `${one.name} ${other.name}`);
+    }
+    assert.ok(one.x + NODE.width <= picture.width && one.y + NODE.height <= picture.height);
+  }
+  assert.deepEqual(picture.edges.filter(one => one.label).map(one => [one.to.name, one.label, one.faint]), [['scale', '90 %', false], ['iris-v2', '0 %', true]]);
+});

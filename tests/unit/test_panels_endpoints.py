@@ -1,0 +1,187 @@
+"""What the panels ask of an endpoint: a prediction, a change that is shown before it is made, and how it does."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from serving_world import World, installed
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.handlers import endpoints
+from jupyterlab_kf.handlers.asks import Endpoint
+from jupyterlab_kf.model import Ref
+from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointKey, sample, totals
+from jupyterlab_kf.services.serving.measures import Measures
+from jupyterlab_kf.services.serving.states import EndpointView
+from jupyterlab_kf.widgets.endpoints import endpoint_card
+from jupyterlab_kf.widgets.wire import MIME_ENDPOINT
+
+WHERE = ("here", "iris", "")
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [7.7, 3.8, 6.7, 2.2]]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return installed(monkeypatch)
+
+
+def serve(**more: Any) -> kf.Endpoint:
+    return kf.serve(LogisticRegression().fit(ROWS, [0, 1, 2]), name="iris", timeout=5, **more)
+
+
+def asked(world: World, work: Any, *given: Any) -> Any:
+    async def client() -> World:
+        return world
+
+    return asyncio.run(work(SimpleNamespace(client=client), WHERE, *given))
+
+
+def test_a_prediction_by_hand_says_who_answered(world: World) -> None:
+    serve()
+    answer = asked(world, endpoints.predict, {"value": ROWS[:1]})
+    assert (answer.value, answer.version) == ([10.2], "v1")
+    asked(world, endpoints.feedback, {"request": answer.request, "response": answer.response, "reward": 1})
+    version, path, message = world.sent[-1]
+    assert (version, path, message["reward"]) == ("v1", "api/v1.0/feedback", 1.0)
+
+
+@pytest.mark.parametrize("said", [{}, {"request": {}, "response": {}, "reward": "much"}, {"request": 1, "reward": 1}])
+def test_a_feedback_that_is_none_is_not_sent(world: World, said: dict[str, Any]) -> None:
+    serve()
+    with pytest.raises(kf.UsageError):
+        asked(world, endpoints.feedback, said)
+    assert not world.sent
+
+
+def test_a_change_is_shown_before_it_is_made(world: World) -> None:
+    serve()
+    endpoint = serve(canary=10)
+    wish = {"what": "traffic", "shares": {"v1": 60, "v2": 40}}
+    plan = asked(world, endpoints.plan, wish)
+    assert endpoint.versions == {"v1": 90, "v2": 10}, "nothing is changed by planning"
+    assert "-    traffic: 90" in plan.diff
+    assert "+    traffic: 60" in plan.diff
+    asked(world, endpoints.change, {**wish, "mark": plan.mark})
+    assert endpoint.versions == {"v1": 60, "v2": 40}
+    assert endpoint.history()[-1].cause == "traffic: v1 60, v2 40"
+
+
+def test_what_was_changed_since_it_was_shown_is_not_overwritten(world: World) -> None:
+    serve()
+    endpoint = serve(canary=10)
+    wish = {"what": "promote", "version": "v2"}
+    plan = asked(world, endpoints.plan, wish)
+    endpoint.traffic(v1=20, v2=80)
+    with pytest.raises(kf.KubeflowError, match="has changed since this was planned"):
+        asked(world, endpoints.change, {**wish, "mark": plan.mark})
+    assert endpoint.versions == {"v1": 20, "v2": 80}
+
+
+def test_promoting_and_going_back(world: World) -> None:
+    serve()
+    endpoint = serve(canary=10)
+    for wish, left in (
+        ({"what": "promote", "version": "v2"}, {"v2": 100}),
+        ({"what": "rollback"}, {"v1": 90, "v2": 10}),
+    ):
+        plan = asked(world, endpoints.plan, wish)
+        assert plan.slow
+        asked(world, endpoints.change, {**wish, "mark": plan.mark})
+        assert endpoint.versions == left
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"what": "explode"},
+        {"what": "traffic", "shares": {"v1": "all"}},
+        {"what": "traffic", "shares": {"v1": 101}},
+        {"what": "rollback", "revision": "first"},
+        {"what": "promote", "url": "http://somewhere"},
+    ],
+)
+def test_what_is_no_change_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(kf.UsageError):
+        endpoints.change_request(said)
+
+
+def test_the_page_has_the_history_and_a_request_to_try(world: World) -> None:
+    serve()
+    serve(canary=10)
+    found = asked(world, endpoints.detail)
+    assert [one.number for one in found.revisions] == [3, 2, 1]
+    assert found.revisions[-1].author == "ada"
+    assert found.example == "[[0.0, 0.0, 0.0, 0.0]]"
+    assert found.url == "/seldon/here/iris/api/v1.0/predictions"
+    assert "kind: SeldonDeployment" in found.manifest
+
+
+def test_an_endpoint_that_took_the_name_of_another_is_not_it(world: World) -> None:
+    serve()
+    with pytest.raises(kf.KubeflowError, match="not on the cluster any more"):
+        asyncio.run(endpoints.delete(SimpleNamespace(client=lambda: _now(world)), ("here", "iris", "other")))  # type: ignore[arg-type]
+    asked(world, endpoints.delete)
+    assert not world.endpoints()
+
+
+async def _now(world: World) -> World:
+    return world
+
+
+def test_what_a_cell_shows_has_all_that_the_live_card_needs(world: World) -> None:
+    serve()
+    world.broken.add("v2")
+    with pytest.raises(kf.EndpointNotReadyError):
+        serve(canary=10)
+    bundle = endpoint_card(kf.endpoint("iris").view()).bundle()
+    data = bundle[MIME_ENDPOINT]
+    assert [(one["name"], one["state"], one["width"]) for one in data["versions"]] == [
+        ("v1", "Ready", 4),
+        ("v2", "Failed", 4),
+    ]
+    assert data["versions"][0]["units"] == {"name": "iris-v1", "type": "MODEL", "children": []}
+    assert "ModuleNotFoundError" in data["versions"][1]["explanation"]["traceback"]
+    assert {"text/html", "text/plain"} < bundle.keys()
+
+
+def test_measures_become_what_happened_between_two_readings() -> None:
+    before = Measures(requests=10, errors=1, buckets={0.01: 10.0, 0.1: 10.0, float("inf"): 10.0})
+    after = Measures(requests=30, errors=5, buckets={0.01: 10.0, 0.1: 30.0, float("inf"): 30.0}, seconds={0.5: 0.02})
+    found = sample({"v1": before, "v2": before}, {"v1": after, "v2": Measures(), "v3": after}, 7.0, 2.0)
+    assert found.at == 7.0
+    assert found.versions.keys() == {"v1"}, "v2 was started again, and v3 was not there"
+    moment = found.versions["v1"]
+    assert (moment.rate, moment.errors) == (10.0, 2.0)
+    assert moment.p50 == pytest.approx(0.055)
+    assert moment.p95 == pytest.approx(0.0955)
+    assert totals(after).requests == 30
+    assert totals(after).p50 == 0.02
+
+
+def test_a_browser_is_sent_an_endpoint_once_and_then_what_is_new() -> None:
+    feed = EndpointFeed(EndpointKey("here", "iris"))
+    ask = Endpoint("3", feed, lambda: None)
+    desk: Any = None
+    assert list(ask.frames(desk)) == []
+
+    def measure() -> None:
+        feed.samples.append(sample({"v1": Measures()}, {"v1": Measures(requests=4)}, float(feed.taken), 2.0))
+        feed.taken += 1
+
+    feed.view = EndpointView(Ref("SeldonDeployment", "iris", "here"), "Ready", "seldon", "/x", ())
+    measure()
+    (first,) = ask.frames(desk)
+    assert (first["fresh"], len(first["samples"]), first["view"]["state"]) == (True, 1, "Ready")
+    assert first["samples"][0]["versions"]["v1"] == {"rate": 2.0, "errors": 0.0, "p50": None, "p95": None}
+    assert list(ask.frames(desk)) == []
+    measure()
+    measure()
+    (second,) = ask.frames(desk)
+    assert (second["fresh"], [one["at"] for one in second["samples"]]) == (False, [1.0, 2.0])
+    feed.gone = True
+    (third,) = ask.frames(desk)
+    assert third["gone"]
