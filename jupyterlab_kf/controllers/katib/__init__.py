@@ -7,13 +7,13 @@ Katib's on purpose, docs/differences.md says so; every other difference is a fau
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.katib import experiment, status, suggestion, trial, validation
 from jupyterlab_kf.controllers.katib.defaults import defaulted
 from jupyterlab_kf.controllers.support import emitter, name, namespace, uid
@@ -51,7 +51,7 @@ def unadmitted(controller: Controller, collectors: Sequence[str]) -> Controller:
         why = "" if status.completed(obj) else problems(obj) or _uncollectable(obj, collectors)
         if not why:
             return controller.react(obj, view, now)
-        failed = copy.deepcopy(obj.get("status") or {})
+        failed = copied(obj.get("status") or {})
         status.finish(failed, "Failed", "ExperimentInvalid", why, now)
         warning = emitter(kinds.EXPERIMENT, obj, "experiment-controller").warning
         return [

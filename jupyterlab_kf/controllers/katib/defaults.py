@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.model import Obj
 
 PARALLEL: Final = 3
@@ -30,7 +30,7 @@ def defaulted(obj: Obj) -> Obj:
     spec = obj.get("spec")
     if not isinstance(spec, dict):
         return obj
-    spec = copy.deepcopy(spec)
+    spec = copied(spec)
     if spec.get("parallelTrialCount") is None:
         spec["parallelTrialCount"] = PARALLEL
     spec["resumePolicy"] = spec.get("resumePolicy") or "Never"

@@ -7,12 +7,12 @@ documented is done; docs/differences.md has the list.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Patch, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.katib import status as conditions
 from jupyterlab_kf.controllers.katib import suggestion as suggestions
 from jupyterlab_kf.controllers.katib import template
@@ -68,7 +68,7 @@ class _Reaction:
     def __init__(self, obj: Obj, view: View, now: float) -> None:
         self.obj, self.view, self.now = obj, view, now
         self.spec: Obj = obj.get("spec") or {}
-        self.status: Obj = copy.deepcopy(obj.get("status") or {})
+        self.status: Obj = copied(obj.get("status") or {})
         self.emit = emitter(kinds.EXPERIMENT, obj, _SOURCE)
         self.trials = sorted(view.owned(kinds.TRIAL, uid(obj)), key=_order)
         self.suggestion = view.get(kinds.SUGGESTION, namespace(obj), name(obj))

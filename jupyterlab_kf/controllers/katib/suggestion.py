@@ -6,13 +6,13 @@ Katib runs a Deployment an Experiment that answers this; here it is a question t
 
 from __future__ import annotations
 
-import copy
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Consult, Controller, Key, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.katib import status as conditions
 from jupyterlab_kf.controllers.katib.template import LABEL_EXPERIMENT
 from jupyterlab_kf.controllers.support import is_true, name, namespace, suffix, terminating, uid
@@ -29,7 +29,7 @@ def react(obj: Obj, view: View, now: float) -> list[Action]:
     experiment = view.get(kinds.EXPERIMENT, namespace(obj), name(obj))
     if terminating(obj) or experiment is None:
         return []
-    status: Obj = copy.deepcopy(obj.get("status") or {})
+    status: Obj = copied(obj.get("status") or {})
     status.setdefault("startTime", format_time(now))
     status.setdefault("suggestionCount", len(status.get("suggestions") or ()))
     conditions.mark(status, "Created", "SuggestionCreated", "Suggestion is created", now)
@@ -107,7 +107,7 @@ def asked(experiment: Obj, status: Mapping[str, Any], trials: list[Obj], count: 
 
 
 def _answered(before: Obj, experiment: Obj, answer: Mapping[str, Any], now: float) -> Obj:
-    status = copy.deepcopy(before)
+    status = copied(before)
     if answer.get("error"):
         conditions.finish(status, "Failed", "SuggestionFailed", f"Validation failed: {answer['error']}", now)
         return status

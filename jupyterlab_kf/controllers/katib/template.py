@@ -7,12 +7,12 @@ which works on every cluster.
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.model import Obj, meta
 
 LABEL_EXPERIMENT: Final = "katib.kubeflow.org/experiment"
@@ -137,7 +137,7 @@ def marked(job: Obj, labels: Mapping[str, str], trial: str, container: str = "",
         container: the primary container.
         folder: where it writes its metrics: an empty volume is mounted there, unless one is already.
     """
-    out = copy.deepcopy(job)
+    out = copied(job)
     for template in pod_templates(out):
         head = template.setdefault("metadata", {}) or {}
         head["labels"] = {**(head.get("labels") or {}), **labels, LABEL_TRIAL: trial}

@@ -7,12 +7,12 @@ writes; a trial ends when its job has ended and the record is complete.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Key, Requeue, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.katib import expressions, observations, stopping
 from jupyterlab_kf.controllers.katib import status as conditions
 from jupyterlab_kf.controllers.katib.template import marked, metrics_folder
@@ -46,7 +46,7 @@ class _Reaction:
     def __init__(self, obj: Obj, view: View, now: float) -> None:
         self.obj, self.view, self.now = obj, view, now
         self.spec: Mapping[str, Any] = obj.get("spec") or {}
-        self.status: Obj = copy.deepcopy(obj.get("status") or {})
+        self.status: Obj = copied(obj.get("status") or {})
         self.emit = emitter(kinds.TRIAL, obj, _SOURCE)
         self.run_spec: Obj = self.spec.get("runSpec") or {}
         self.actions: list[Action] = []

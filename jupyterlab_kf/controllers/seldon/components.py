@@ -6,11 +6,11 @@ operator's in tests/golden/serving; docs/differences.md has what differs on purp
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import engine, explainer, graph, names, pods, routes, scaling, servers, services
 from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.options import GRPC_PORT, HTTP_PORT, Options
@@ -51,7 +51,7 @@ def components(obj: Obj, options: Options) -> Components:
     Raises:
         ComponentError: they cannot be made as asked for.
     """
-    return _Maker(copy.deepcopy(obj), options).made()
+    return _Maker(copied(obj), options).made()
 
 
 class _Maker:
@@ -81,7 +81,7 @@ class _Maker:
             *(found.deployments, found.services, found.autoscalers),
             *(found.budgets, found.virtual_services, found.destination_rules),
         ):
-            made[:] = [copy.deepcopy(one) for one in made]
+            made[:] = [copied(one) for one in made]
             for one in made:
                 one["metadata"]["ownerReferences"] = [owner]
         if self.options.pod_address:

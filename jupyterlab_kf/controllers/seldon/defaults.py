@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Final
 
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import graph, names
 from jupyterlab_kf.controllers.seldon.options import METRICS_PORT_NAME, Options, server_image
 from jupyterlab_kf.controllers.support import namespace
@@ -20,7 +20,7 @@ _CONTAINER: Final = {
 
 def defaulted(obj: Obj, options: Options | None = None) -> Obj:
     """The object with everything that the operator would fill in; what it says stays, and twice is the same as once."""
-    made = copy.deepcopy(obj)
+    made = copied(obj)
     _Filler(made, options or Options()).fill()
     return made
 

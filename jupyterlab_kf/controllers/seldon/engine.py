@@ -6,10 +6,10 @@ It is told the whole predictor, as it stands then, in ``ENGINE_PREDICTOR``.
 from __future__ import annotations
 
 import base64
-import copy
 import json
 from typing import Any, Final
 
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import names, pods
 from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.options import GRPC_PORT, HTTP_PORT, METRICS_PORT_NAME, PROMETHEUS_PATH, Options
@@ -78,7 +78,7 @@ def container(obj: Obj, predictor: Obj, options: Options) -> Obj:
         "env": [
             {"name": "ENGINE_PREDICTOR", "value": told(predictor)},
             {"name": "REQUEST_LOGGER_DEFAULT_ENDPOINT", "value": _BROKER},
-            *copy.deepcopy(own.get("env") or []),
+            *copied(own.get("env") or []),
         ],
         "ports": [
             pods.container_port(HTTP_PORT, "http"),
@@ -87,7 +87,7 @@ def container(obj: Obj, predictor: Obj, options: Options) -> Obj:
         ],
         "readinessProbe": _probe("/ready", secure=secure, delay=options.patience, period=options.period),
         "livenessProbe": _probe("/live", secure=secure),
-        "resources": copy.deepcopy(own.get("resources") or {key: dict(value) for key, value in options.size.items()}),
+        "resources": copied(own.get("resources") or {key: dict(value) for key, value in options.size.items()}),
     }
     if options.user is not None:
         made["securityContext"] = {"runAsUser": options.user, "allowPrivilegeEscalation": False}
@@ -131,7 +131,7 @@ def _probe(path: str, *, secure: bool, delay: int = 20, period: int = 5) -> Obj:
 
 def told(predictor: Obj) -> str:
     """The predictor as the engine reads it, without what changes while it serves: such a change restarts no pod."""
-    plain = copy.deepcopy({key: value for key, value in predictor.items() if key not in ("traffic", "explainer")})
+    plain = copied({key: value for key, value in predictor.items() if key not in ("traffic", "explainer")})
     plain["replicas"] = 0
     for component in plain.get("componentSpecs") or ():
         component.setdefault("metadata", {})["creationTimestamp"] = None

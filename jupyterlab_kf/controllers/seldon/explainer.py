@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Final
 
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import graph, names, pods
 from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.initializer import inject
@@ -73,7 +73,7 @@ def _replicas(obj: Obj, predictor: Obj) -> int | None:
 
 def _container(obj: Obj, predictor: Obj, title: str, asked: str, options: Options) -> Obj:
     explainer = predictor["explainer"]
-    container: Obj = copy.deepcopy(explainer.get("containerSpec") or {})
+    container: Obj = copied(explainer.get("containerSpec") or {})
     container["name"] = container.get("name") or title
     container["imagePullPolicy"] = container.get("imagePullPolicy") or "IfNotPresent"
     v2 = graph.spoken(obj) == "v2"

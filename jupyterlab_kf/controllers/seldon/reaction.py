@@ -7,12 +7,12 @@ nothing for who asks, and the status says why it is not. Pure.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Create, Delete, Patch, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import conditions, differences, names, troubles
 from jupyterlab_kf.controllers.seldon.components import Components, components
 from jupyterlab_kf.controllers.seldon.defaults import defaulted
@@ -48,7 +48,7 @@ class Reaction:
 
     def __init__(self, obj: Obj, view: View, now: float, options: Options) -> None:
         self.obj, self.view, self.now, self.options = obj, view, now, options
-        self.status: Obj = copy.deepcopy(obj.get("status") or {})
+        self.status: Obj = copied(obj.get("status") or {})
         self.kind = kinds.of(str(obj["apiVersion"]), str(obj["kind"]))
         self.emit = emitter(self.kind, obj, SOURCE)
         self.actions: list[Action] = []

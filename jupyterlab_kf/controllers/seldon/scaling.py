@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import names
 from jupyterlab_kf.controllers.support import namespace
 from jupyterlab_kf.model import Obj
@@ -24,7 +24,7 @@ def autoscaler(obj: Obj, component: Obj, deployment: str) -> Obj:
         "maxReplicas": asked.get("maxReplicas") or 0,
     }
     if metrics:
-        spec["metrics"] = copy.deepcopy(metrics)
+        spec["metrics"] = copied(metrics)
     if asked.get("minReplicas") is not None:
         spec["minReplicas"] = asked["minReplicas"]
     return _framed(kinds.HORIZONTAL_POD_AUTOSCALER, obj, deployment, spec)
@@ -60,10 +60,10 @@ def _source(source: str, old: Obj) -> Obj:
     metric: Obj = {"name": old["metricName"]}
     selector = old.get("metricSelector") if source == "external" else old.get("selector")
     if selector:
-        metric["selector"] = copy.deepcopy(selector)
+        metric["selector"] = copied(selector)
     if source == "object":
         target = _target(old, average="averageValue")
-        return {"describedObject": copy.deepcopy(old.get("target") or {}), "metric": metric, "target": target}
+        return {"describedObject": copied(old.get("target") or {}), "metric": metric, "target": target}
     return {"metric": metric, "target": _target(old, average="targetAverageValue")}
 
 

@@ -7,12 +7,12 @@ of StatefulSets, and the hostfile is in the ConfigMap instead of being put toget
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Patch, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.support import (
     emitter,
     is_owned,
@@ -178,7 +178,7 @@ def _metadata(obj: Obj, named: str, labelled: Mapping[str, str]) -> Obj:
 def _template(obj: Obj, part: Mapping[str, Any], own: Mapping[str, str]) -> Obj:
     """A pod template with what makes its containers members of the job."""
     template = part.get("template") or {}
-    spec = copy.deepcopy(template.get("spec") or {})
+    spec = copied(template.get("spec") or {})
     found = spec.get("containers") or []
     if len(found) == 1 and not found[0].get("name"):
         found[0]["name"] = _CONTAINER

@@ -8,7 +8,6 @@ operator on purpose, docs/differences.md says why.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any
 
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Patch, Requeue, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.support import (
     FINISHED,
     emitter,
@@ -437,7 +437,7 @@ class _Reaction:
         job, template = self.job, role.template
         size, minimum = self.fw.gang(job, role)
         master = {ROLE_LABEL: "master"} if self.fw.is_master(job, role, index) else {}
-        spec = copy.deepcopy(template.get("spec") or {})
+        spec = copied(template.get("spec") or {})
         spec["restartPolicy"] = "Never" if role.restart == "ExitCode" else role.restart
         gang = {GANG_SIZE: str(size), GANG_MINIMUM: str(minimum)}
         return {

@@ -8,13 +8,13 @@ stays what the user wrote.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jupyterlab_kf import names
 from jupyterlab_kf.controllers import Action, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.support import Emitter, name, namespace, phase, terminating, uid
 from jupyterlab_kf.controllers.training.problems import Problem
 from jupyterlab_kf.kinds import Kind
@@ -120,7 +120,7 @@ class Framework:
 
     def read(self, obj: Obj) -> TrainingJob:
         """The job with the operator's defaults."""
-        spec: Obj = copy.deepcopy(obj.get("spec") or {})
+        spec: Obj = copied(obj.get("spec") or {})
         given = spec.get(self.field) or {}
         right_case = {t.lower(): t for t in self.types}
         stored = {right_case.get(t.lower(), t): value or {} for t, value in given.items()}

@@ -7,12 +7,12 @@ no key pair, no Secret, and a worker whose command would be sshd sleeps instead.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Key, Patch, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.support import (
     Emitter,
     condition,
@@ -304,7 +304,7 @@ class _Reaction:
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
     def _template(self, role: Role, hostname: str) -> Obj:
-        job, spec = self.job, copy.deepcopy(role.template.get("spec") or {})
+        job, spec = self.job, copied(role.template.get("spec") or {})
         spec["hostname"], spec["subdomain"] = hostname, job.name
         spec["restartPolicy"] = role.restart
         if spec.get("hostNetwork"):

@@ -7,10 +7,10 @@ statuses.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.support import is_true
 from jupyterlab_kf.model import Obj, format_time, parse_time
 
@@ -22,7 +22,7 @@ class JobStatus:
     """A status in the making."""
 
     def __init__(self, stored: Mapping[str, Any] | None, now: float) -> None:
-        self.value: Obj = copy.deepcopy(dict(stored or {}))
+        self.value: Obj = copied(dict(stored or {}))
         self._now = format_time(now)
 
     def has(self, type_: str) -> bool:

@@ -6,13 +6,13 @@ counts are those that ``kubectl rollout`` reads.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Patch, Requeue, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.support import (
     condition,
     emitter,
@@ -122,11 +122,11 @@ class _Reaction:
         if self.new is not None:
             self._scale(self.new, replicas)
             return
-        template: Obj = copy.deepcopy(self.spec.get("template") or {})
+        template: Obj = copied(self.spec.get("template") or {})
         mark = suffix(json.dumps(template, sort_keys=True), 10)
         own = {**labels(template), HASH: mark}
         template["metadata"] = {**(template.get("metadata") or {}), "labels": own}
-        selector = copy.deepcopy(self.spec.get("selector") or {})
+        selector = copied(self.spec.get("selector") or {})
         selector["matchLabels"] = {**(selector.get("matchLabels") or {}), HASH: mark}
         spec = {"replicas": replicas, "selector": selector, "template": template}
         if self.spec.get("minReadySeconds"):

@@ -7,13 +7,13 @@ exist and never counted down; there are no tracking finalizers, so that no pod c
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Requeue, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.support import (
     BURST,
     active,
@@ -60,7 +60,7 @@ class _Reaction:
     def __init__(self, obj: Obj, view: View, now: float) -> None:
         self.obj, self.now = obj, now
         self.spec: Obj = obj.get("spec") or {}
-        self.status: Obj = copy.deepcopy(obj.get("status") or {})
+        self.status: Obj = copied(obj.get("status") or {})
         self.pods = view.owned(kinds.POD, uid(obj))
         self.emit = emitter(kinds.JOB, obj, _SOURCE)
         self.actions: list[Action] = []
@@ -303,7 +303,7 @@ class _Reaction:
 
     def _new_pod(self, pod_name: str, index: int | None = None) -> Obj:
         template = self.spec.get("template") or {}
-        spec: Obj = copy.deepcopy(template.get("spec") or {})
+        spec: Obj = copied(template.get("spec") or {})
         own = {
             "batch.kubernetes.io/controller-uid": uid(self.obj),
             "batch.kubernetes.io/job-name": name(self.obj),

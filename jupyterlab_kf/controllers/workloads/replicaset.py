@@ -5,10 +5,9 @@ Only pods that it owns are looked at; nothing is adopted by labels.
 
 from __future__ import annotations
 
-import copy
-
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Requeue, SetStatus, View
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.support import (
     BURST,
     active,
@@ -86,7 +85,7 @@ def _new_pod(obj: Obj, pod: str) -> Obj:
         "annotations": dict(notes(template)),
         "ownerReferences": [owner_reference(kinds.REPLICA_SET, obj)],
     }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": copy.deepcopy(template.get("spec") or {})}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": copied(template.get("spec") or {})}
 
 
 CONTROLLER = Controller(name=_SOURCE, kind=kinds.REPLICA_SET, react=react, owns=(kinds.POD,))
