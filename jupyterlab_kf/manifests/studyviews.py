@@ -65,6 +65,11 @@ class StudyTrial:
     finished: float | None
     message: str
 
+    @property
+    def counts(self) -> bool:
+        """Whether its value is a result: what a trial that failed or still runs reported is none."""
+        return self.state in ("Succeeded", "EarlyStopped")
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterShare:
@@ -237,7 +242,9 @@ def record(experiment: Obj, trials: Sequence[Obj], *, now: float) -> StudyRecord
     cells = [
         (found, one.value)
         for one, trial in zip(known, _ordered(trials, known), strict=True)
-        if one.value is not None and (found := importance.cells_of(space, studies.assigned(trial))) is not None
+        if one.counts
+        and one.value is not None
+        and (found := importance.cells_of(space, studies.assigned(trial))) is not None
     ]
     return StudyRecord(VERSION, len(known), weighed(space, cells, head), tuple(known))
 

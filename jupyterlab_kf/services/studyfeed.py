@@ -173,7 +173,7 @@ class StudyFeed:
 
     def _importance(self, head: StudyHead) -> tuple[ParameterShare, ...]:
         """The parameters' importances, computed anew when there are noticeably more trials."""
-        known = [(entry.cells, entry.trial.value) for entry in self._entries.values()]
+        known = [(entry.cells, entry.trial.value) for entry in self._entries.values() if entry.trial.counts]
         usable = [(cells, value) for cells, value in known if cells is not None and value is not None]
         if self._shares is not None:
             count, state, shares = self._shares

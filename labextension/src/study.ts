@@ -72,16 +72,22 @@ export function bestOf(state: StudyState): StudyTrial | null {
   return state.trials.find(one => one.name === state.head?.best) ?? null;
 }
 
-/** The values in the order of the trials, and the best until each. */
-export function history(trials: readonly StudyTrial[], smaller: boolean): { shown: StudyTrial[]; xs: number[]; values: number[]; best: number[] } {
+/** What a trial that failed or still runs reported is no result. */
+export function counts(trial: StudyTrial): boolean {
+  return trial.state === 'Succeeded' || trial.state === 'EarlyStopped';
+}
+
+/** The values in the order of the trials, and the best until each; null before there is one. */
+export function history(trials: readonly StudyTrial[], smaller: boolean): { shown: StudyTrial[]; xs: number[]; values: number[]; best: (number | null)[] } {
   const shown = trials.filter(one => one.value !== null);
-  const values = shown.map(one => one.value ?? 0);
-  const best: number[] = [];
-  for (const value of values) {
-    const before = best[best.length - 1];
-    best.push(before === undefined ? value : smaller ? Math.min(before, value) : Math.max(before, value));
-  }
-  return { shown, xs: shown.map(one => one.number), values, best };
+  let soFar: number | null = null;
+  const best = shown.map(one => {
+    if (one.value !== null && counts(one)) {
+      soFar = soFar === null ? one.value : smaller ? Math.min(soFar, one.value) : Math.max(soFar, one.value);
+    }
+    return soFar;
+  });
+  return { shown, xs: shown.map(one => one.number), values: shown.map(one => one.value ?? 0), best };
 }
 
 /** A scale of the parallel coordinates or of a slice: values to places from 0 to 1 and back. */

@@ -36,6 +36,8 @@ test('the best so far goes the way of the study', () => {
   assert.deepEqual(history(trials, true).best, [3, 1, 1]);
   assert.deepEqual(history(trials, false).best, [3, 3, 3]);
   assert.deepEqual(history(trials, true).xs, [0, 2, 3]);
+  const failed = [trial(0, 1, '0.1', 'adam', 'Failed'), trial(1, 3), trial(2, 2, '0.1', 'adam', 'Running')];
+  assert.deepEqual(history(failed, true).best, [null, 3, 3], 'what failed or still runs has no result');
 });
 
 test('places on axes, linear, logarithmic and of choices, and back', () => {

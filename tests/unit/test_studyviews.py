@@ -96,6 +96,13 @@ def test_what_matters_is_found_and_chance_is_not_taken_for_it() -> None:
     assert upside == pytest.approx(found)
 
 
+def test_what_failed_or_still_runs_says_nothing_of_what_matters() -> None:
+    rows = [trial(n, n / 10, lr=0.001 * (n + 1)) for n in range(12)]
+    assert record(*rows).head.importance
+    broken = [trial(n, n / 10, "Failed" if n % 2 else "Running", lr=0.001 * (n + 1)) for n in range(12)]
+    assert record(*broken).head.importance == ()
+
+
 def test_a_value_that_the_space_has_not_is_no_trial_to_count() -> None:
     one = parameter({"name": "x", "parameterType": "categorical", "feasibleSpace": {"list": ["a"]}})
     assert importance.cells_of([one], {"x": "z"}) is None
