@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         serve,
         unit,
     )
+    from jupyterlab_kf.services.serving.registry import KeptModel, kept_model, models
     from jupyterlab_kf.services.session import Cluster, cluster
     from jupyterlab_kf.services.spaces import choice, integer, lognormal, loguniform, normal, uniform
     from jupyterlab_kf.services.training import plan, train
@@ -78,6 +79,7 @@ __all__ = [
     "InvalidError",
     "Job",
     "JobFailedError",
+    "KeptModel",
     "KubeflowError",
     "ManifestError",
     "NotFoundError",
@@ -101,8 +103,10 @@ __all__ = [
     "integer",
     "job",
     "jobs",
+    "kept_model",
     "lognormal",
     "loguniform",
+    "models",
     "normal",
     "plan",
     "plan_serve",
@@ -124,6 +128,7 @@ _HOMES = {
     "Job": "services.jobs",
     "Plan": "services.plans",
     **dict.fromkeys(("Endpoint", "ServePlan", "endpoint", "endpoints", "plan_serve", "serve"), "services.serving"),
+    **dict.fromkeys(("KeptModel", "kept_model", "models"), "services.serving.registry"),
     **dict.fromkeys(("chain", "combine", "route", "unit"), "services.serving.graphs"),
     "Study": "services.tuning",
     "StudyPlan": "services.designs",

@@ -66,6 +66,9 @@ class Settings:
     """``KF_WORKSPACE_CLAIM``: the claim of the volume that the notebook's own files are on; the hub sets it."""
     workspace_folder: str = ""
     """``KF_WORKSPACE_FOLDER``: where that volume is mounted."""
+    models: str = ""
+    """``KF_MODELS``: where models are kept that are served: a folder, an address for fsspec, or ``off``; empty is a
+    folder in :attr:`data_dir`."""
     profiles: str = ""
     """``KF_PROFILES``: the file of hardware profiles; empty looks in :attr:`profiles_files`."""
     user: str = ""
@@ -136,6 +139,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         shared_address=env.get("KF_SHARED_ADDRESS", "") == "1",
         workspace_claim=env.get("KF_WORKSPACE_CLAIM", ""),
         workspace_folder=env.get("KF_WORKSPACE_FOLDER", ""),
+        models=env.get("KF_MODELS", ""),
         profiles=env.get("KF_PROFILES", ""),
         user=env.get("JUPYTERHUB_USER", ""),
         account=env.get("USER") or _account(),

@@ -142,7 +142,7 @@ def _shown(value: Any) -> str:
 def history_table(known: Sequence[Revision], now: float | None = None) -> Rendered:
     """The changes of an endpoint, newest first."""
     moment = time.time() if now is None else now
-    header = ["Revision", "What", "Requests", "Who", "From", "Code", "When"]
+    header = ["Revision", "What", "Requests", "Who", "From", "Model", "Code", "When"]
     rows = [
         [
             str(one.number),
@@ -150,7 +150,7 @@ def history_table(known: Sequence[Revision], now: float | None = None) -> Render
             ", ".join(f"{name} {share} %" for name, share in one.traffic.items() if share),
             one.author,
             one.notebook.rpartition("/")[2],
-            " ".join(sorted({digest[:8] for digest in one.codes.values() if digest})),
+            *(" ".join(sorted({digest[:8] for digest in part.values() if digest})) for part in (one.models, one.codes)),
             f"{text.duration(moment - one.when)} ago" if one.when else "",
         ]
         for one in reversed(known)

@@ -200,7 +200,7 @@ class Here:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.settings = Settings(Path("/none"), Path("/none"), user="ada", notebook="iris.ipynb")
+        self.settings = Settings(Path("/none"), Path("/none"), user="ada", notebook="iris.ipynb", models="off")
 
     @property
     def client(self) -> Client:

@@ -181,12 +181,12 @@ def test_a_card_tells_what_was_measured_and_what_is_still_to_come() -> None:
 
 
 def test_the_history_is_newest_first() -> None:
-    one = Revision(1, "serve v1", "ada", "work/iris.ipynb", 100.0, {"v1": 100}, {}, {"v1": "c" * 64})
+    one = Revision(1, "serve v1", "ada", "work/iris.ipynb", 100.0, {"v1": 100}, {"v1": "d" * 64}, {"v1": "c" * 64})
     two = Revision(2, "traffic", "bob", "", 160.0, {"v1": 90, "v2": 10})
     lines = history_table([one, two], now=220.0).text.splitlines()
     assert lines[1].split() == ["2", "traffic", "v1", "90", "%,", "v2", "10", "%", "bob", "1m", "00s", "ago"]
     assert "iris.ipynb" in lines[2]
-    assert "cccccccc" in lines[2]
+    assert "dddddddd   cccccccc" in lines[2]
 
 
 def test_measures_are_added_up_over_pods() -> None:

@@ -22,7 +22,7 @@ from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.services import contents, session
 from jupyterlab_kf.services.jobs import Job
 from jupyterlab_kf.services.plans import taking
-from jupyterlab_kf.services.serving import plans, rollout, shipping
+from jupyterlab_kf.services.serving import plans, registry, rollout, shipping
 from jupyterlab_kf.services.serving.assembly import Assembly
 from jupyterlab_kf.services.serving.graphs import chain, combine, route, unit
 from jupyterlab_kf.services.serving.handle import Endpoint
@@ -99,7 +99,21 @@ def start(request: ServeRequest) -> Endpoint:
     for gap in planned.gaps:
         warnings.warn(str(gap), UserWarning, stacklevel=4)
     who = rollout.author(here.settings)
+    _keep(planned, served, who)
     return Endpoint(here, here.run(lambda client: rollout.submit(client, planned, who)))
+
+
+def _keep(planned: ServePlan, served: Assembly, who: rollout.Author) -> None:
+    """Keep what is served; a place that cannot be written is no reason not to serve."""
+    told = {"author": who.user, "notebook": who.notebook, "when": who.clock()}
+    told["endpoint"] = f"{planned.namespace}/{planned.name} {planned.version}"
+    where = registry.place(session.current().settings)
+    if where is None:
+        return
+    try:
+        registry.keep(served, planned.inner.bundle.files, where, **told)
+    except OSError as error:
+        warnings.warn(f"the model is served and not kept: {error} (KF_MODELS says where)", UserWarning, stacklevel=5)
 
 
 @taking(ServeRequest)

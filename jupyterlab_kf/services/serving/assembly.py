@@ -295,10 +295,9 @@ class _Builder:
             return self._source(model)
         if not model.files:
             return model.entry
-        below = f"{FOLDER}/{name}"
         for path, content in model.files.items():
-            self.files[f"{below}{path.removeprefix(FOLDER)}"] = content
-        return f"{below}{model.entry.removeprefix(FOLDER)}"
+            self.files[_below(path, name)] = content
+        return _below(model.entry, name)
 
     def _source(self, model: Model) -> str:
         """The module of a notebook's class: one for all units of that class, another for another of its name."""
@@ -321,6 +320,12 @@ class _Builder:
         return found
 
 
+def _below(path: str, name: str) -> str:
+    """A model's file where no other unit's is; code stays where it is imported from."""
+    inside = path.removeprefix(FOLDER)
+    return f"{FOLDER}/{name}{inside}" if path == FOLDER or inside.startswith("/") else path
+
+
 def _is_output_only(model: Model | None) -> bool:
     verbs = model.verbs if model is not None else None
     return verbs is not None and "transform_output" in verbs and not verbs & {"predict", "transform_input"}
@@ -335,3 +340,73 @@ def _refuse_labels(children: tuple[Node, ...]) -> None:
                 f"{child.name} answers labels, whose mean says nothing",
                 hint="combine by='majority', or their probabilities: kf.unit(model, method='predict_proba')",
             )
+
+
+# Keeping
+
+
+_KEPT: Final = ("kind", "called", "entry", "method", "width", "detects")
+
+
+def dump(served: Assembly) -> Obj:
+    """What is to be remembered beside the files, as JSON."""
+    return {"model": _dumped(served.model), "root": _node_dumped(served.root)}
+
+
+def load(told: Mapping[str, Any], files: Mapping[str, bytes]) -> Assembly:
+    """The same again, with what had travelled."""
+    model = replace(_loaded(told["model"]), files=dict(files))
+    root = _node_loaded(told["root"])
+    return Assembly(model, root if root.name else replace(root, model=model))
+
+
+def _dumped(model: Model) -> Obj:
+    return {
+        **{name: getattr(model, name) for name in _KEPT},
+        "digest": model.digest,
+        "modules": list(model.modules),
+        "versions": dict(model.versions),
+        "classes": list(model.classes),
+        "columns": list(model.columns),
+        "params": dict(model.params),
+        "verbs": None if model.verbs is None else sorted(model.verbs),
+    }
+
+
+def _loaded(told: Mapping[str, Any]) -> Model:
+    return Model(
+        **{name: told[name] for name in _KEPT},
+        known=told["digest"],
+        modules=tuple(told["modules"]),
+        versions=told["versions"],
+        classes=tuple(told["classes"]),
+        columns=tuple(told["columns"]),
+        params=told["params"],
+        verbs=None if told["verbs"] is None else frozenset(told["verbs"]),
+    )
+
+
+def _node_dumped(node: Node) -> Obj:
+    return {
+        "name": node.name,
+        "type": node.type,
+        "words": list(node.words),
+        "params": dict(node.params),
+        "methods": list(node.methods),
+        "implementation": node.implementation,
+        "model": None if node.model is None else _dumped(node.model),
+        "children": [_node_dumped(child) for child in node.children],
+    }
+
+
+def _node_loaded(told: Mapping[str, Any]) -> Node:
+    return Node(
+        name=told["name"],
+        type=told["type"],
+        model=None if told["model"] is None else _loaded(told["model"]),
+        words=tuple(told["words"]),
+        params=told["params"],
+        methods=tuple(told["methods"]),
+        implementation=told["implementation"],
+        children=tuple(_node_loaded(child) for child in told["children"]),
+    )

@@ -30,6 +30,7 @@ from jupyterlab_kf.services.plans import Plan, Request, flags, shown
 from jupyterlab_kf.services.serving import assembly, graphs, models, shipping
 from jupyterlab_kf.services.serving.assembly import Assembly, Node
 from jupyterlab_kf.services.serving.models import Model
+from jupyterlab_kf.services.serving.registry import KeptModel
 from jupyterlab_kf.services.shelf import Parcel
 
 _FRAMEWORK_OF: Final[Mapping[str, str]] = {"pytorch": "pytorch", "tensorflow": "tensorflow"}
@@ -449,11 +450,20 @@ def read(request: ServeRequest, unit: Callable[[ServeRequest], Model] | None = N
         given = graphs.part(request.graph)
     if given is None:
         raise UsageError("there is nothing to serve", hint="give a model, a class, a path or a graph")
+    if isinstance(given, KeptModel):
+        return _again(request, given.assembly())
     whole = graphs.part(given)
     if isinstance(whole, graphs.Unit):
         alone = _of_unit(request, whole, fallback=request)
         return assembly.of_model(look(alone), method=alone.method, params=alone.params)
     return assembly.of_graph(whole, lambda one: look(_of_unit(request, one, fallback=ServeRequest())))
+
+
+def _again(request: ServeRequest, kept: Assembly) -> Assembly:
+    """A kept model as it was served, but for what the request says."""
+    if not kept.alone:
+        return kept
+    return assembly.of_model(kept.model, method=request.method, params={**kept.root.params, **(request.params or {})})
 
 
 def _of_unit(request: ServeRequest, one: graphs.Unit, *, fallback: ServeRequest) -> ServeRequest:
@@ -477,6 +487,11 @@ def read_model(request: ServeRequest) -> Model:
         UsageError: it is none, or not of a kind that can be served.
     """
     root = (request.root or Path.cwd()).resolve()
+    if isinstance(request.model, KeptModel):
+        kept = request.model.assembly()
+        if not kept.alone:
+            raise UsageError(f"{request.model!r} is a graph, not one part of one", hint="serve it by itself")
+        return replace(kept.model, params={**kept.root.params})
     if isinstance(request.model, str) and "\n" in request.model:
         name = models.class_in(request.model, request.filename, request.first_line)
         return models.of_source(request.model, request.filename, name)
