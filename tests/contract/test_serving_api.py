@@ -105,6 +105,8 @@ def test_a_model_goes_through_its_life_without_a_failed_request(iris: kf.Endpoin
         with pytest.raises(kf.EndpointNotReadyError) as caught:
             kf.serve(BROKEN, name="iris", canary=50)
         assert "KeyError: 'no such thing'" in caught.value.traceback
+        assert 'File "model.py", line 4, in load' in caught.value.traceback
+        assert caught.value.traceback.count("File ") == 1  # neither the server's frames nor libraries'
         assert caught.value.version == "v3"
         assert iris.status == "Degraded"
 
@@ -256,6 +258,41 @@ def test_the_other_protocols_answer_the_same(cluster: Settings, protocol: str) -
     endpoint = kf.serve(LogisticRegression(max_iter=500).fit(X, Y), name=name, protocol=protocol)
     assert endpoint.predict(X[:5]).ravel().tolist() == Y[:5].tolist()
     endpoint.delete()
+
+
+TUNED = """
+import os
+
+import joblib
+from sklearn.datasets import load_iris
+from sklearn.neighbors import KNeighborsClassifier
+
+neighbours = integer(1, 9)
+
+X, y = load_iris(return_X_y=True)
+model = KNeighborsClassifier(neighbours).fit(X[::2], y[::2])
+print(f"accuracy={model.score(X[1::2], y[1::2])}")
+if folder := os.environ.get("KF_OUTPUT"):
+    joblib.dump(model, f"{folder}/model.joblib")
+"""
+
+
+def test_a_study_serves_the_model_of_its_best_trial(cluster: Settings, tmp_path: Path) -> None:
+    assert cluster.data_dir
+    study = kf.tune(
+        TUNED, objective="accuracy", direction="maximize", trials=2, name="neighbours", root=tmp_path
+    ).wait()
+    with pytest.raises(kf.UsageError, match="nothing to plan with"):
+        kf.plan_serve(study)
+    endpoint = kf.serve(study)
+    assert endpoint.name == "neighbours"
+    assert (endpoint.predict(X) == Y).mean() > 0.9
+    told = endpoint.provenance()
+    assert (told["called"], told["from"]) == ("model.joblib", f"trial {study.best_trial.number} of study neighbours")
+    assert kf.serve(study, canary=10).versions == {"v1": 90, "v2": 10}  # promoted once, served twice
+    assert [one.digest for one in kf.models() if one.endpoint.startswith("default/neighbours")] == [told["model"]]
+    endpoint.delete()
+    study.delete()
 
 
 def run(name: str, folder: Path) -> str:

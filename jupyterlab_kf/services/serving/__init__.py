@@ -15,11 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jupyterlab_kf import names
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import NotFoundError, UsageError
+from jupyterlab_kf.errors import AlreadyExistsError, NotFoundError, UsageError
 from jupyterlab_kf.manifests import frameworks
+from jupyterlab_kf.manifests.endpoints import MAX_NAME
 from jupyterlab_kf.model import Obj, meta
-from jupyterlab_kf.services import contents, session
+from jupyterlab_kf.services import contents, jobs, session
 from jupyterlab_kf.services.jobs import Job
 from jupyterlab_kf.services.plans import taking
 from jupyterlab_kf.services.serving import plans, registry, rollout, shipping
@@ -51,7 +53,8 @@ def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are t
 
     Args:
         model: a class with a method ``predict(self, X, names)``, a fitted estimator (scikit-learn, XGBoost, PyTorch,
-            Keras, ONNX), the path of a saved model, or a finished job whose results have one.
+            Keras, ONNX), the path of a saved model, a job whose results have one, a study, whose best trial is run once
+            more for its model, or a model that was served before.
         graph: several models in one, made by ``kf.chain``, ``kf.combine`` and ``kf.route``; instead of a model.
         name: the endpoint's name; made from the model's when left out. The same name again adds a version.
         version: the version's name; the next of v1, v2, ... when left out.
@@ -92,7 +95,8 @@ def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are t
 def start(request: ServeRequest) -> Endpoint:
     """As :func:`serve`, without waiting."""
     here = session.current()
-    served = read(request)
+    request = _named(request)
+    served = read(request, train=True)
     planned = here.run(lambda client: _planned(client, request, served, here.namespace))
     if planned.inner.notice:
         warnings.warn(planned.inner.notice, FutureWarning, stacklevel=4)
@@ -124,6 +128,7 @@ def plan_serve(request: ServeRequest) -> ServePlan:
         UsageError: something about the request is wrong.
     """
     here = session.current()
+    request = _named(request)
     served = read(request)
     found = here.glance(lambda client: _planned(client, request, served, here.namespace))
     return found or _made(request, served, here.namespace, None)
@@ -157,29 +162,62 @@ def endpoints(namespace: str | None = None) -> list[Endpoint]:
     return [Endpoint(here, obj) for obj in found]
 
 
-def read(request: ServeRequest) -> Assembly:
+def read(request: ServeRequest, *, train: bool = False) -> Assembly:
     """What a request is to have served; jobs' results are fetched for it.
+
+    Args:
+        request: what was asked for.
+        train: whether a study's best trial may be run once more for its model.
 
     Raises:
         UsageError: it is none, or not of a kind that can be served.
     """
-    return plans.read(request, _model)
+    return plans.read(request, _trained if train else _model)
+
+
+def _trained(request: ServeRequest) -> Model:
+    """As :func:`_model`; a study's code runs once more with the best trial's values, as a job that keeps files."""
+    given: Any = request.model
+    if not isinstance(given, Study):
+        return _model(request)
+    best = given.best_trial
+    if best is None:
+        raise UsageError(f"no trial of study {given.name} has a value yet", hint="wait for the first")
+    try:
+        job = given.promote(best.number, output=f"{given.name}-best")
+    except AlreadyExistsError:  # it was served before: the same code with the same values
+        job = jobs.job(f"{given.name}-t{best.number}", given.namespace)
+    return replace(_model(replace(request, model=job)), origin=f"trial {best.number} of study {given.name}")
 
 
 def _model(request: ServeRequest) -> Model:
     given: Any = request.model
     if isinstance(given, Study):
-        best = given.best
         raise UsageError(
-            f"the trials of study {given.name} keep no files",
-            hint=f"train once more with what is best, and serve that: kf.train(code, params={best!r}, output='best')",
+            f"the trials of study {given.name} keep no files, so there is nothing to plan with",
+            hint="kf.serve(study) runs the code once more with the best values and serves the model that it writes; "
+            "or promote it first: job = study.promote(output='best')",
         )
     if not isinstance(given, Job):
         return plans.read_model(request)
-    with tempfile.TemporaryDirectory(prefix="kf-serve-") as place:
+    with tempfile.TemporaryDirectory(prefix="kf-serve-") as folder:
+        place = Path(folder) / given.name
         given.wait().download(place)
-        where = Path(place) / request.path if request.path else Path(place)
-        return plans.read_model(replace(request, model=where, root=Path(place)))
+        if not any(one.is_file() for one in place.rglob("*")):
+            raise UsageError(
+                f"{given.ref} has written no files, so there is no model to serve",
+                hint="have its code write it: if folder := os.environ.get('KF_OUTPUT'): "
+                "joblib.dump(model, f'{folder}/model.joblib')",
+            )
+        found = plans.read_model(replace(request, model=place / request.path if request.path else place, root=place))
+        return replace(found, origin=f"job {given.name}")
+
+
+def _named(request: ServeRequest) -> ServeRequest:
+    """A job's or a study's model has its name: the file's own is mostly ``model``."""
+    if request.name is None and isinstance(request.model, Job | Study):
+        return replace(request, name=names.slug(request.model.name, limit=MAX_NAME))
+    return request
 
 
 async def _planned(client: Client, request: ServeRequest, served: Assembly, namespace: str) -> ServePlan:

@@ -130,6 +130,7 @@ class Assembly:
         return {
             "units": {
                 node.name: {"type": node.title, "called": node.model.called, "model": node.model.digest}
+                | ({"from": node.model.origin} if node.model.origin else {})
                 for node in self.servers
                 if node.model is not None
             }
@@ -345,7 +346,7 @@ def _refuse_labels(children: tuple[Node, ...]) -> None:
 # Keeping
 
 
-_KEPT: Final = ("kind", "called", "entry", "method", "width", "detects")
+_KEPT: Final = ("kind", "called", "entry", "method", "width", "detects", "origin")
 
 
 def dump(served: Assembly) -> Obj:

@@ -65,6 +65,7 @@ class Model:
         params: what a class is made with, as far as its object tells.
         verbs: the methods of Seldon's convention that it has; None where they cannot be told.
         detects: whether it finds outliers.
+        origin: what made it, such as a job; else empty.
         known: its digest, of a model that was kept and comes back in another form; else empty.
     """
 
@@ -82,6 +83,7 @@ class Model:
     params: Mapping[str, Any] = field(default_factory=dict)
     verbs: frozenset[str] | None = frozenset({"predict"})
     detects: bool = False
+    origin: str = ""
     known: str = ""
 
     @property

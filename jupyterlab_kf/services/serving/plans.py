@@ -418,6 +418,8 @@ def _image(profile: str | None, *, framework: bool) -> str | None:
 def _told(model: Model, request: ServeRequest) -> dict[str, Any]:
     """What the record says of the model."""
     told: dict[str, Any] = {"model": model.digest, "kind": model.kind, "called": model.called}
+    if model.origin:
+        told["from"] = model.origin
     if model.versions:
         told["made"] = dict(model.versions)
     if model.width:
