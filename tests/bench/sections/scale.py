@@ -2,8 +2,8 @@
 
 Every reader is a process of its own and tells its CPU seconds (``getrusage``, imports included) and resident memory.
 Our own client makes the objects, KWOK lets the pods run, and a flood of changes is watched by us as it comes, which
-shows that none is lost. Its bytes are kept and told again to each client alone, as fast as it reads them. With two idle
-cores it takes some five minutes.
+shows that none is lost. Its bytes are kept and told again to each client alone, as fast as it reads them. All of it is
+some 14 minutes of CPU.
 """
 
 from __future__ import annotations
