@@ -21,6 +21,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression  # type: i
 from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
 import jupyterlab_kf as kf
+from jupyterlab_kf.magics.arguments import split
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.runtime.serving.component import Unit
 from jupyterlab_kf.runtime.serving.engine import graph as engine
@@ -253,7 +254,9 @@ def test_a_plan_reads_as_python_and_as_a_line(world: World, steps: Any) -> None:
     assert "graph=kf.chain(Scale, kf.combine(one, two, by='majority'))" in planned.python()
     assert "cpu=0.5" in planned.python()
     line = planned.magic()
-    assert line.startswith("%kf_serve --name iris --cpu 0.5 --install lightgbm --graph chain(Scale, combine(one, two")
+    assert line == (
+        "%kf_serve --name iris --cpu 0.5 --install lightgbm --graph chain(Scale, combine(one, two, by=majority))\n"
+    )
     alone = kf.plan_serve(labels(), name="iris", canary=10)
     assert alone.magic() == "%kf_serve model --name iris --canary 10\n"
     assert "kf.serve(\n    model,\n    name='iris',\n    canary=10,\n)" in alone.python()
@@ -331,6 +334,17 @@ def test_a_line_says_a_graph_over_variables() -> None:
     assert repr(read) == "chain(scale, route(a, b-model, by='epsilon-greedy', epsilon=0.2))"
     assert repr(graphs.from_text("kf.chain(scale, pair)", known)).startswith("chain(scale, combine(")
     assert repr(graphs.from_text("chain(scale, unit(a, 'mine', method=predict_proba))", known)) == "chain(scale, mine)"
+
+
+def test_a_planned_line_can_be_read_again(world: World, steps: Any) -> None:
+    made = kf.chain(Path("steps.py"), kf.route(labels(), labels(), by="epsilon-greedy", epsilon=0.2))
+    words = split(kf.plan_serve(graph=made, name="iris").magic())
+    again = graphs.from_text(" ".join(words[words.index("--graph") + 1 :]), {"LogisticRegression": labels()})
+    assert repr(again).lower() == repr(made).lower()
+    known = {"a": 1, "mean": np.mean}
+    assert repr(graphs.from_text("combine(a, a, by=mean)", known)) == "combine(a, a, by='mean')"
+    assert steps
+    assert not world.objects
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,8 @@ def _read(tree: ast.expr, variables: Mapping[str, Any]) -> Any:
 
 def _setting(tree: ast.expr, variables: Mapping[str, Any]) -> Any:
     if isinstance(tree, ast.Name):
-        return variables.get(tree.id, tree.id)
+        # A notebook that has imported a function mean means ours here all the same.
+        return tree.id if tree.id in SETTINGS else variables.get(tree.id, tree.id)
     if isinstance(tree, ast.BinOp) and set(ast.unparse(tree)) <= set("abcdefghijklmnopqrstuvwxyz -"):
         return ast.unparse(tree).replace(" ", "")  # epsilon-greedy without quotation marks, which a line loses
     try:

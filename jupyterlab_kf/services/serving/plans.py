@@ -176,7 +176,10 @@ class ServePlan:
         words = [word for key, value in self._given() for word in flags(key, value)]
         model = self.request.model
         if self.units:
-            return f"%kf_serve {shlex.join(words)} --graph {self.request.graph or model}\n"
+            # Quotation marks are lost in a line, and needed around paths only.
+            said = re.sub(r"by='([a-z-]+)'", r"by=\1", repr(self.request.graph or model))
+            said = f'"{said}"' if "'" in said else said
+            return f"%kf_serve {shlex.join(words)} --graph {said}\n"
         if isinstance(model, str) and "\n" in model:
             return f"%%kf_serve {shlex.join(words)}\n{model}"
         named = str(model) if isinstance(model, (str, Path)) else getattr(model, "__name__", "model")
