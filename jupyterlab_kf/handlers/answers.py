@@ -460,8 +460,9 @@ async def form(desk: Desk, where: Where) -> wire.LaunchRequest:
     asked = planned.request
     return wire.LaunchRequest(
         framework=asked.framework,
-        code=code.text,
+        code=code.alone(asked.params or {}),
         filename=notebooks.notebook_of(code.name) or _UNNAMED,
+        nproc=asked.nproc,
         namespace=asked.namespace or "",
         workers=asked.workers,
         replicas=dict(asked.replicas or {}),

@@ -157,6 +157,10 @@ def train_parser(prog: str, *, code: str = "") -> Parser:
     _policy(job)
     if code != "required":
         job.add_argument("--into", metavar="VAR", help="put the job into this variable")
+        job.add_argument(
+            "--filename", metavar="FILE",
+            help="whose code the cell has, as tracebacks name it; a notebook's cells are marked by # %%%% cell 1",
+        )  # fmt: skip
     return parser
 
 
@@ -266,6 +270,11 @@ def train_arguments(options: argparse.Namespace, variables: Mapping[str, Any] | 
         for key in (*same, "replace", "restart", "retries", "deadline", "ttl", "clean", "elastic")
     }
     return found
+
+
+def cell_arguments(options: argparse.Namespace, name: str, first_line: int) -> dict[str, Any]:
+    """What tracebacks call the code of a cell: by the name that was given, else by the cell's own and its lines."""
+    return {"filename": options.filename} if options.filename else {"filename": name, "first_line": first_line}
 
 
 def params(words: Sequence[str], variables: Mapping[str, Any] | None) -> dict[str, Any]:

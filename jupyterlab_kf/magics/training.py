@@ -53,7 +53,7 @@ class TrainingMagics(Magics):
         if cell is not None:
             # Not execution_count: some versions of IPython count on before the cell runs, others after it.
             number = len(self.shell.user_ns["In"]) - 1
-            settings |= {"filename": f"Cell In[{number}]", "first_line": 2 + skipped}
+            settings |= arguments.cell_arguments(options, f"Cell In[{number}]", 2 + skipped)
         if options.dry_run:
             self._present(_plan(kf.plan(code, **settings)))
             return
@@ -175,6 +175,8 @@ class TrainingMagics(Magics):
                     hint="write %kf_train with one percent sign to run a script or a function",
                 )
             return cell
+        if options.filename:
+            raise UsageError("--filename names the code of a cell", hint="write %%kf_train above the cell")
         if not options.code:
             raise UsageError(
                 "there is nothing to run",

@@ -13,9 +13,9 @@ import io
 import json
 import tarfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from jupyterlab_kf.errors import NotFoundError, UsageError
 from jupyterlab_kf.manifests import frameworks, pods, training
 from jupyterlab_kf.model import Obj, labels, meta
 from jupyterlab_kf.profiles import Hardware, Use, choose, pod_template
+from jupyterlab_kf.services import notebooks
 from jupyterlab_kf.services.hardware import catalogue
 from jupyterlab_kf.services.plans import Plan, Request, kind_of, make
 
@@ -36,18 +37,32 @@ _LARGEST: Final = 4 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The code that a job runs: the file that is started, and the names of all. Empty when it was not made here."""
+    """The code that a job runs. Empty when it was not made here.
+
+    Attributes:
+        name: of the file that is started.
+        text: what it has.
+        files: the names of all.
+        call: the function of it that is called with the parameters; empty for scripts, cells and notebooks.
+    """
 
     name: str = ""
     text: str = ""
     files: tuple[str, ...] = ()
+    call: str = ""
+
+    def alone(self, params: Iterable[str]) -> str:
+        """The text with the call of its function, whose arguments are variables then."""
+        given = ", ".join(f"{name}={name}" for name in params)
+        return f"{self.text.rstrip()}\n\n\n{self.call}({given})\n" if self.call else self.text
 
 
 async def source(client: Client, job: Obj) -> Source:
     """The code of a job, read from the ConfigMaps that it runs."""
     instructions, text, parts = await _shipped(client, job)
     if text:  # the archive is on a volume
-        return Source(_main(instructions), text, tuple(training.provenance(job).get("files") or ()))
+        files = tuple(training.provenance(job).get("files") or ())
+        return Source(_main(instructions), text, files, _call(instructions))
     return _unpacked(parts, instructions)
 
 
@@ -62,7 +77,7 @@ async def instructions(client: Client, job: Obj) -> dict[str, Any]:
 
 
 async def beside(client: Client, job: Obj) -> dict[str, bytes]:
-    """The files that a job has beside the one that it runs, as they lie around that one.
+    """The files that a job has beside the one that it runs.
 
     Raises:
         UsageError: they are on a volume, where only the cluster's pods read them.
@@ -74,10 +89,8 @@ async def beside(client: Client, job: Obj) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name, content in _members(parts):
         path = PurePosixPath(name)
-        if path == main or path.is_absolute() or ".." in path.parts:
-            continue
-        near = path.relative_to(main.parent) if path.is_relative_to(main.parent) else path
-        found[str(near)] = content
+        if path != main and not path.is_absolute() and ".." not in path.parts:
+            found[name] = content
     return found
 
 
@@ -98,6 +111,10 @@ async def _shipped(client: Client, job: Obj) -> tuple[str, str, list[str]]:
 
 def _main(instructions: str) -> str:
     return str(json.loads(instructions).get("main") or "")
+
+
+def _call(instructions: str) -> str:
+    return str(json.loads(instructions).get("call") or "")
 
 
 def _members(parts: Sequence[str]) -> list[tuple[str, bytes]]:
@@ -129,7 +146,7 @@ def _unpacked(parts: Sequence[str], instructions: str) -> Source:
             text = stream.read().decode(errors="replace") if stream is not None else ""
     except (ValueError, binascii.Error, tarfile.TarError, EOFError, OSError):  # another's archive is not our business
         return Source()
-    return Source(main, text, tuple(sorted(member.name for member in members)))
+    return Source(main, text, tuple(sorted(member.name for member in members)), _call(instructions))
 
 
 def as_plan(job: Obj, code: Source) -> Plan:
@@ -153,23 +170,30 @@ def as_plan(job: Obj, code: Source) -> Plan:
     environment = [entry for entry in container.get("env") or () if entry not in (given.get("env") or ())]
     usual = given.get("image") or (row.image if row else "")
     framework = row.name if row else "pytorch"
-    layout = _layout(framework, counts)
+    params = record.get("params") or {}
     request = Request(
-        code=code.text or "# the code of this job is in its image\n",
+        code=code.alone(params) or "# the code of this job is in its image\n",
         framework=framework,
-        **layout,
+        **_layout(framework, counts, job),
+        **_conduct(job),
         name=str(meta(job).get("name")),
         namespace=str(meta(job).get("namespace")),
         **_resources(container.get("resources") or {}, given.get("resources") or {}, hardware),
         env={e["name"]: e["value"].replace("$$", "$") for e in environment if "value" in e and e["name"] not in ours},
         args=tuple(record.get("args") or ()),
-        params=record.get("params") or None,
+        params=params or None,
+        files=tuple(name for name in code.files if name != code.name),
+        filename=notebooks.notebook_of(code.name) or "cell.py",
         image=None if image == usual else image or None,
         install=record.get("install") or False,
         output=record.get("output"),
         volumes=[str(one) for one in mounted],
     )
-    return make(request, namespace=str(meta(job).get("namespace")), submission=uuid.uuid4().hex[:12])
+    # Whether what travelled along is still there is for whoever runs the copy to find.
+    planned = make(
+        replace(request, files=()), namespace=str(meta(job).get("namespace")), submission=uuid.uuid4().hex[:12]
+    )
+    return replace(planned, request=request)
 
 
 def _hardware(record: Mapping[str, Any]) -> Hardware | None:
@@ -200,13 +224,46 @@ def _resources(found: Mapping[str, Any], given: Mapping[str, Any], hardware: Har
     return said
 
 
-def _layout(framework: str, counts: Mapping[str, int]) -> dict[str, Any]:
-    """``workers=n`` where that says it all, else ``replicas``."""
+def _layout(framework: str, counts: Mapping[str, int], job: Obj) -> dict[str, Any]:
+    """``elastic`` or ``workers=n`` where that says it all, else ``replicas``."""
     row = frameworks.framework(framework)
     workers = counts.get("worker", 0) + (1 if row.leads else 0)
-    if dict(frameworks.layout(row, workers=workers or None, replicas=None, elastic=None)) == dict(counts):
+    policy = (job.get("spec") or {}).get("elasticPolicy") or {}
+    if {"minReplicas", "maxReplicas"} <= policy.keys():
+        elastic = (policy["minReplicas"], policy["maxReplicas"])
+        return {"elastic": elastic, "workers": counts.get("worker", 0)}
+    if dict(frameworks.layout(row, workers=workers or None)) == dict(counts):
         return {"workers": workers}
     return {"replicas": dict(counts)}
+
+
+def _conduct(job: Obj) -> dict[str, Any]:
+    """How its processes run and end: what of that is not so by itself."""
+    spec = job.get("spec") or {}
+    master = spec.get("master") or {}  # of a ChainerJob, which has its rules there
+    policy = {**master, **(spec.get("runPolicy") or {})}
+    elastic = spec.get("elasticPolicy") or {}
+    slots = spec.get("nprocPerNode") or spec.get("slotsPerWorker") or (master.get("mpiConfig") or {}).get("slots")
+    limit = elastic.get("maxRestarts", policy.get("backoffLimit"))
+    restart = _restart_policy(job)
+    said = restart if restart != ("OnFailure" if limit else "Never") else None
+    usual = 3 if elastic or said not in (None, "Never") else 0
+    return {
+        "nproc": int(slots) if slots and str(slots).isdigit() else 1,
+        "restart": said,
+        "retries": limit if limit != usual else None,
+        "deadline": policy.get("activeDeadlineSeconds"),
+        "ttl": policy.get("ttlSecondsAfterFinished"),
+        "clean": policy.get("cleanPodPolicy") or "Running",
+    }
+
+
+def _restart_policy(job: Obj) -> str:
+    """What its replicas say; a ChainerJob's say it in their template."""
+    row = frameworks.of_kind(str(job.get("kind")))
+    replicas = (job.get("spec") or {}).get(row.specs if row and row.specs else "") or {}
+    said = [*replicas.values(), *((one.get("spec") or {}) for one in training.templates(job).values())]
+    return next((str(one["restartPolicy"]) for one in said if one.get("restartPolicy")), "Never")
 
 
 async def rerun(client: Client, job: Obj, name: str = "") -> Obj:

@@ -129,12 +129,15 @@ def collect(
         if path is not None:
             name, source = _script(path, here)
             filename, first_line = name, 1
-            if (folder := str(PurePosixPath(name).parent)) != ".":
-                paths.insert(0, folder)
+            folder = str(PurePosixPath(name).parent)
             program = notebooks.read(source, name) if path.suffix == notebooks.SUFFIX else None
         else:
-            name, source = _file_name(filename), str(code).encode()
+            filename = _within(filename)
+            name, source = filename if filename.endswith(".py") else f"{filename}.py", str(code).encode()
             program = notebooks.from_text(str(code), filename)
+            folder = str(PurePosixPath(name).parent)
+        if folder != ".":
+            paths.insert(0, folder)
     else:
         function = functions.extract(code, params or {})
         # A file of that name would hide the package from whatever imports it.
@@ -267,9 +270,10 @@ def _script(path: Path, root: Path) -> tuple[str, bytes]:
     return _inside(full, root), full.read_bytes()
 
 
-def _file_name(filename: str) -> str:
-    name = Path(filename).name
-    return name if name.endswith(".py") else f"{name}.py"
+def _within(filename: str) -> str:
+    """The name of source text, in the folder that it says, if that is one of the bundle's."""
+    path = PurePosixPath(filename)
+    return path.name if path.is_absolute() or ".." in path.parts else str(path)
 
 
 def _inside(full: Path, root: Path) -> str:

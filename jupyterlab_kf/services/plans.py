@@ -25,7 +25,7 @@ from jupyterlab_kf.manifests.training import TrainingSpec
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.profiles import Choice, Hardware, Use, choose
 from jupyterlab_kf.services import bundle as bundles
-from jupyterlab_kf.services import contents, packages
+from jupyterlab_kf.services import contents, notebooks, packages
 from jupyterlab_kf.services import hardware as named
 from jupyterlab_kf.services import shelf as shelves
 from jupyterlab_kf.services.bundle import Bundle
@@ -219,7 +219,9 @@ class Plan:
 
     def _given(self) -> list[tuple[str, Any]]:
         """The arguments that differ from their defaults, in the signature's order."""
-        hidden = {"code", "framework", "filename", "first_line", "root", "replace"}
+        hidden = {"code", "framework", "first_line", "root", "replace"}
+        if self._file or not _says_more(self.request.filename):
+            hidden.add("filename")
         return [
             (entry.name, bundles.plain(value) if entry.name == "params" else value)
             for entry in fields(Request)
@@ -337,6 +339,11 @@ def make(
         contents=contents.listed(image),
         parcel=parcel,
     )
+
+
+def _says_more(filename: str) -> bool:
+    """Whether text runs otherwise under that name: as a notebook's cells, or in a folder, among what lies there."""
+    return filename.endswith(notebooks.SUFFIX) or "/" in filename
 
 
 def _needed(bundle: Bundle) -> tuple[Package, ...]:

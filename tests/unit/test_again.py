@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from jupyterlab_kf import kinds, names
-from jupyterlab_kf.errors import NotFoundError
+from jupyterlab_kf.errors import NotFoundError, UsageError
 from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.magics import arguments
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.model import Obj, labels, meta
 from jupyterlab_kf.services import again, plans
@@ -63,7 +65,7 @@ async def test_what_lies_beside_the_code_is_read_back_as_it_lay_there(tmp_path: 
     plan = planned(tmp_path, code="tools/train.py")
     client: Any = FakeClient(*plan.manifests)
     assert await again.beside(client, plan.job) == {
-        "helper.py": b"WORD = 1\n", "parts/one.py": b"x = 1\n", "shared.py": b"y = 2\n",
+        "tools/helper.py": b"WORD = 1\n", "tools/parts/one.py": b"x = 1\n", "shared.py": b"y = 2\n",
     }  # fmt: skip
     assert await again.beside(FakeClient(), plan.job) == {}  # type: ignore[arg-type]
 
@@ -93,6 +95,84 @@ async def test_a_job_becomes_a_cell_again(tmp_path: Path) -> None:
     assert "--env A=$x" in line or "--env 'A=$x'" in line
     assert "KF_VOLUME" not in line
     assert line.endswith("--args --fast")
+
+
+def typed(magic: str, root: Path) -> Plan:
+    """What ``%%kf_train`` makes of a cell in a notebook of that folder."""
+    line, _, body = magic.partition("\n")
+    options = arguments.train_parser("%%kf_train", code="optional").parse_args(
+        arguments.split(line.removeprefix("%%kf_train "))
+    )
+    given = arguments.train_arguments(options, {}) | arguments.cell_arguments(options, "Cell In[1]", 2)
+    return plans.make(Request(body, root=root, **given), namespace="default", submission="ba9876543210")
+
+
+async def copied(plan: Plan, root: Path) -> Plan:
+    """The job that its copy as a magic makes."""
+    code = await again.source(FakeClient(*plan.manifests), plan.job)  # type: ignore[arg-type]
+    return typed(again.as_plan(plan.job, code).magic(), root)
+
+
+async def test_a_notebook_is_copied_as_the_cells_that_it_has(tmp_path: Path) -> None:
+    sources = ["# %% a mark of the user's\nlr = 1", "import asyncio\nawait asyncio.sleep(0)\nlr", "display(lr)"]
+    cells = [{"cell_type": "code", "metadata": {"tags": ["parameters"] * (not n)}, "source": text} for n, text in
+             enumerate(sources)]  # fmt: skip
+    (tmp_path / "train.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}))
+    plan = planned(tmp_path, code="train.ipynb", params={"lr": 2})
+    same = await copied(plan, tmp_path)
+    assert same.bundle == plan.bundle
+    assert [cell.title for cell in same.bundle.program.cells] == ["cell 1", "parameters", "cell 2", "cell 3"]  # type: ignore[union-attr]
+    assert same.manifests[0]["data"] == plan.manifests[0]["data"], "the same instructions"
+    code = await again.source(FakeClient(*plan.manifests), plan.job)  # type: ignore[arg-type]
+    assert "filename='train.ipynb'" in again.as_plan(plan.job, code).python()
+
+
+@pytest.mark.parametrize("main", ["tools/train.ipynb", "tools/train.py"])
+async def test_what_travelled_along_is_named_in_the_copy_and_missed_where_it_is_not(tmp_path: Path, main: str) -> None:
+    (tmp_path / "tools").mkdir()
+    source = "import helper\nx = 1\n"
+    cells = {"cells": [{"cell_type": "code", "source": source}], "metadata": {}, "nbformat": 4}
+    (tmp_path / main).write_text(json.dumps(cells) if main.endswith(".ipynb") else source)
+    (tmp_path / "tools" / "helper.py").write_text("WORD = 1\n")
+    (tmp_path / "data.csv").write_text("1,2\n")
+    plan = planned(tmp_path, code=main, files=["data.csv"])
+    assert (await copied(plan, tmp_path)).bundle == plan.bundle
+    (tmp_path / "tools" / "helper.py").unlink()
+    with pytest.raises(UsageError, match=r"there is no file or folder tools/helper\.py"):
+        await copied(plan, tmp_path)
+
+
+async def test_a_function_is_called_in_its_copies_too(tmp_path: Path) -> None:
+    def fit(lr: float, *, epochs: int = 3) -> None:
+        print(lr, epochs)
+
+    plan = planned(tmp_path, code=fit, params={"lr": 0.1, "epochs": 2})
+    same = await copied(plan, tmp_path)
+    assert same.bundle.files[same.bundle.main].decode().endswith("\n\nfit(epochs=epochs, lr=lr)\n")
+    assert same.request.params == {"lr": 0.1, "epochs": 2}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"framework": "mpi", "nproc": 2, "retries": 2, "deadline": 60, "ttl": 5, "clean": "All"},
+        {"framework": "chainer", "nproc": 2, "deadline": 60},
+        {"framework": "tensorflow", "restart": "ExitCode"},
+        {"workers": None, "elastic": (2, 4)},
+        {"workers": None, "elastic": (2, 4), "retries": 0},
+        {"restart": "Always", "retries": 7},
+        {"retries": 1},
+    ],
+    ids=str,
+)
+async def test_how_a_job_runs_and_ends_is_copied(tmp_path: Path, more: dict[str, Any]) -> None:
+    plan = planned(tmp_path, **more)
+    same = await copied(plan, tmp_path)
+    assert same.job["spec"] == {**plan.job["spec"], **_renamed(same, plan)}
+    theirs, ours = (json.loads(one.manifests[0]["data"]["job.json"]) for one in (plan, same))
+    assert {**ours, "sha256": "", "filename": "", "firstLine": "", "main": ""} == {
+        **theirs, "sha256": "", "filename": "", "firstLine": "", "main": ""
+    }  # fmt: skip
 
 
 PROFILES = """

@@ -178,7 +178,7 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
     memory: filled?.memory ?? '',
     gpu: filled?.gpu ? String(filled.gpu) : '',
     profile: filled?.profile ?? '',
-    nproc: '',
+    nproc: (filled?.nproc ?? 1) > 1 ? String(filled?.nproc) : '',
     image: filled?.image ?? '',
     install: (filled?.install ?? []).map(quoted).join(' '),
     params: lines(filled?.params, true),
