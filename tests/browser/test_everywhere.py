@@ -79,7 +79,8 @@ def test_what_kubectl_makes_is_on_the_screen_at_once(
     seen = page.evaluate("() => window.seen")
     delays = [seen[name] - events[name] for name in names]
     record_property("milliseconds from the watch event to the screen", delays)
-    # On a machine that does much else at once; the figures of a quiet one are in the benchmarks.
+    assert min(delays) < 100, delays
+    # On a machine that does much else at once; the figures of a quiet one are in the benchmarks (section panels).
     assert statistics.median(delays) < 500, delays
     kubectl("delete", "pytorchjob", *names)
 

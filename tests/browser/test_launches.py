@@ -118,3 +118,18 @@ def test_a_script_is_run_from_the_file_browser_with_its_modules(open_lab: Open, 
     page.locator(".jp-DirListing-item", has_text="by-menu.ipynb").click(button="right")
     item(page, "Run as Job …").click()
     expect(page.locator(".kfx-Launch").get_by_role("radio", name="Chainer")).to_be_checked()
+
+
+def test_replicas_are_counted_by_role_in_the_form(open_lab: Open) -> None:
+    page = open_lab()
+    page.evaluate("() => window.jupyterapp.commands.execute('kf:launch').then(() => null)")
+    form = page.locator(".kfx-Launch")
+    form.locator(".kfx-Choice", has_text="TensorFlow").click()
+    form.get_by_text("Replicas by role, instead of workers").click()
+    for role, count in {"chief": 1, "ps": 2, "worker": 3}.items():
+        form.get_by_label(role, exact=True).fill(str(count))
+    form.get_by_text("What would be created").click()
+    expect(form).to_contain_text("TensorFlow: 1 chief, 2 ps, 3 worker")
+    form.locator(".kfx-Choice", has_text="Chainer").click()
+    expect(form).to_contain_text("Chainer: 1 master, 1 worker")
+    expect(form.get_by_label("master", exact=True)).to_have_value("")

@@ -9,37 +9,12 @@ import { useKubeflow } from '../components/context';
 import { FrameworkMark } from '../components/parts';
 import { hardware, memory, number } from '../format';
 import { kubeflowIcon } from '../icons';
+import { formOf, guess, joined, requestOf } from '../launching';
+import type { Form, Source } from '../launching';
 import { CommandIDs } from '../tokens';
 import type { IKubeflow } from '../tokens';
-import type { ClusterInfo, HardwareOffer, JobKey, LaunchRequest, PlanAnswer } from '../wire';
+import type { ClusterInfo, HardwareOffer, JobKey, PlanAnswer } from '../wire';
 import { widgetOf } from './side';
-
-/** Where the code comes from. */
-export interface Source {
-  /** For people: `train.ipynb`, `cell of train.ipynb`. */
-  title: string;
-  /** The source text; empty when a file is run. */
-  code: string;
-  /** A script below the server's root. */
-  path: string;
-  /** Where local modules are looked up, below the server's root. */
-  folder: string;
-  /** The name that tracebacks show. */
-  filename: string;
-  /** Some of the code of the file, where it is at hand: tells the framework. */
-  sample?: string;
-  /** Called before the file is read: saves what is open and has changes. */
-  prepare?: () => Promise<void>;
-  /** What to fill the form with, of a job that was launched before. */
-  filled?: LaunchRequest;
-}
-
-/** A job that was launched before, to be changed. */
-export function sourceOf(name: string, filled: LaunchRequest): Source {
-  return { title: name, code: filled.code, path: '', folder: '', filename: filled.filename, filled };
-}
-
-export const NO_SOURCE: Source = { title: '', code: '', path: '', folder: '', filename: 'job.py' };
 
 const EXAMPLE = `import os
 import time
@@ -67,128 +42,16 @@ export class LaunchPanel extends MainAreaWidget {
   private static count = 0;
 }
 
-interface Form {
-  framework: string;
-  workers: string;
-  name: string;
-  namespace: string;
-  cpu: string;
-  memory: string;
-  gpu: string;
-  profile: string;
-  nproc: string;
-  image: string;
-  install: string;
-  params: string;
-  env: string;
-  args: string;
-  volumes: string;
-  replace: boolean;
-  code: string;
-  submission: string;
-}
-
-/** `a=1` lines as an object; values are read as JSON where they are. */
-export function pairs(text: string, json: boolean): Record<string, unknown> {
-  const found: Record<string, unknown> = {};
-  for (const line of text.split('\n').map(one => one.trim())) {
-    const at = line.indexOf('=');
-    if (at <= 0) {
-      continue;
-    }
-    const raw = line.slice(at + 1).trim();
-    let value: unknown = raw;
-    if (json) {
-      try {
-        value = JSON.parse(raw);
-      } catch {
-        value = raw;
-      }
-    }
-    found[line.slice(0, at).trim()] = value;
-  }
-  return found;
-}
-
-/** An object as `a=1` lines. */
-function lines(values: Record<string, unknown> | undefined, json: boolean): string {
-  return Object.entries(values ?? {})
-    .map(([name, value]) => `${name}=${json ? JSON.stringify(value) : String(value)}`)
-    .join('\n');
-}
-
-/** Words as a shell would split them, quotes and all. */
-export function words(text: string): string[] {
-  return [...text.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(found => found[1] ?? found[2] ?? found[3] ?? '');
-}
-
-/** A word as it has to be written so that it stays one. */
-function quoted(word: string): string {
-  return /\s/.test(word) ? `"${word}"` : word;
-}
-
-/** Words with further ones, each once. */
-function joined(text: string, more: readonly string[]): string {
-  return [...new Set([...words(text), ...more])].map(quoted).join(' ');
-}
-
 /** A sentence of the server's as one that stands alone. */
 function sentence(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
 
-function requestOf(form: Form, source: Source): Partial<LaunchRequest> {
-  const whole = (value: string) => (value.trim() ? Number(value) : null);
-  return {
-    framework: form.framework,
-    ...(source.path ? { path: source.path } : { code: form.code, filename: source.filename }),
-    folder: source.folder,
-    workers: whole(form.workers),
-    ...(form.workers.trim() ? {} : { replicas: source.filled?.replicas ?? {} }),
-    name: form.name.trim(),
-    namespace: form.namespace.trim(),
-    cpu: form.cpu.trim(),
-    memory: form.memory.trim(),
-    gpu: whole(form.gpu) ?? 0,
-    profile: form.profile,
-    nproc: whole(form.nproc) ?? 1,
-    image: form.image.trim(),
-    install: words(form.install),
-    params: pairs(form.params, true),
-    env: pairs(form.env, false) as Record<string, string>,
-    args: words(form.args),
-    volumes: words(form.volumes),
-    replace: form.replace,
-    submission: form.submission,
-    ...(source.filled?.like ? { like: source.filled.like } : {})
-  };
-}
-
 function Launch({ source, onDone }: { source: Source; onDone: () => void }): React.JSX.Element {
   const kf = useKubeflow();
   const { client, trans } = kf;
-  const { filled } = source;
   const [submission] = React.useState(() => UUID.uuid4().replace(/-/g, '').slice(-12));
-  const [form, setForm] = React.useState<Form>({
-    framework: filled?.framework ?? guess(source.code || (source.sample ?? '')),
-    workers: filled?.workers === null ? '' : String(filled?.workers ?? 2),
-    name: filled ? `${source.title.slice(0, 46)}-${submission.slice(0, 5)}` : '',
-    namespace: filled?.namespace ?? '',
-    cpu: filled?.cpu ?? '',
-    memory: filled?.memory ?? '',
-    gpu: filled?.gpu ? String(filled.gpu) : '',
-    profile: filled?.profile ?? '',
-    nproc: (filled?.nproc ?? 1) > 1 ? String(filled?.nproc) : '',
-    image: filled?.image ?? '',
-    install: (filled?.install ?? []).map(quoted).join(' '),
-    params: lines(filled?.params, true),
-    env: lines(filled?.env, false),
-    args: (filled?.args ?? []).map(quoted).join(' '),
-    volumes: (filled?.volumes ?? []).join(' '),
-    replace: false,
-    code: source.code || (source.path ? '' : EXAMPLE),
-    submission
-  });
+  const [form, setForm] = React.useState<Form>(() => formOf(source, submission, EXAMPLE));
   const [info, setInfo] = React.useState<ClusterInfo | null>(null);
   const [plan, setPlan] = React.useState<PlanAnswer | null>(null);
   const [problem, setProblem] = React.useState<{ message: string; hint: string } | null>(null);
@@ -260,7 +123,7 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
 
   const choose = (framework: string) => {
     settled.current = true;
-    set('framework')(framework);
+    setForm(before => ({ ...before, framework, roles: {} }));
   };
 
   const launch = async () => {
@@ -345,6 +208,7 @@ function Launch({ source, onDone }: { source: Source; onDone: () => void }): Rea
             <Field label={trans.__('Memory each')} value={form.memory} onChange={set('memory')} placeholder={form.profile ? '' : '4Gi'} />
             <Field label={trans.__('GPU each')} value={form.gpu} onChange={set('gpu')} type="number" min={0} placeholder={form.profile ? '' : '0'} />
           </fieldset>
+          <Roles info={info} form={form} onChange={set('roles')} />
           {free && free.nodes > 0 && (
             <p className="kfx-dim">
               {trans.__(
@@ -479,6 +343,31 @@ function Hardware(props: { info: ClusterInfo; chosen: string; onChoose: (slug: s
   );
 }
 
+/** How many of each role, for who wants more than workers. */
+function Roles(props: { info: ClusterInfo | null; form: Form; onChange: (roles: Form['roles']) => void }): React.JSX.Element | null {
+  const { trans } = useKubeflow();
+  const { info, form, onChange } = props;
+  const roles = info?.frameworks.find(row => row.name === form.framework)?.roles ?? [];
+  const [begun] = React.useState(Object.keys(form.roles).length > 0);
+  return roles.length ? (
+    <details open={begun}>
+      <summary>{trans.__('Replicas by role, instead of workers')}</summary>
+      <fieldset className="kfx-Grid" aria-label={trans.__('Replicas by role')}>
+        {roles.map(role => (
+          <Field
+            key={role}
+            label={role}
+            value={form.roles[role] ?? ''}
+            onChange={count => onChange({ ...form.roles, [role]: count })}
+            type="number"
+            min={0}
+          />
+        ))}
+      </fieldset>
+    </details>
+  ) : null;
+}
+
 function Field(props: {
   label: string;
   value: string;
@@ -522,15 +411,4 @@ function said(error: unknown): { message: string; hint: string } {
     return { message: error.message, hint: error.hint };
   }
   return { message: error instanceof Error ? error.message : String(error), hint: '' };
-}
-
-/** The framework that code imports, for a beginning. */
-export function guess(code: string): string {
-  const marks: [string, RegExp][] = [
-    ['tensorflow', /^\s*(import|from)\s+(tensorflow|keras)\b/m],
-    ['mpi', /^\s*(import|from)\s+(mpi4py|horovod)\b/m],
-    ['mxnet', /^\s*(import|from)\s+mxnet\b/m],
-    ['chainer', /^\s*(import|from)\s+chainer(mn)?\b/m]
-  ];
-  return marks.find(([, mark]) => mark.test(code))?.[0] ?? 'pytorch';
 }

@@ -6,10 +6,12 @@ import { Clipboard, Dialog, ICommandPalette, InputDialog, Notification, showDial
 import { INotebookTracker } from '@jupyterlab/notebook';
 
 import { kubeflowIcon } from '../icons';
+import { sourceOf } from '../launching';
 import { CommandIDs, IKubeflow } from '../tokens';
 import type { JobTab } from '../tokens';
 import type { Copies, JobKey } from '../wire';
 import { insert, tell } from './deeds';
+import { show } from './showing';
 
 const KEY_SCHEMA = {
   type: 'object',
@@ -94,7 +96,7 @@ function addViews(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutRestorer
         tracker.find(one => one.id === panelId(key))?.dispose();
         panel = new JobPanel(kf, key, wish);
         panel.turned.connect(turned => void tracker.save(turned));
-        app.shell.add(panel, 'main');
+        show(app, panel);
         await tracker.add(panel);
       }
       app.shell.activateById(panel.id);
@@ -153,10 +155,9 @@ function addDeeds(app: JupyterFrontEnd, kf: IKubeflow, notebooks: INotebookTrack
     await app.commands.execute(CommandIDs.openJob, { ...made });
   });
   deed(CommandIDs.clone, trans.__('Change and Run Job …'), async key => {
-    const { LaunchPanel, sourceOf } = await import('../panels/launch');
+    const { LaunchPanel } = await import('../panels/launch');
     const panel = new LaunchPanel(kf, sourceOf(key.name, await client.form(key)));
-    app.shell.add(panel, 'main');
-    app.shell.activateById(panel.id);
+    show(app, panel);
   });
   deed(CommandIDs.remove, trans.__('Delete Job …'), async key => {
     const answer = await showDialog({

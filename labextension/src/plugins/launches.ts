@@ -11,9 +11,11 @@ import { caretDownIcon, MenuSvg } from '@jupyterlab/ui-components';
 
 import { kubeflowIcon } from '../icons';
 import { numberOf } from '../notebooks';
-import type { Source } from '../panels/launch';
+import { NO_SOURCE } from '../launching';
+import type { Source } from '../launching';
 import { CommandIDs, IKubeflow } from '../tokens';
 import type { Preferences } from '../tokens';
+import { show } from './showing';
 
 type Target = Preferences['runAsJob'];
 
@@ -69,10 +71,9 @@ class Ways {
 
   /** Show the form for some code. */
   async open(source: Partial<Source>, mode: 'tab-after' | 'split-right'): Promise<void> {
-    const { LaunchPanel, NO_SOURCE } = await import('../panels/launch');
+    const { LaunchPanel } = await import('../panels/launch');
     const panel = new LaunchPanel(this.kf, { ...NO_SOURCE, ...source });
-    this.app.shell.add(panel, 'main', { mode });
-    this.app.shell.activateById(panel.id);
+    show(this.app, panel, mode);
   }
 
   /** Show the form for a script or a notebook, saved before it is read: the job runs what is on the screen. */
