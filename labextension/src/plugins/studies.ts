@@ -11,6 +11,7 @@ import { kubeflowIcon } from '../icons';
 import { CommandIDs, IKubeflow } from '../tokens';
 import type { StudiesFrame, StudyCopies, StudyKey } from '../wire';
 import { insert, tell } from './deeds';
+import { show } from './showing';
 
 const KEY_SCHEMA = {
   type: 'object',
@@ -109,9 +110,8 @@ function addView(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutRestorer 
       open?.dispose();
       const panel = new StudyPanel(kf, key, PAGES.find(page => page === args.page) ?? 'overview');
       panel.turned.connect(turned => void tracker.save(turned));
-      app.shell.add(panel, 'main');
+      show(app, panel);
       await tracker.add(panel);
-      app.shell.activateById(panel.id);
     }
   });
   if (restorer) {
