@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import serving_world
 from serving_world import World, installed
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 import jupyterlab_kf as kf
+from jupyterlab_kf import kinds
+from jupyterlab_kf.cluster.gate import Gate
 from jupyterlab_kf.handlers import endpoints
 from jupyterlab_kf.handlers.asks import Endpoint
-from jupyterlab_kf.model import Ref
-from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointKey, sample, totals
+from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.model import Obj, Ref
+from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointFeeds, EndpointKey, sample, totals
 from jupyterlab_kf.services.serving.measures import Measures
 from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.widgets.endpoints import endpoint_card
@@ -185,3 +192,76 @@ def test_a_browser_is_sent_an_endpoint_once_and_then_what_is_new() -> None:
     feed.gone = True
     (third,) = ask.frames(desk)
     assert third["gone"]
+
+
+class Watched(World):
+    """The same cluster, with watches on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate(self.probe)
+        self.news: dict[str, asyncio.Queue[bytes]] = {}
+
+    async def probe(self) -> None:
+        """It answers."""
+
+    async def snapshot(self, kind: Kind, *_: Any, **__: Any) -> tuple[list[Obj], str]:
+        return (await self.list(kind) if kind is kinds.POD else self.endpoints()), "1"
+
+    @asynccontextmanager
+    async def stream(self, path: str, **_: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+        queue = self.queue("pods" if "/pods" in path else "endpoints")
+
+        async def lines() -> AsyncIterator[bytes]:
+            while True:
+                yield await queue.get()
+
+        yield lines()
+
+    def queue(self, of: str) -> asyncio.Queue[bytes]:
+        return self.news.setdefault(of, asyncio.Queue())
+
+    def tell(self, of: str, type_: str, obj: Obj) -> None:
+        head = {**obj["metadata"], "resourceVersion": str(1000 + self.count)}
+        self.queue(of).put_nowait(json.dumps({"type": type_, "object": {**obj, "metadata": head}}).encode())
+
+
+async def until(condition: Any) -> None:
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came")
+
+
+def test_an_endpoint_is_followed_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving_world, "World", Watched)
+    world: Any = installed(monkeypatch)
+    world.slow.add("v1")
+    serve(wait=False)
+
+    async def look() -> None:
+        feeds = EndpointFeeds(lambda: _now(world), lambda _: asyncio.sleep(0))
+        told: list[str] = []
+        feed, leave = feeds.look(EndpointKey("here", "iris"), lambda: told.append(feed.view.state if feed.view else ""))
+        again, leave_too = feeds.look(EndpointKey("here", "iris"), lambda: None)
+        assert again is feed, "however many look, it is followed once"
+        await until(lambda: feed.view is not None)
+        assert feed.view is not None
+        assert (feed.view.state, feed.view.divided) == ("Starting", True)
+        world.slow.clear()
+        world.tell("pods", "MODIFIED", (await world.list(kinds.POD))[0])
+        await until(lambda: feed.view is not None and feed.view.state == "Ready")
+        await until(lambda: feed.taken > 1)
+        assert feed.samples[-1].versions["v1"].rate == 0.0
+        leave_too()
+        world.tell("endpoints", "DELETED", world.endpoints()[0])
+        await until(lambda: feed.gone)
+        assert told[-1] == "Ready", "its last state is what is known of it"
+        leave()
+        other, away = feeds.look(EndpointKey("here", "iris", "another"), lambda: None)
+        await until(lambda: other.gone)
+        away()
+        await feeds.stop("the panels look elsewhere now")
+
+    asyncio.run(look())
