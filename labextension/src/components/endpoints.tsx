@@ -51,6 +51,8 @@ function Row({ row, now }: { row: EndpointRow; now: number }): React.JSX.Element
     trans.__('%1/%2 ready', count('ready'), count('wanted')),
     row.namespace
   ];
+  // Of what is not well the reason counts for more than the shares.
+  const told = row.state !== 'Ready' && row.message !== '';
   const title = [`${namespace}/${name}`, row.message, row.path, row.created ? new Date(row.created * 1000).toLocaleString() : ''];
   return (
     <li
@@ -67,7 +69,7 @@ function Row({ row, now }: { row: EndpointRow; now: number }): React.JSX.Element
         <span className="kfx-Row-main">
           <span className="kfx-Row-name">{name}</span>
           <span className="kfx-Row-detail">
-            {row.deleting ? trans.__('being deleted') : row.state !== 'Ready' && row.message ? row.message : detail.filter(Boolean).join(' · ')}
+            {row.deleting ? trans.__('being deleted') : (told ? [stateWord(trans, row.state), row.message] : detail).filter(Boolean).join(' · ')}
           </span>
         </span>
         <span className="kfx-Row-age" title={trans.__('%1 ago', when)}>
