@@ -20,7 +20,9 @@ from jupyterlab_kf import settings
 from jupyterlab_kf.cluster import connection
 from jupyterlab_kf.cluster.connection import IN_CLUSTER
 from jupyterlab_kf.errors import UsageError
+from jupyterlab_kf.profiles import Use
 from jupyterlab_kf.services import hardware, session
+from jupyterlab_kf.services.kernels import specs
 from jupyterlab_kf.settings import Settings
 from jupyterlab_kf_hub.form import TEMPLATES
 
@@ -60,6 +62,10 @@ def configure(c: Any) -> None:
             "KF_CACHE_DIR": str(options.cache_dir),
             **({"KF_PROFILES": str(profiles)} if profiles else {}),
         }
+        if hardware.catalogue(options).offered(Use.KERNEL):
+            share = options.data_dir / "hub" / "share" / "jupyter"
+            specs.install(share / "kernels")
+            c.KubeSpawner.environment["JUPYTER_PATH"] = str(share)
         # Pods of equal names have equal addresses in every cluster of this machine: ports tell clusters apart.
         c.KubeSpawner.port = 12000 + zlib.crc32(str(options.cluster_dir).encode()) % 16000
         # A server that listens at all addresses would be taken for every other one: each has its pod's own.
@@ -101,6 +107,16 @@ def servers(c: Any) -> None:
     spawner.environment = {"HOME": HOME, "KF_NAMESPACE": "{namespace}"}
     # Jobs can reach this volume, too: code that is too large for anything else, and results, are put there.
     spawner.environment |= {"KF_WORKSPACE_CLAIM": "{pvc_name}", "KF_WORKSPACE_FOLDER": HOME}
+    # Kernels in pods of their own go with the server's pod, and run as its account.
+    spawner.environment |= {
+        f"KF_POD_{name}": {"valueFrom": {"fieldRef": {"fieldPath": path}}}
+        for name, path in (
+            ("NAME", "metadata.name"),
+            ("NAMESPACE", "metadata.namespace"),
+            ("UID", "metadata.uid"),
+            ("ACCOUNT", "spec.serviceAccountName"),
+        )
+    }
     spawner.uid, spawner.gid, spawner.fs_gid = 1000, 100, 100
     spawner.container_security_context = {
         "runAsNonRoot": True,

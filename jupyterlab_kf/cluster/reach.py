@@ -79,13 +79,14 @@ async def straight(host: str, port: int) -> Stream:
 class Forwarded:
     """A connection that the API server and the pod's node pass on.
 
-    Messages begin with the number of a channel: 0 is data, 1 is what went wrong. The first of each channel is the
-    port's number.
+    Messages begin with the number of a channel: 0 is data, 1 is what went wrong (kept as ``refusal``). The first of
+    each channel is the port's number.
     """
 
     def __init__(self, socket: Socket, opened: AsyncExitStack) -> None:
         self._socket, self._opened = socket, opened
         self._greeted: set[int] = set()
+        self.refusal = ""
 
     async def read(self) -> bytes:
         """What has come; empty at the end."""
@@ -98,6 +99,7 @@ class Forwarded:
                 self._greeted.add(channel)
                 continue
             if channel == _ERROR:
+                self.refusal = message[1:].decode(errors="replace").strip()
                 return b""
             if len(message) > 1:
                 return message[1:]

@@ -197,7 +197,7 @@ class Transport:
                             self._url(path),
                             params=params,
                             protocols=(protocol,) if protocol else (),
-                            headers=await self._headers(),
+                            headers=[("Accept", "*/*"), *await self._headers()],
                             timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
                             server_hostname=self.connection.server_name or None,
                             max_msg_size=0,

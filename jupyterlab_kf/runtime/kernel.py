@@ -74,7 +74,10 @@ class Agent:
 
     def __init__(self, spec: dict[str, Any], environ: dict[str, str], moved: dict[str, int]) -> None:
         self.spec = spec
-        self.ip = environ.get("POD_IP") or "0.0.0.0"
+        # Where pods share one machine, each has an address of its own. Else the network is the pod's own, and what the
+        # API server forwards arrives at 127.0.0.1.
+        address = environ.get("POD_IP") or ""
+        self.ip = address if address.startswith("127.") else "0.0.0.0"
         self.ports = {name: int(moved.get(str(port), port)) for name, port in spec["ports"].items()}
         self.port = int(moved.get(str(spec["agent_port"]), spec["agent_port"]))
         self.environ = environ

@@ -58,7 +58,7 @@ profiles:
 """
 
 
-@pytest.fixture(scope="module", params=["embedded"])
+@pytest.fixture(scope="module", params=["embedded", "real"])
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """Each of the two clusters, the real one with a node that runs what it is given."""
     made: Settings | RealCluster = request.getfixturevalue("cluster" if request.param == "embedded" else "node_cluster")

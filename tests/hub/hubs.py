@@ -156,6 +156,34 @@ class Person:
         assert page.status_code == 200, page.text
         return {one["name"] for one in self.web.get(f"{base}api/contents").json()["content"]}
 
+    def run(self, kernel: str, code: str) -> str:
+        """Start a kernel in the person's server, as JupyterLab does for a notebook, and run code; what it printed."""
+        import websocket
+
+        token = self.api("POST", f"/users/{self.name}/tokens", {"note": "a notebook"}).json()["token"]
+        headers = {"Authorization": f"token {token}"}
+        base = f"{self.hub.url}/user/{self.name}/api"
+        wish = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {"name": kernel}}
+        answer = requests.post(f"{base}/sessions", json=wish, headers=headers, timeout=120)
+        assert answer.status_code == 201, answer.text
+        address = f"{base.replace('http', 'ws', 1)}/kernels/{answer.json()['kernel']['id']}/channels"
+        channel = websocket.create_connection(address, header=headers, timeout=120)
+        header = {"msg_id": "1", "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        channel.send(
+            json.dumps({"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"})
+        )
+        said = ""
+        while True:
+            message = json.loads(channel.recv())
+            if message["parent_header"].get("msg_id") != "1":
+                continue
+            if message["msg_type"] in ("stream", "error"):
+                said += message["content"].get("text") or message["content"].get("ename", "")
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                channel.close()
+                return said
+
     def stop(self, name: str = "") -> None:
         self.api("DELETE", f"/users/{self.name}/server{f's/{name}' if name else ''}")
         wait(lambda: self.server(name) is None or not self.ready(name), "the server has stopped", 60, self.hub)

@@ -17,6 +17,7 @@ profiles:
     default: true
     cpu: {request: 100m, limit: 1}
     memory: {request: 256Mi, limit: 2Gi}
+  - {slug: tiny, display_name: Tiny, cpu: 100m, memory: 1Gi, used_for: [kernel]}
   - {slug: huge, display_name: Huge, cpu: 900, memory: 1Gi}
 limits:
   "*": {servers: 2}
@@ -113,6 +114,26 @@ def test_named_servers_share_a_home_up_to_the_limit(ann: Person) -> None:
     third = ann.api("POST", "/users/ann/servers/third", {"user_options": {"hardware": "small"}})
     assert third.status_code == 400
     ann.stop("second")
+
+
+def test_a_kernel_on_other_hardware_has_the_same_home_and_goes_with_its_server(hub: Hub) -> None:
+    bob = Person(hub, "bob")
+    if not bob.ready():
+        bob.spawn(hardware="small")
+        bob.wait_ready()
+    code = "import os; print(os.environ['KF_NAMESPACE']); open('from-the-kernel.txt', 'w').write('x')"
+    assert bob.run("kf-tiny", code) == "kf-bob\n"
+    assert "from-the-kernel.txt" in bob.files()
+
+    def kernels() -> list[str]:
+        return [
+            name for name, pod in hub.pods("kf-bob").items() if "jupyterlab-kf.io/kernel" in pod["metadata"]["labels"]
+        ]
+
+    assert len(kernels()) == 1
+    # Gone without a word, as when its node is lost.
+    hub.kubectl("DELETE", "/api/v1/namespaces/kf-bob/pods/jupyter-bob")
+    wait(lambda: not kernels(), "the kernel has gone with it", 60, hub)
 
 
 def test_a_hub_that_is_killed_finds_its_servers_again(hub: Hub) -> None:

@@ -37,7 +37,7 @@ def mpi_cluster() -> Iterator[RealCluster]:
 def node_cluster() -> Iterator[RealCluster]:
     """Control plane, training operator 1.8.1, further definitions, and one real node, which runs what it is given."""
     crds = os.environ.get("KF_CRDS", "")
-    cluster = tool(lambda: RealCluster.start("node", with_node=True, nodes=1, frameworks=("mpi",), crds=crds))
+    cluster = tool(lambda: RealCluster.start("node", with_node=True, nodes=1, frameworks=("mpi", "kernel"), crds=crds))
     yield cluster
     cluster.stop()
 

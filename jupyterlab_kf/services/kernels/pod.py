@@ -19,7 +19,7 @@ from jupyterlab_kf.cluster import reach, shapes, watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.cluster.connection import IN_CLUSTER
 from jupyterlab_kf.cluster.reach import Relay, Stream
-from jupyterlab_kf.errors import ApiError, KernelError, KubeflowError, NotFoundError, UnreachableError
+from jupyterlab_kf.errors import ApiError, KernelError, KubeflowError, UnreachableError
 from jupyterlab_kf.manifests import kernels
 from jupyterlab_kf.manifests.kernels import Kernel, Orders
 from jupyterlab_kf.model import Event, Explanation, Obj, Ref, meta
@@ -164,7 +164,7 @@ class PodKernel:
         while not self._running:
             self._news.clear()
             if self.code is not None:
-                raise await self._failure()
+                raise await self._failure(self.code)
             now = clock()
             if now - state.looked >= _LOOK and not self._up():
                 state.looked = now
@@ -231,7 +231,7 @@ class PodKernel:
             self.code = -_SIGKILL if code is None else code
         if first and self._running and not self._ending:
             self._running = False
-            self._background(self._report())
+            self._background(self._report(self.code))
 
     async def _keep_link(self) -> None:
         """Have a line to the pod whenever that is possible."""
@@ -272,7 +272,7 @@ class PodKernel:
             was, self._running = self._running, False
             self.code = int(told.get("code") or 0)
             if was and not self._asked_to_end and not self._ending:
-                self._background(self._report())
+                self._background(self._report(self.code))
         self._news.set()
 
     async def _changed(self) -> None:
@@ -287,13 +287,14 @@ class PodKernel:
 
     # Why
 
-    async def _report(self) -> None:
-        """Say why a kernel that ran has ended."""
-        error = await self._failure()
+    async def _report(self, code: int) -> None:
+        """Say why a kernel that ran has ended; it may have been started again meanwhile."""
+        error = await self._failure(code)
         self._tell(f"{error.message} {error.hint}".strip())
 
-    async def _failure(self) -> KernelError:
+    async def _failure(self, code: int) -> KernelError:
         """Why it has ended, with the last of what it wrote."""
+        out_of_memory = bool(self._last.get("oom"))
         # A node copies the output through a pipe: the last lines come a moment after the end.
         await asyncio.sleep(_LATE)
         lines = await self._lines()
@@ -301,19 +302,11 @@ class PodKernel:
         if self.lost:
             with suppress(KubeflowError):
                 events = await self._events()
-                why = sentences.crashed(self._made, await self._gone(), events, lines)
+                why = sentences.crashed(self._made, self._pod, events, lines)
                 return KernelError(why.sentence, hint=why.hint, ref=self.ref, cause=why.cause)
         image = str(self._made["spec"]["template"]["spec"]["containers"][0].get("image"))
-        why = sentences.ended(self.code or 0, lines, profile, image, out_of_memory=bool(self._last.get("oom")))
+        why = sentences.ended(code, lines, profile, image, out_of_memory=out_of_memory)
         return KernelError(why.sentence, hint=why.hint, ref=self.ref, cause=why.cause)
-
-    async def _gone(self) -> Obj | None:
-        """The pod as it was last seen."""
-        if self._pod is None:
-            return None
-        with suppress(NotFoundError, UnreachableError):
-            return await self._client.get(kinds.POD, self._kernel.namespace, str(meta(self._pod)["name"]))
-        return self._pod
 
     async def _lines(self) -> list[str]:
         if self._pod is None:
@@ -346,9 +339,8 @@ class PodKernel:
             with suppress(UnreachableError):
                 await self._link.order("signal", number=int(number))
                 return
-        if number == _SIGKILL and self._pod is not None:
-            name, uid = str(meta(self._pod)["name"]), str(meta(self._pod).get("uid") or "")
-            await self._client.delete(kinds.POD, self._kernel.namespace, name, uid=uid, grace=0)
+        if number == _SIGKILL and not self.lost:
+            await self._remove()
             self._lose(None)
             self._news.set()
 
@@ -368,13 +360,17 @@ class PodKernel:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._relay.close()
-        if self._made:
-            try:
-                await self._client.delete(
-                    kinds.JOB, self._kernel.namespace, self._kernel.name, uid=str(meta(self._made)["uid"])
-                )
-            except KubeflowError as error:
-                self._tell(f"The kernel's pod could not be removed, and ends by itself: {error.message}")
+        await self._remove()
+
+    async def _remove(self) -> None:
+        """Delete the Job, and with it the pod and the Secret."""
+        if not self._made:
+            return
+        uid = str(meta(self._made)["uid"])
+        try:
+            await self._client.delete(kinds.JOB, self._kernel.namespace, self._kernel.name, uid=uid)
+        except KubeflowError as error:
+            self._tell(f"The kernel's pod could not be removed, and ends by itself: {error.message}")
 
     # The way there
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, names, settings
-from jupyterlab_kf.cluster import connection
+from jupyterlab_kf.cluster import connection, shapes
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.manifests import pods
@@ -127,6 +127,7 @@ def environment(wish: Wish) -> dict[str, str]:
 async def _is_there(client: Client, namespace: str, name: str, uid: str) -> bool:
     """Whether the cluster has the pod that we run in: an owner that is elsewhere would end the kernel at once."""
     try:
-        return meta(await client.get(kinds.POD, namespace, name)).get("uid") == uid
-    except KubeflowError:  # it is not there, or not ours to see: the kernel ends by itself instead
+        found = await client.list(kinds.POD, namespace, fields=f"metadata.name={name}", shape=shapes.OBJECT)
+    except KubeflowError:  # not ours to see: the kernel ends by itself instead
         return False
+    return any(meta(one).get("uid") == uid for one in found)

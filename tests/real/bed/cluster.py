@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bed import binaries, credentials, images, node, plane, supervise
+from bed import binaries, credentials, images, node, notebooks, plane, supervise
 from bed.api import Api, ApiStatusError, until
 from bed.plan import Plan, free_ports
 from jupyterlab_kf.settings import load
@@ -192,7 +192,11 @@ def _plan(name: str, *, operator: str, with_node: bool, nodes: int, crds: str, f
     archives: tuple[Path, ...] = ()
     if with_node:
         sets["node"] = binaries.node()
-        archives = (*images.standard(sets["node"]), *map(images.framework, frameworks))
+        named = {"kernel": notebooks.kernel}
+        archives = (
+            *images.standard(sets["node"]),
+            *(named[name]() if name in named else images.framework(name) for name in frameworks),
+        )
     folder = _folder(name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
