@@ -163,7 +163,7 @@ def test_a_version_that_fails_says_why_in_every_theme(
         expect(tab.get_by_role("note")).to_contain_text("KeyError: 'no such thing'", timeout=PATIENCE)
         tab.get_by_role("button", name="Take v2 away").click()
         review = tab.get_by_role("group", name="Review of the change")
-        expect(review).to_contain_text("-  - annotations", timeout=PATIENCE)
+        expect(review).to_contain_text("-  - name: v2", timeout=PATIENCE)
         found: list[Any] = [*violations(page, ".kfx-EndpointPage"), *violations(page, "#kf-panel")]
         picture(page, f"endpoint-{theme.replace(' ', '-').lower()}", tmp_path)
         review.get_by_role("button", name="Apply").click()
