@@ -1,0 +1,134 @@
+"""A study as a person sees it: live in a cell, there without a kernel, in its tab, brushed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from labs import PATIENCE, Lab, execute, notebook, settle
+from playwright.sync_api import Locator, Page, expect
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.services.tuning import studies_of
+from jupyterlab_kf.settings import Settings
+
+BUILT = Path(kf.__file__).parent / "labextension" / "static" / "style.js"
+pytestmark = pytest.mark.skipif(not BUILT.is_file(), reason="the panels are not built: there is no node (make install)")
+
+Open = Callable[..., Page]
+KERNEL_IDLE = "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+LONG = 180_000
+"""Milliseconds that a study of a dozen trials may take."""
+TUNE = """%%kf_tune loss --trials 12 --parallel 2 --algorithm random --max-failed 9 --name bowl --set random_state=3
+lr = loguniform(1e-4, 1.0)
+units = integer(8, 64)
+act = choice("relu", "tanh")
+import time
+for epoch in range(3):
+    time.sleep(0.2)
+    print(f"loss={abs(lr - 0.01) + units / 1000 + 1 / (epoch + 1)}")
+if units > 54:
+    raise ValueError(f"{units} units are too many")
+"""
+
+
+def card(page: Page) -> Locator:
+    """The study in the notebook."""
+    return page.locator(".jp-Notebook .kfx-Card.kfx-StudyView")
+
+
+def violations(page: Page, context: str) -> list[str]:
+    """What axe-core has to say of a part of the page."""
+    report = Axe().run(page, context=context).response
+    return [
+        f"{context}: {rule['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
+        for rule in report["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+def test_a_study_is_live_in_its_cell_kept_without_a_kernel_and_brushed_in_its_tab(
+    open_lab: Open, lab: Lab, cluster: Settings
+) -> None:
+    assert cluster
+    notebook(lab, "bowl.ipynb", "%load_ext jupyterlab_kf", TUNE)
+    page = open_lab("/lab/tree/bowl.ipynb")
+    page.wait_for_function(KERNEL_IDLE)
+    # Not waited for: the command ends with the study.
+    page.evaluate("() => { void window.jupyterapp.commands.execute('notebook:run-all-cells'); return null; }")
+    # Live while it runs, and to its end.
+    live = card(page)
+    expect(live.locator(".kfx-Badge").first).to_contain_text("Running", timeout=LONG)
+    expect(live.get_by_role("progressbar")).to_be_visible()
+    expect(live).to_contain_text("Best so far: loss", timeout=LONG)
+    expect(live.locator(".kfx-Badge").first).to_contain_text("Succeeded", timeout=LONG)
+    expect(live).to_contain_text("12 of 12 trials")
+    expect(live.get_by_role("slider", name=re.compile("loss of each trial"))).to_be_visible()
+    page.wait_for_function(KERNEL_IDLE)
+    execute(page, "docmanager:save")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
+    outputs = json.loads((lab.root / "bowl.ipynb").read_text())["cells"][1]["outputs"]
+    data = next(one["data"] for one in outputs if "application/vnd.jupyterlab-kf.study+json" in one.get("data", {}))
+    assert set(data) == {"application/vnd.jupyterlab-kf.study+json", "text/html", "text/plain"}
+    assert len(json.dumps(data)) < 40_000
+
+    # Without a kernel, after a reload.
+    page.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.shutdown(); return null; }")
+    page.goto(page.url.split("?")[0] + f"?token={lab.token}")
+    settle(page)
+    expect(card(page)).to_contain_text("12 of 12 trials", timeout=PATIENCE)
+
+    # Its tab, from the side panel.
+    execute(page, "kf:open-panel")
+    row = page.locator(".kfx-Study", has_text="bowl")
+    row.get_by_role("button", name="bowl").click()
+    row.get_by_role("button", name="Open", exact=True).click()
+    tab = page.locator(".kfx-StudyTab")
+    expect(tab.get_by_role("heading", level=1)).to_have_text("bowl")
+
+    # Ranges, by pointer and by keys.
+    tab.get_by_role("tab", name="Parallel coordinates").click()
+    rows = tab.locator(".kfx-Trials-row:not(.kfx-Trials-head)")
+    expect(rows).to_have_count(12)
+    track = tab.locator(".kfx-Axis-track").nth(1).bounding_box()
+    assert track is not None
+    page.mouse.move(track["x"] + 12, track["y"] + track["height"] * 0.95)
+    page.mouse.down()
+    page.mouse.move(track["x"] + 12, track["y"] + track["height"] * 0.51, steps=5)
+    page.mouse.up()
+    expect(tab).to_contain_text(re.compile(r"\d+ of 12 trials are within the ranges"))
+    study = kf.study("bowl")
+    units = [row["units"] for row in study.rows()]
+    low, high = (8 + (64 - 8) * part for part in (0.05, 0.49))
+    expect(rows).to_have_count(sum(low <= one <= high for one in units))
+    tab.get_by_role("button", name="Clear the ranges").click()
+    expect(rows).to_have_count(12)
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"])
+def test_a_study_can_be_read_by_everybody(open_lab: Open, lab: Lab, cluster: Settings, theme: str) -> None:
+    assert cluster
+    if not any(one.name == "plain" for one in studies_of()):
+        kf.tune(TUNE.partition("\n")[2], trials=12, algorithm="random", max_failed=9, name="plain").wait()
+    notebook(lab, "plain.ipynb", "%load_ext jupyterlab_kf", 'import jupyterlab_kf as kf\nkf.study("plain")')
+    page = open_lab("/lab/tree/plain.ipynb")
+    execute(page, "apputils:change-theme", theme=theme)
+    page.wait_for_function(KERNEL_IDLE)
+    execute(page, "notebook:run-all-cells")
+    expect(card(page)).to_contain_text("12 of 12 trials", timeout=PATIENCE)
+    found = violations(page, ".jp-Notebook .kfx-StudyView")
+    execute(page, "kf:open-study", name="plain", namespace="default")
+    tab = page.locator(".kfx-StudyTab")
+    for name in ("Overview", "Parallel coordinates", "Parameters", "Trials"):
+        tab.get_by_role("tab", name=name).click()
+        expect(tab.locator(".kfx-Plot, .kfx-Parallel, .kfx-Trials").first).to_be_visible()
+        found += [f"{name}: {one}" for one in violations(page, ".kfx-StudyTab")]
+    tab.locator(".kfx-Trials-row[data-number='3']").click()
+    expect(tab.locator(".kfx-Trial .kfx-Pre")).to_be_visible()
+    found += [f"Trial: {one}" for one in violations(page, ".kfx-StudyTab")]
+    execute(page, "apputils:change-theme", theme="JupyterLab Light")
+    assert not found, "\n".join(found)
