@@ -1,4 +1,4 @@
-"""A study as a person sees it: live in a cell, there without a kernel, in its tab, brushed."""
+"""A study as a person sees it: live in a cell, there without a kernel, in its tab, brushed, promoted."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def violations(page: Page, context: str) -> list[str]:
     ]
 
 
-def test_a_study_is_live_in_its_cell_kept_without_a_kernel_and_brushed_in_its_tab(
-    open_lab: Open, lab: Lab, cluster: Settings
-) -> None:
+def test_a_study_from_the_cell_to_a_job_with_its_best(open_lab: Open, lab: Lab, cluster: Settings) -> None:
     assert cluster
     notebook(lab, "bowl.ipynb", "%load_ext jupyterlab_kf", TUNE)
     page = open_lab("/lab/tree/bowl.ipynb")
@@ -81,6 +79,7 @@ def test_a_study_is_live_in_its_cell_kept_without_a_kernel_and_brushed_in_its_ta
     page.goto(page.url.split("?")[0] + f"?token={lab.token}")
     settle(page)
     expect(card(page)).to_contain_text("12 of 12 trials", timeout=PATIENCE)
+    page.wait_for_function(KERNEL_IDLE)  # until Lab has come to rest with the notebook in front
 
     # Its tab, from the side panel.
     execute(page, "kf:open-panel")
@@ -100,13 +99,44 @@ def test_a_study_is_live_in_its_cell_kept_without_a_kernel_and_brushed_in_its_ta
     page.mouse.down()
     page.mouse.move(track["x"] + 12, track["y"] + track["height"] * 0.51, steps=5)
     page.mouse.up()
-    expect(tab).to_contain_text(re.compile(r"\d+ of 12 trials are within the ranges"))
+    expect(tab.get_by_role("button", name="Clear the ranges")).to_be_visible()
     study = kf.study("bowl")
     units = [row["units"] for row in study.rows()]
     low, high = (8 + (64 - 8) * part for part in (0.05, 0.49))
     expect(rows).to_have_count(sum(low <= one <= high for one in units))
+    upper = tab.get_by_role("slider", name="units to", exact=True)
+    upper.focus()
+    page.keyboard.press("End")
+    expect(rows).to_have_count(sum(low <= one for one in units))
     tab.get_by_role("button", name="Clear the ranges").click()
     expect(rows).to_have_count(12)
+
+    # What went wrong with one, by keys.
+    tab.get_by_role("tab", name="Trials").click()
+    best = study.best_trial
+    assert best is not None
+    tab.get_by_role("button", name="loss", exact=True).click()
+    expect(rows.first).to_have_attribute("data-number", str(best.number))
+    failed = [one for one in study.trials if one.state == "Failed"]
+    if failed:
+        tab.locator(f".kfx-Trials-row[data-number='{failed[0].number}']").click()
+        detail = tab.get_by_role("region", name=f"Trial {failed[0].number}")
+        expect(detail.get_by_role("note")).to_contain_text("exit code 1")
+        expect(detail.locator(".kfx-Pre-error")).to_contain_text("units are too many")
+        detail.get_by_role("button", name="Log", exact=True).click()
+        expect(detail.get_by_role("log")).to_contain_text("units are too many")
+
+    # What was found, into the notebook and into a job.
+    page.locator(".lm-TabBar-tab", has_text="bowl.ipynb").click()
+    execute(page, "kf:open-study", name="bowl", namespace=study.namespace)
+    tab.get_by_role("button", name="Best into a cell").click()
+    found = f"units = {study.rows()[best.number]['units']}"
+    expect(page.locator(".jp-Notebook .jp-mod-active .cm-content")).to_contain_text(found)
+    execute(page, "kf:open-study", name="bowl", namespace=study.namespace)
+    tab.get_by_role("button", name="Train with the best").click()
+    job = page.locator(".kfx-Job")
+    expect(job.get_by_role("heading", level=1)).to_have_text(f"bowl-t{best.number}", timeout=PATIENCE)
+    expect(job.locator(".kfx-Badge").first).to_contain_text("Succeeded", timeout=LONG)
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"])
