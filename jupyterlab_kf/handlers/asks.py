@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, fields
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import KubeflowError
+from jupyterlab_kf.handlers.resources import ENDPOINTS, JOBS, STUDIES
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.manifests.studyviews import StudyTrial
 from jupyterlab_kf.model import LogLine, Obj, Phase, meta
@@ -270,14 +271,68 @@ async def all_lines(client: Client, job: Obj) -> list[LogLine]:
     return logs.merge(line for part in parts for line in part)
 
 
-Ask = Rows | Job | Lines | Listed | Study | Endpoint
+class Denied:
+    """What the user may not read: said once, in the shape of what was asked for."""
+
+    def __init__(self, id_: str, type_: str) -> None:
+        self.id = id_
+        self._frame: Frame | None = {"type": type_, "id": id_, "error": DENIED} | _NOTHING.get(type_, {})
+
+    def frames(self, _: Desk) -> Iterator[Frame]:
+        """What is new."""
+        frame, self._frame = self._frame, None
+        if frame is not None:
+            yield frame
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+DENIED: Final = "This Jupyter server does not let you read this."
+_NOTHING: Final[dict[str, Frame]] = {
+    "rows": {
+        "total": 0,
+        "matched": 0,
+        "size": 0,
+        "offset": 0,
+        "items": [],
+        "rows": [],
+        "counts": {},
+        "namespaces": [],
+    },
+    "job": {"gone": False, "view": {}},
+    "lines": {"lines": [], "done": True},
+    "study": {"gone": False, "head": None, "trials": [], "removed": [], "total": 0, "fresh": True},
+    "endpoint": {"gone": False, "view": None, "totals": {}, "samples": [], "fresh": True},
+    "studies": {"rows": [], "total": 0, "served": True},
+    "endpoints": {"rows": [], "total": 0, "served": True},
+}
+_FAMILIES: Final = {"studies": STUDIES, "study": STUDIES, "endpoints": ENDPOINTS, "endpoint": ENDPOINTS}
+
+
+def resource_of(said: Any) -> str:
+    """What leave to read a message asks for: the resource of the routes of the same family."""
+    kind = said.get("type")
+    if kind == "lines" and (said.get("key") or {}).get("kind") == kinds.TRIAL.kind:
+        return STUDIES
+    return _FAMILIES.get(kind, JOBS)
+
+
+Ask = Rows | Job | Lines | Listed | Study | Endpoint | Denied
 
 
 class Asks:
-    """Everything that one browser asked for."""
+    """Everything that one browser asked for.
 
-    def __init__(self, desk: Desk, tell: Callable[[], None]) -> None:
+    Args:
+        desk: what all browsers share.
+        tell: called when there is something new.
+        readable: the resources that its user may read.
+    """
+
+    def __init__(self, desk: Desk, tell: Callable[[], None], readable: Collection[str]) -> None:
         self._desk = desk
+        self._readable = readable
         self._tell = tell
         self._asks: dict[str, Ask] = {}
         self._ended: list[JobRow] = []
@@ -300,7 +355,9 @@ class Asks:
         """
         kind, id_ = said["type"], str(said["id"])[:100]
         known = self._asks.get(id_)
-        if kind == "rows":
+        if kind != "close" and resource_of(said) not in self._readable:
+            self._put(id_, Denied(id_, kind))
+        elif kind == "rows":
             query = _query(said.get("query") or {})
             if isinstance(known, Rows):
                 known.ask(query)
@@ -345,8 +402,9 @@ class Asks:
         self._asks[id_] = ask
 
     def _changed(self, before: JobRow | None, after: JobRow | None) -> None:
-        if after is not None and before is not None and after.phase is not before.phase and after.phase.finished:
-            self._ended.append(after)
+        if after is not None and before is not None and JOBS in self._readable:
+            ended = after.phase is not before.phase and after.phase.finished
+            self._ended += [after] if ended else []
         self._tell()
 
 

@@ -8,11 +8,10 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from jupyterlab_kf.handlers.base import NAME, Handler
+from jupyterlab_kf.handlers.resources import ENDPOINTS
 
 if TYPE_CHECKING:
     from types import ModuleType
-
-ENDPOINTS: Final = "kf:endpoints"
 
 
 class Endpoint(Handler):

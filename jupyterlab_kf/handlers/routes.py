@@ -16,6 +16,7 @@ from tornado import web
 
 from jupyterlab_kf.handlers.base import NAME, Handler
 from jupyterlab_kf.handlers.endpointroutes import ENDPOINT_ROUTES
+from jupyterlab_kf.handlers.resources import CLUSTER, JOBS
 from jupyterlab_kf.handlers.stream import Stream
 from jupyterlab_kf.handlers.studyroutes import STUDY_ROUTES
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from jupyterlab_kf.services.board import JobRow
     from jupyterlab_kf.services.desk import Desk
 
-JOBS: Final = "kf:jobs"
-CLUSTER: Final = "kf:cluster"
 EVENT: Final = "https://jupyterlab-kf.io/events/job-phase/v1"
 
 

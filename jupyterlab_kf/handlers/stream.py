@@ -21,6 +21,8 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from jupyterlab_kf.handlers.resources import JOBS, STREAMED
+
 if TYPE_CHECKING:
     from jupyterlab_kf.handlers.asks import Asks
     from jupyterlab_kf.services.desk import Desk
@@ -31,7 +33,6 @@ GAP: Final = 0.03
 """Seconds between two."""
 MOST_BYTES: Final = 64 * 1024
 """Of a message from a browser."""
-RESOURCE: Final = "kf:jobs"
 
 
 class Pace:
@@ -56,20 +57,23 @@ class Pace:
 class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """One browser."""
 
-    auth_resource = RESOURCE
+    auth_resource = JOBS
 
     def initialize(self, desk: Callable[[], Desk]) -> None:
         """Take what all browsers share."""
         self._desk = desk
+        self._readable: list[str] = []
         self._asks: Asks | None = None
         self._dirty = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
 
     @ws_authenticated
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        """Open it, if the user may read jobs."""
-        allowed = self.authorizer.is_authorized(self, self.current_user, "read", RESOURCE)
-        if not await ensure_async(allowed):
+        """Open it, if the user may read anything of what it tells."""
+        for resource in STREAMED:
+            if await ensure_async(self.authorizer.is_authorized(self, self.current_user, "read", resource)):
+                self._readable.append(resource)
+        if not self._readable:
             raise web.HTTPError(403)
         opened = super().get(*args, **kwargs)
         if isinstance(opened, Awaitable):
@@ -79,7 +83,7 @@ class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):
         """Begin to listen."""
         from jupyterlab_kf.handlers.asks import Asks
 
-        self._asks = Asks(self._desk(), self._dirty.set)
+        self._asks = Asks(self._desk(), self._dirty.set, self._readable)
         self._pump = asyncio.create_task(self._send(self._asks))
         self._dirty.set()
 

@@ -9,8 +9,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from jupyterlab_kf.handlers.base import NAME, Handler
-
-STUDIES: Final = "kf:studies"
+from jupyterlab_kf.handlers.resources import STUDIES
 
 
 class StudyHandler(Handler):

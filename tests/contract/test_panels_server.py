@@ -195,6 +195,35 @@ async def test_the_stream_needs_leave(
     assert denied.value.code == 403
 
 
+@pytest.mark.parametrize("family", ["kf:jobs", "kf:studies", "kf:endpoints"])
+@served
+async def test_the_stream_tells_only_what_its_user_may_read(
+    jp_ws_fetch: Fetch, jp_serverapp: ServerApp, desk: Desk, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", lambda *asked: asked[-1] == family)
+    await desk.ready()
+    place = {"namespace": "default", "name": "nobody"}
+    asked = {
+        "kf:jobs": ["rows", "job", "lines of a job"],
+        "kf:studies": ["studies", "study", "lines of a trial"],
+        "kf:endpoints": ["endpoints", "endpoint"],
+    }
+    socket: Any = await jp_ws_fetch("jupyterlab-kf", "stream")
+    for id_ in [one for several in asked.values() for one in several]:
+        kind = "Trial" if id_ == "lines of a trial" else "PyTorchJob"
+        await socket.write_message(json.dumps({"type": id_.split()[0], "id": id_, "key": {**place, "kind": kind}}))
+    refused: set[str] = set()
+    others = {one for name, several in asked.items() if name != family for one in several}
+    while refused != others:
+        for frame in json.loads(await socket.read_message()):
+            if frame.get("id") in others:
+                assert "does not let you read" in frame["error"]
+                refused.add(frame["id"])
+            elif frame.get("id"):
+                assert "does not let you read" not in frame.get("error", "")
+    socket.close()
+
+
 @dataclass(frozen=True)
 class Visit:
     """Someone logged in by a cookie, as a browser is, and never by a token; what the authorizer was asked."""
@@ -288,7 +317,8 @@ async def test_no_stream_to_another_site(
 ) -> None:
     with pytest.raises(HTTPClientError) as denied:
         await visit.socket(Origin=visit.origin)
-    assert (denied.value.code, visit.asked) == (403, [("read", "kf:jobs")])
+    each = [("read", "kf:jobs"), ("read", "kf:studies"), ("read", "kf:endpoints")]
+    assert (denied.value.code, visit.asked) == (403, each)
     monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", lambda *_: True)
     with pytest.raises(HTTPClientError) as foreign:
         await visit.socket(Origin="https://elsewhere.example")
