@@ -31,7 +31,9 @@ class Row:
 
 
 def spread(values: list[float], unit: str) -> str:
-    """``0.123 s [0.120 .. 0.130]``: median, least and most."""
+    """``0.123 s [0.120 .. 0.130]``: median, least and most; ``0.123 s`` where there is one value."""
+    if len(values) == 1:
+        return f"{values[0]:.4g} {unit}"
     return f"{statistics.median(values):.4g} {unit} [{min(values):.4g} .. {max(values):.4g}]"
 
 

@@ -9,6 +9,7 @@ log       a log line's way to the notebook
 scale     10,000 pods of 2,000 jobs on 1,000 nodes of a real API server, against other clients (minutes; needs Go once)
 routes    what Envoy costs between a client and a pod, and how soon changed weights count
 engine    a graph's rate and CPU for each request, against Seldon's executor (KF_SELDON_EXECUTOR) or a bare proxy
+panels    from a change in the cluster to the row on the screen, against asking each second; what a Lab's start costs
 memory    of the idle daemon and of each running container
 unit      a request to a served model, against the model itself, a handler by hand and MLServer
 """
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import Row
-from sections import api, engine, extension, launch, log_line, many, memory, routes, scale, torch, unit
+from sections import api, engine, extension, launch, log_line, many, memory, panels, routes, scale, torch, unit
 
 from jupyterlab_kf.embedded import daemon
 from jupyterlab_kf.settings import load
@@ -37,6 +38,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
     "memory": memory.memory,
     "routes": routes.routes,
     "api": api.api,
+    "panels": panels.panels,
     "many": many.many,
     "torch": torch.torch,
     "scale": scale.scale,
