@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -79,9 +78,8 @@ def test_what_kubectl_makes_is_on_the_screen_at_once(
     seen = page.evaluate("() => window.seen")
     delays = [seen[name] - events[name] for name in names]
     record_property("milliseconds from the watch event to the screen", delays)
+    # The fastest of five, since a busy machine only adds to it; the figures are in the benchmarks (section panels).
     assert min(delays) < 100, delays
-    # On a machine that does much else at once; the figures of a quiet one are in the benchmarks (section panels).
-    assert statistics.median(delays) < 500, delays
     kubectl("delete", "pytorchjob", *names)
 
 
