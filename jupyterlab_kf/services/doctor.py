@@ -288,6 +288,7 @@ def diagnose(facts: Facts, *, cluster: str, why: str, server: str, namespace: st
         Section("hardware", "Hardware and quotas", tuple(_hardware(facts, namespace))),
         Section("studies", "Studies", tuple(_studies(facts, namespace))),
         Section("serving", "Serving", tuple(_serving(facts, namespace))),
+        Section("kernels", "Kernels", tuple(_kernels(facts, namespace))),
         Section("routes", "Routes", tuple(_optional(facts, "networking.istio.io", None, _ISTIO))),
     )
     return Report(cluster, why, server, facts.version, namespace, facts.user, sections)
@@ -537,6 +538,10 @@ def _serving(facts: Facts, namespace: str) -> Iterator[Finding]:
     yield from (found := list(_optional(facts, "machinelearning.seldon.io", None, _SELDON)))
     if found[0].detail != _ABSENT:
         yield from _allowed(facts, ROLES["kf-serving"], namespace, "serve models and ask them")
+
+
+def _kernels(facts: Facts, namespace: str) -> Iterator[Finding]:
+    yield from _allowed(facts, ROLES["kf-kernels"], namespace, "run kernels in pods of their own")
 
 
 def _optional(facts: Facts, group: str, resource: tuple[str, str] | None, operator: _Operator) -> Iterator[Finding]:

@@ -63,6 +63,10 @@ ROLES: Final[Mapping[str, tuple[Right, ...]]] = {
         *_rights("", ["services"], "create get", "proxy"),
         *_rights("", ["pods"], "get", "proxy"),
     ),
+    "kf-kernels": (
+        *_rights(kinds.JOB.group, ["jobs"], "create patch delete"),
+        *_rights("", ["secrets"], "create"),
+    ),
 }
 """What each role of a user allows; those of the hub's own account are the hub's affair."""
 

@@ -158,6 +158,7 @@ def test_who_has_the_roles_is_told_that_nothing_lacks_but_what_they_do_not_give(
     groups = {**WHOLE.groups, "machinelearning.seldon.io": ("v1",)}
     serving = examined(rights={right: right in given for right in doctor._rights()}, groups=groups)
     assert "--role=kf-serving" in found(serving, "serving", "Rights").hint
+    assert "--role=kf-kernels" in found(report, "kernels", "Rights").hint
 
 
 def test_a_service_accounts_role_is_bound_by_its_namespace_and_name() -> None:
