@@ -35,6 +35,8 @@ WINDOW_BYTES: Final = 64 * 1024 * 1024
 CHECKPOINT_EVERY: Final = 1_000
 """Writes between two checkpoints: the WAL stays at a few megabytes."""
 
+_PATIENCE: Final = 2.0
+"""Seconds to wait for a process that is about to let go of the database."""
 _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -249,7 +251,7 @@ class Store:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=2, check_same_thread=False)
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False)
         try:
             # Exclusive before WAL: no shared-memory file, and a second connection is refused instead of tolerated.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -43,7 +43,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Asked]]:
     monkeypatch.setenv("POD_IP", "127.0.0.1")
     asked: Asked = []
     made = ThreadingHTTPServer(("127.0.0.1", 0), type("Mine", (Model,), {"asked": asked}))
-    thread = threading.Thread(target=made.serve_forever)
+    thread = threading.Thread(target=made.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://0.0.0.0:{made.server_port}", asked
     made.shutdown()

@@ -155,7 +155,8 @@ def test_an_unreadable_object_is_damage_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_a_second_process_is_refused_not_tolerated(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_not_tolerated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jupyterlab_kf.embedded.store._PATIENCE", 0.05)
     with pytest.raises(ClusterError, match="cannot be opened"):
         Store(tmp_path / "store.db")
     assert (tmp_path / "store.db").exists()
