@@ -85,6 +85,7 @@ class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
         self._asks = Asks(self._desk(), self._dirty.set, self._readable)
         self._pump = asyncio.create_task(self._send(self._asks))
+        self._pump.add_done_callback(self._sent)
         self._dirty.set()
 
     def on_close(self) -> None:
@@ -103,6 +104,12 @@ class Stream(WebSocketMixin, WebSocketHandler, JupyterHandler):
         except (ValueError, TypeError, KeyError) as error:
             self.close(1003, f"not understood: {error}"[:100])
         self._dirty.set()
+
+    def _sent(self, pump: asyncio.Task[None]) -> None:
+        """A stream that fails is closed, and not left silent: the browser opens another."""
+        if not pump.cancelled() and (error := pump.exception()) is not None:
+            self.log.error("the stream to a browser failed", exc_info=error)
+            self.close(1011, "the server failed; its log says why")
 
     async def _send(self, asks: Asks) -> None:
         pace = Pace()

@@ -8,6 +8,7 @@ client's gate decides for all watches. It writes nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from jupyterlab_kf.errors import ApiError, ForbiddenError, KubeflowError, NotFou
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import frameworks, pods, training
 from jupyterlab_kf.model import Cause, Explanation, Obj, Phase, meta
+
+log = logging.getLogger("jupyterlab_kf.panels")
 
 ABSENT_PAUSE: Final = 30.0
 """Seconds until a kind that the cluster does not serve is looked for again."""
@@ -338,8 +341,7 @@ class Board:
         while True:
             for kind in versions:
                 try:
-                    async for change in self._changes(kind, space):
-                        self._take(name, change)
+                    await self._look(name, kind, space)
                 except NotFoundError:
                     self._settle(name)
                     continue
@@ -352,10 +354,25 @@ class Board:
                 except ApiError as error:
                     self._report(Link("unreachable", error.message, error.hint))
                     break
+                except Exception:  # a list that silently stood still would be worse than one that begins again
+                    log.exception("the watch of %s ended and begins again", kind.plural)
+                    break
             else:
                 await self._sleep(ABSENT_PAUSE)
                 continue
             await self._sleep(AGAIN_PAUSE)
+
+    async def _look(self, name: str, kind: Kind, space: str | None) -> None:
+        """Take every change; once the first list is complete, forget what an earlier watch knew and it has not."""
+        listed: set[str] | None = set()
+        async for change in self._changes(kind, space):
+            if listed is not None and change.type != "SYNCED":
+                listed.add(str(meta(change.obj).get("uid", "")))
+            elif listed is not None:
+                for uid in [uid for uid, row in self.rows.items() if row.kind == name and uid not in listed]:
+                    self._take(name, watch.Change("DELETED", {"metadata": {"uid": uid}}))
+                listed = None
+            self._take(name, change)
 
     async def _changes(self, kind: Kind, space: str | None) -> AsyncGenerator[watch.Change, None]:
         count = 0

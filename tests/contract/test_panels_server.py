@@ -83,12 +83,25 @@ LONG = "import time\ntime.sleep(600)\n"
 PATIENCE = 60
 
 
+async def _in_time(work: Coroutine[Any, Any, None]) -> None:
+    """What a test does, within its patience; who waits for what is told when it is not done."""
+    running = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({running}, timeout=PATIENCE)
+    if not done:
+        for task in asyncio.all_tasks():
+            task.print_stack(limit=6)
+        running.cancel()
+        await asyncio.wait({running})
+        pytest.fail(f"not done in {PATIENCE} s")
+    await running
+
+
 def served(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """A test that runs in the server's own loop."""
 
     @functools.wraps(test)
     def run(jp_asyncio_loop: asyncio.AbstractEventLoop, **given: Any) -> None:
-        jp_asyncio_loop.run_until_complete(asyncio.wait_for(test(**given), PATIENCE))
+        jp_asyncio_loop.run_until_complete(_in_time(test(**given)))
 
     own = inspect.signature(test)
     loop = inspect.Parameter("jp_asyncio_loop", inspect.Parameter.KEYWORD_ONLY)

@@ -293,6 +293,9 @@ def test_a_study_serves_the_model_of_its_best_trial(cluster: Settings, tmp_path:
     assert [one.digest for one in kf.models() if one.endpoint.startswith("default/neighbours")] == [told["model"]]
     endpoint.delete()
     study.delete()
+    for job in kf.jobs():
+        if job.name.startswith("neighbours"):
+            job.delete()
 
 
 def run(name: str, folder: Path) -> str:
