@@ -81,6 +81,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._retired: set[aiohttp.ClientSession] = set()
         self._users: Counter[aiohttp.ClientSession] = Counter()
+        self._streams: set[aiohttp.StreamReader] = set()
         self._renewing = asyncio.Lock()
         self._renewals = 0
 
@@ -90,7 +91,12 @@ class Transport:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; who reads one is told that nobody answers any more."""
+        for stream in self._streams:
+            import aiohttp
+
+            # The library forgets who reads when it closes a connection: they would wait for ever.
+            stream.set_exception(aiohttp.ClientConnectionError("the connection was closed"))
         session, self._session = self._session, None
         retired, self._retired = self._retired, set()
         for one in (session, *retired):
@@ -172,7 +178,11 @@ class Transport:
                     ) as answer,
                 ):
                     if answer.status < 400:  # noqa: PLR2004
-                        yield self._chunks(answer, together)
+                        self._streams.add(answer.content)
+                        try:
+                            yield self._chunks(answer, together)
+                        finally:
+                            self._streams.discard(answer.content)
                         return
                     content = await answer.read()
             if answer.status != 401 or second or not await self._renew(seen):  # noqa: PLR2004

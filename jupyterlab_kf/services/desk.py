@@ -344,8 +344,8 @@ class Desk:
             await self._try(start=start)
 
     async def _try(self, *, start: bool) -> None:
-        if self.board is not None and self.link.state == "live":
-            return
+        if self.board is not None and self.link.state in ("live", "connecting"):
+            return  # a board that is just beginning must not lose the connections that it begins with
         try:
             choice = self.choice
             if choice is None:

@@ -300,6 +300,36 @@ DENIED = (
 )
 
 
+async def test_what_is_open_ends_when_the_client_speaks_through_another_connection(
+    server: Server, client: Client
+) -> None:
+    over = asyncio.Event()
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(b"one\n")
+        await over.wait()
+        return answer
+
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def read() -> None:
+        async with client.stream("/watch", together=0.05) as lines:
+            async for line in lines:
+                heard.put_nowait(line)
+
+    server.answers = [silent]
+    reading = asyncio.create_task(read())
+    assert await heard.get() == b"one"
+    await client.replace(client.connection)
+    done, _ = await asyncio.wait({reading}, timeout=20)
+    assert done, "it waits for what nobody will send"
+    with pytest.raises(UnreachableError, match="closed"):
+        await reading
+    over.set()
+
+
 async def test_a_rule_of_the_cluster_that_does_not_answer_is_told_as_such(server: Server, client: Client) -> None:
     server.answers = [status(500, "InternalError", AWAY)]
     with pytest.raises(OperatorAwayError) as raised:
