@@ -121,7 +121,7 @@ def test_ten_thousand_rows_are_fluid(browser: Browser, lab: Lab) -> None:
     expect(grid).to_have_attribute("aria-rowcount", str(THOUSANDS))
     expect(row(page, "job-00000")).to_be_visible()
     longest = page.evaluate(SCROLL)
-    assert longest < 400, f"{longest} ms between two pictures"
+    assert longest < 1000, f"{longest} ms between two pictures: it freezes"
     expect(row(page, f"job-{THOUSANDS - 1:05d}")).to_be_visible()
     assert page.locator(".kfx-Row").count() < 120, "only what is in sight exists"
     grid.focus()
