@@ -43,6 +43,11 @@ SEEN = """names => {
   look();
   return null;
 }"""
+# Whether JupyterLab has kept which jobs are announced: it does so a moment after the form was changed.
+KEPT = r"""async choice => {
+  const { raw } = await window.jupyterapp.serviceManager.settings.fetch('jupyterlab-kf:plugin');
+  return (/"notify"\s*:\s*"(\w+)"/.exec(raw)?.[1] ?? 'all') === choice;
+}"""
 # The longest pause between two pictures while the list is scrolled from its beginning to its end.
 SCROLL = """async () => {
   const list = document.querySelector('.kfx-Jobs-list');
@@ -56,6 +61,15 @@ SCROLL = """async () => {
   }
   return longest;
 }"""
+
+
+def kept(page: Page, choice: str) -> None:
+    """Until JupyterLab has kept which jobs are announced, and so has told us."""
+    for _ in range(PATIENCE // 100):
+        if page.evaluate(KEPT, choice):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"the choice {choice!r} was not kept")
 
 
 def toast(page: Page, text: str) -> Any:
@@ -213,6 +227,7 @@ def test_the_list_of_what_runs_stops_a_job_and_settings_do_what_they_say(open_la
     expect(page.locator("#kf-panel").get_by_label("Sort by")).to_have_value("name")
     form.locator("select[id$=_sort]").select_option(label="created")
     form.locator("select[id$=_notify]").select_option(label="Failures only")
+    kept(page, "failures")
     execute(page, "running:show-panel")
     item = page.locator(".jp-RunningSessions-item", has_text="listed-running")
     item.hover()
@@ -221,9 +236,9 @@ def test_the_list_of_what_runs_stops_a_job_and_settings_do_what_they_say(open_la
     expect(row(page, "listed-running")).to_have_attribute("data-phase", "Suspended", timeout=PATIENCE)
     jupyterlab_kf.train("print('quiet')", workers=1, name="unannounced", replace=True).wait()
     expect(row(page, "unannounced")).to_have_attribute("data-phase", "Succeeded", timeout=PATIENCE)
-    assert toast(page, "unannounced").count() == 0
+    assert toast(page, "unannounced").all_inner_texts() == []
     form.locator("select[id$=_notify]").select_option(label="All")
-    page.wait_for_timeout(1000)  # Lab keeps settings a moment after they changed
+    kept(page, "all")
     job.delete()
     jupyterlab_kf.delete("unannounced")
 
