@@ -138,7 +138,7 @@ class Desk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.study_feeds.stop()
+        await self.study_feeds.stop("it is not followed any more")
         await self.endpoint_feeds.stop()
         for part in (self._reasons, *self._listings.values(), self.board):
             if part is not None:
@@ -194,7 +194,7 @@ class Desk:
             shared.error = ClusterError(f"the panels look at {choice.name!r} now", hint="change back to see it")
             shared.tell()
         await self.study_feeds.stop(f"the panels look at {choice.name!r} now")
-        await self.endpoint_feeds.stop(f"the panels look at {choice.name!r} now")
+        await self.endpoint_feeds.stop(f"the panels look at {choice.name!r} now", hint="change back to see it")
         for part in parts:
             if part is not None:
                 await part.stop()

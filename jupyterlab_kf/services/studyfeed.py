@@ -14,7 +14,7 @@ from typing import Final
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster import shapes, watch
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import ClusterError, KubeflowError, NotFoundError, UnreachableError
+from jupyterlab_kf.errors import NotFoundError
 from jupyterlab_kf.manifests import studies
 from jupyterlab_kf.manifests.studyviews import (
     ParameterShare,
@@ -27,13 +27,10 @@ from jupyterlab_kf.manifests.studyviews import (
     weighed,
 )
 from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.services.followed import Feed, Feeds
 from jupyterlab_kf.suggestions import importance
 from jupyterlab_kf.suggestions.space import Parameter
 
-_LOOK: Final = 1.0
-"""Seconds between two looks for a cluster that does not run."""
-_LINGER: Final = 5.0
-"""Seconds that a study is followed after the last who looked has gone."""
 _BATCH: Final = 200
 _TOGETHER: Final = 0.05
 _GROWN: Final = 1.03
@@ -57,16 +54,12 @@ class _Entry:
     version: int
 
 
-class StudyFeed:
+class StudyFeed(Feed[StudyKey]):
     """The newest picture of a study. ``gone`` once it was deleted; ``error`` says why it cannot be followed."""
 
     def __init__(self, key: StudyKey) -> None:
-        self.key = key
+        super().__init__(key)
         self.version = 0
-        self.gone = False
-        self.error: KubeflowError | None = None
-        self.listeners: list[Callable[[], None]] = []
-        self.task: asyncio.Task[None] | None = None
         self._experiment: Obj | None = None
         self._space: tuple[Parameter, ...] = ()
         self._metrics: tuple[str, ...] = ()
@@ -104,11 +97,6 @@ class StudyFeed:
     def removed(self, version: int) -> list[str]:
         """The names of trials that were deleted after that version."""
         return [name for then, name in self._removed if then > version and name not in self._entries]
-
-    def tell(self) -> None:
-        """Call who listens."""
-        for listener in tuple(self.listeners):
-            listener()
 
     # ------------------------------------------------------------------------------------------------- taking in
 
@@ -188,7 +176,7 @@ class StudyFeed:
         self.tell()
 
 
-class StudyFeeds:
+class StudyFeeds(Feeds[StudyKey, StudyFeed]):
     """The studies that somebody looks at, each followed once.
 
     Args:
@@ -199,60 +187,7 @@ class StudyFeeds:
     def __init__(
         self, client: Callable[[], Awaitable[Client]], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        self._client = client
-        self._sleep = sleep
-        self._feeds: dict[StudyKey, StudyFeed] = {}
-        self._background: set[asyncio.Task[None]] = set()
-
-    def look(self, key: StudyKey, listener: Callable[[], None]) -> tuple[StudyFeed, Callable[[], None]]:
-        """The feed of a study, and what to call when one looks away."""
-        feed = self._feeds.get(key)
-        if feed is None or feed.gone or feed.error is not None:
-            feed = self._feeds[key] = StudyFeed(key)
-            feed.task = asyncio.create_task(self._follow(feed))
-        feed.listeners.append(listener)
-
-        def leave() -> None:
-            feed.listeners.remove(listener)
-            if not feed.listeners:
-                task = asyncio.create_task(self._forget(feed))
-                self._background.add(task)
-                task.add_done_callback(self._background.discard)
-
-        return feed, leave
-
-    async def stop(self, why: str = "") -> None:
-        """Follow none any more; who looks is told why."""
-        feeds, self._feeds = self._feeds, {}
-        tasks = [*self._background, *(feed.task for feed in feeds.values() if feed.task is not None)]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for feed in feeds.values():
-            feed.error = ClusterError(why or "it is not followed any more")
-            feed.tell()
-
-    async def _forget(self, feed: StudyFeed) -> None:
-        await self._sleep(_LINGER)
-        if not feed.listeners and self._feeds.get(feed.key) is feed:
-            del self._feeds[feed.key]
-            if feed.task is not None:
-                feed.task.cancel()
-
-    async def _follow(self, feed: StudyFeed) -> None:
-        while True:
-            try:
-                client = await self._client()
-                await _keep(client, feed)
-            except NotFoundError:
-                feed.gone = True
-            except (UnreachableError, ClusterError):
-                await self._sleep(_LOOK)
-                continue
-            except KubeflowError as error:
-                feed.error = error
-            feed.tell()
-            return
+        super().__init__(client, StudyFeed, _keep, sleep)
 
 
 async def _keep(client: Client, feed: StudyFeed) -> None:

@@ -17,18 +17,15 @@ from typing import Final
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster import shapes, watch
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import ApiError, ClusterError, KubeflowError, NotFoundError, UnreachableError
+from jupyterlab_kf.errors import ApiError, NotFoundError, UnreachableError
 from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.services.followed import Feed, Feeds
 from jupyterlab_kf.services.serving import measures, rollout, states
 from jupyterlab_kf.services.serving.measures import Measures, Moment
 from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.services.serving.way import Way
 
-_LOOK: Final = 1.0
-"""Seconds between two looks for a cluster that does not run."""
-_LINGER: Final = 5.0
-"""Seconds that an endpoint is followed after the last who looked has gone."""
 _TOGETHER: Final = 0.1
 """Seconds in which changes are gathered."""
 _AGAIN: Final = 2.0
@@ -87,33 +84,24 @@ def sample(before: Mapping[str, Measures], after: Mapping[str, Measures], at: fl
     return Sample(at, found)
 
 
-class EndpointFeed:
+class EndpointFeed(Feed[EndpointKey]):
     """The newest picture of an endpoint. ``gone`` once it was deleted; ``error`` says why it cannot be followed."""
 
     def __init__(self, key: EndpointKey) -> None:
-        self.key = key
+        super().__init__(key)
         self.view: EndpointView | None = None
         self.totals: dict[str, Totals] = {}
         self.samples: deque[Sample] = deque(maxlen=MOST_SAMPLES)
         self.taken = 0
         """How many samples there ever were."""
-        self.gone = False
-        self.error: KubeflowError | None = None
-        self.listeners: list[Callable[[], None]] = []
-        self.task: asyncio.Task[None] | None = None
 
     def since(self, taken: int) -> list[Sample]:
         """The samples after so many."""
         fresh = min(self.taken - taken, len(self.samples))
         return list(self.samples)[len(self.samples) - fresh :]
 
-    def tell(self) -> None:
-        """Call who listens."""
-        for listener in tuple(self.listeners):
-            listener()
 
-
-class EndpointFeeds:
+class EndpointFeeds(Feeds[EndpointKey, EndpointFeed]):
     """Every endpoint that is looked at.
 
     Args:
@@ -122,64 +110,13 @@ class EndpointFeeds:
     """
 
     def __init__(self, client: Callable[[], Awaitable[Client]], sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._client = client
-        self._sleep = sleep
-        self._feeds: dict[EndpointKey, EndpointFeed] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        async def keep(client: Client, feed: EndpointFeed) -> None:
+            async with aclosing(_Following(client, feed.key, sleep).changes(feed)) as changes:
+                async for _ in changes:
+                    feed.error = None
+                    feed.tell()
 
-    def look(self, key: EndpointKey, listener: Callable[[], None]) -> tuple[EndpointFeed, Callable[[], None]]:
-        """The feed of an endpoint that others may be looking at too, and what to call when one looks away."""
-        feed = self._feeds.get(key)
-        if feed is None or feed.gone or feed.error is not None:
-            feed = self._feeds[key] = EndpointFeed(key)
-        feed.listeners.append(listener)
-        if feed.task is None:
-            feed.task = asyncio.create_task(self._follow(feed))
-
-        def leave() -> None:
-            feed.listeners.remove(listener)
-            if not feed.listeners:
-                task = asyncio.create_task(self._forget(feed))
-                self._background.add(task)
-                task.add_done_callback(self._background.discard)
-
-        return feed, leave
-
-    async def stop(self, why: str = "") -> None:
-        """Follow none any more, and tell who looks why."""
-        feeds, self._feeds = list(self._feeds.values()), {}
-        tasks = [*self._background, *(feed.task for feed in feeds if feed.task)]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for feed in feeds if why else ():
-            feed.error = ClusterError(why, hint="change back to see it")
-            feed.tell()
-
-    async def _forget(self, feed: EndpointFeed) -> None:
-        await self._sleep(_LINGER)
-        if not feed.listeners and self._feeds.get(feed.key) is feed:
-            del self._feeds[feed.key]
-            if feed.task is not None:
-                feed.task.cancel()
-
-    async def _follow(self, feed: EndpointFeed) -> None:
-        while True:
-            try:
-                client = await self._client()
-                async with aclosing(_Following(client, feed.key, self._sleep).changes(feed)) as changes:
-                    async for _ in changes:
-                        feed.error = None
-                        feed.tell()
-            except NotFoundError:
-                feed.gone = True
-            except (UnreachableError, ClusterError):
-                await self._sleep(_LOOK)
-                continue
-            except KubeflowError as error:
-                feed.error = error
-            feed.tell()
-            return
+        super().__init__(client, EndpointFeed, keep, sleep)
 
 
 class _Following:
