@@ -97,6 +97,14 @@ def test_what_kubectl_makes_is_on_the_screen_at_once(
     kubectl("delete", "pytorchjob", *names)
 
 
+def _until_told(page: Page, events: dict[str, float], names: list[str]) -> None:
+    for _ in range(PATIENCE // 100):
+        if events.keys() >= set(names):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"the watch beside the panels told of {sorted(events)} only")
+
+
 def watched(cluster: Settings, events: dict[str, float]) -> Any:
     """A watch beside that of the panels, which tells when the API server said what."""
     api = client.CustomObjectsApi(config.new_client_from_config(str(cluster.embedded_kubeconfig)))

@@ -260,6 +260,8 @@ def _kubelet(plan: Plan, folder: Path) -> dict[str, object]:
         "resolvConf": "",
         "volumePluginDir": str(folder / "plugins"),
         "evictionHard": floor | {"nodefs.inodesFree": "1%"},
+        # How full a volume is, it looks at each minute, up to two with jitter: too seldom for a test that fills one.
+        "volumeStatsAggPeriod": "5s",
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "enforceNodeAllocatable": ["pods"],
