@@ -69,6 +69,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     figures = {
         "passed": len(passed),
         "clusters": {name: number for name, number in clusters.items() if name},
+        "failed": sorted({report.nodeid for outcome in ("failed", "error") for report in stats.get(outcome, ())}),
         "skipped": Counter(_reason(report) for report in stats.get("skipped", ())),
     }
     Path(REPORT).write_text(json.dumps(figures))
