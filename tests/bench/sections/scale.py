@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any, Self
 
 HERE = Path(__file__)
-sys.path[:0] = [str(HERE.parents[2] / "tools"), str(HERE.parents[2] / "real"), str(HERE.parents[1])]
+MODULES = [str(HERE.parents[2] / "tools"), str(HERE.parents[2] / "real"), str(HERE.parents[1])]
+sys.path[:0] = MODULES
 
 # A part of it is quick, and tells whether the section works; its figures mean nothing.
 SHARE = float(os.environ.get("KF_BENCH_SHARE", "1"))
@@ -453,7 +454,7 @@ def watched(kubeconfig: Path) -> dict[str, Obj]:
 
 def told_again(kubeconfig: Path) -> tuple[dict[str, Obj], dict[str, Obj]]:
     """What ours saw of a flood as it came, and what each watcher sees of it alone, told as fast as it can read."""
-    path, modules = f"/apis/{'/'.join(GROUP)}", os.pathsep.join(sys.path[:2])
+    path, modules = f"/apis/{'/'.join(GROUP)}", os.pathsep.join(MODULES)
     with begun(
         "sections.replay", path, str(JOBS), str(EVENTS), KUBECONFIG=str(kubeconfig), PYTHONPATH=modules
     ) as replay:
