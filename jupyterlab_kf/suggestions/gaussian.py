@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, special
 
 from jupyterlab_kf.suggestions import plain
-from jupyterlab_kf.suggestions.questions import PENDING, Point, Seen, Study
 from jupyterlab_kf.suggestions.space import Parameter
+from jupyterlab_kf.suggestions.study import PENDING, Point, Seen, Study
 
 Array = NDArray[np.float64]
 

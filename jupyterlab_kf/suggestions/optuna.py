@@ -10,7 +10,7 @@ import importlib
 from typing import Any, Final
 
 from jupyterlab_kf.suggestions import plain
-from jupyterlab_kf.suggestions.questions import DONE, PENDING, AskError, Point, Study
+from jupyterlab_kf.suggestions.study import DONE, PENDING, AskError, Point, Study
 
 _SIGMA: Final = 1 / 6
 """First step of CMA-ES, as a part of each range."""

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from jupyterlab_kf.suggestions.questions import DONE, PENDING, Point, Seen, Study
 from jupyterlab_kf.suggestions.space import Parameter
+from jupyterlab_kf.suggestions.study import DONE, PENDING, Point, Seen, Study
 
 _BEST, _LATEST = 150, 250
 _DEFAULTS: Final = {"gamma": 0.25, "prior_weight": 1.0, "n_EI_candidates": 24}

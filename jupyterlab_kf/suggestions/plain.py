@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random as _random
 
-from jupyterlab_kf.suggestions.questions import Point, Study
+from jupyterlab_kf.suggestions.study import Point, Study
 
 
 def random(study: Study, index: int, attempt: int) -> Point:

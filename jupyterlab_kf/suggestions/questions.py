@@ -10,59 +10,13 @@ ended", or, with a reason in ``end``, that there is nothing more to try. ``{erro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from jupyterlab_kf.suggestions import settings as known
 from jupyterlab_kf.suggestions.space import Parameter, SpaceError, combinations, parameter, unseen
+from jupyterlab_kf.suggestions.study import DONE, FAILED, AskError, Point, Seen, Study, Suggested
 
-Point: TypeAlias = tuple[str, ...]
-PENDING, DONE, FAILED = "pending", "done", "failed"
 _TRIES: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A suggestion of before: its values in the parameters' order, and its loss (less is better) once it is done."""
-
-    name: str
-    point: Point
-    state: str
-    loss: float | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Suggested:
-    """A new point; labels travel on the trial and come back with its history."""
-
-    point: Point
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """Everything an algorithm may look at."""
-
-    algorithm: str
-    settings: Mapping[str, str]
-    parameters: tuple[Parameter, ...]
-    seed: int
-    history: tuple[Seen, ...]
-    max_trials: int | None = None
-
-    def number(self, name: str, default: float) -> float:
-        """A setting as a number."""
-        return float(self.settings.get(name, default))
-
-    def with_pending(self, found: Sequence[Suggested]) -> Study:
-        """The study as it will be once these run."""
-        more = tuple(Seen("", one.point, PENDING, None, one.labels) for one in found)
-        return replace(self, history=(*self.history, *more))
-
-
-class AskError(ValueError):
-    """The question cannot be answered, now or later; the message says why."""
 
 
 def ask(question: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from jupyterlab_kf.suggestions import plain
-from jupyterlab_kf.suggestions.questions import DONE, PENDING, AskError, Point, Seen, Study, Suggested
+from jupyterlab_kf.suggestions.study import DONE, PENDING, AskError, Point, Seen, Study, Suggested
 
 BRACKET: Final = "jupyterlab-kf.io/bracket"
 RUNG: Final = "jupyterlab-kf.io/rung"
