@@ -63,6 +63,11 @@ class _State:
     keep: Callable[[Obj], Obj] = dict
     synced: bool = False
 
+    def told(self, change: Change) -> None:
+        """Whoever is told has taken it: an object that has gone is not remembered any more."""
+        if change.type == "DELETED":
+            self.known.pop(identity(change.obj), None)
+
 
 async def follow(
     client: Client,
@@ -73,18 +78,20 @@ async def follow(
     fields: str = "",
     shape: Shape = shapes.OBJECT,
     keep: Callable[[Obj], Obj] = dict,
+    known: dict[str, Obj] | None = None,
     pace: Pace | None = None,
 ) -> AsyncGenerator[Change, None]:
     """Every change, beginning with what is there; of each object what ``shape`` tells.
 
     ``keep`` answers what is remembered of an object, so that it can be told as DELETED when a later list has it no
-    more: at least its ``uid``, ``name``, ``namespace`` and ``resourceVersion``.
+    more: at least its ``uid``, ``name``, ``namespace`` and ``resourceVersion``. All that is remembered stands in
+    ``known``: given to a watch that takes another's place, it has that tell as DELETED what has gone between the two.
 
     Raises:
         ApiError: the server refuses for a reason that waiting does not cure.
     """
     pace = pace or Pace()
-    state = _State(shape=shape, keep=keep)
+    state = _State(known={} if known is None else known, shape=shape, keep=keep)
     filters = {key: value for key, value in (("labelSelector", selector), ("fieldSelector", fields)) if value}
     while True:
         began, least = pace.clock(), 0.0
@@ -95,6 +102,7 @@ async def follow(
                 )
                 for change in _differences(state, items):
                     yield change
+                    state.told(change)
                 items.clear()  # this may run for days
                 state.version, state.synced = version, True
                 yield Change("SYNCED", {})
@@ -102,6 +110,7 @@ async def follow(
             async for change in _stream(client, kind.path(namespace), filters, state, pace):
                 state.failures = 0
                 yield change
+                state.told(change)
         except ExpiredError:
             state.version = ""
         except (UnreachableError, ApiError) as error:
@@ -112,7 +121,7 @@ async def follow(
         if pace.clock() - began >= pace.healthy:
             state.failures = 0
         state.failures += 1
-        await pace.sleep(max(least, _delay(pace, state.failures)))
+        await pace.sleep(max(least, delay(pace, state.failures)))
 
 
 def _curable(error: UnreachableError | ApiError, state: _State) -> bool:
@@ -131,7 +140,8 @@ def _asked_pause(error: UnreachableError | ApiError) -> float:
     return asked * (1 + random.random() / 4)  # noqa: S311  spreads clients out; nothing secret
 
 
-def _delay(pace: Pace, failures: int) -> float:
+def delay(pace: Pace, failures: int) -> float:
+    """Seconds to wait after so many failures in a row, with jitter."""
     # The exponent is bounded: a watch may fail for days.
     top: float = min(pace.first * 2 ** min(failures - 1, 16), pace.longest)
     return top * (0.5 + random.random() / 2)  # noqa: S311  spreads clients out; nothing secret
@@ -170,10 +180,10 @@ def _note(state: _State, type_: str, obj: Obj) -> Change | None:
 
     What is said twice is not told twice: it is no change, nor is a stream that says it a healthy one.
     """
-    uid = _identity(obj)
+    uid = identity(obj)
     before = state.known.get(uid)
     if type_ == "DELETED":
-        return Change("DELETED", obj) if state.known.pop(uid, None) is not None else None
+        return Change("DELETED", obj) if before is not None else None
     if before is not None and _same(before, obj):
         return None
     state.known[uid] = state.keep(obj)
@@ -181,15 +191,16 @@ def _note(state: _State, type_: str, obj: Obj) -> Change | None:
 
 
 def _differences(state: _State, items: list[Obj]) -> list[Change]:
-    fresh = {_identity(item): item for item in items}
+    """What a list says that was not told; of the first one all, for what another watch told may not have been taken."""
+    fresh = {identity(item): item for item in items}
     changes = [Change("DELETED", obj) for uid, obj in state.known.items() if uid not in fresh]
     for uid, obj in fresh.items():
-        before = state.known.get(uid)
+        before = state.known.get(uid) if state.synced else None
         if before is None:
             changes.append(Change("ADDED", obj))
         elif not _same(before, obj):
             changes.append(Change("MODIFIED", obj))
-    state.known = {uid: state.keep(obj) for uid, obj in fresh.items()}
+    state.known.update((uid, state.keep(obj)) for uid, obj in fresh.items())
     return changes
 
 
@@ -197,6 +208,7 @@ def _same(before: Obj, obj: Obj) -> bool:
     return meta(before).get("resourceVersion") == meta(obj).get("resourceVersion")
 
 
-def _identity(obj: Obj) -> str:
+def identity(obj: Obj) -> str:
+    """What tells an object from all others, also from one that takes its name."""
     head = meta(obj)
     return str(head.get("uid") or f"{head.get('namespace', '')}/{head.get('name', '')}")

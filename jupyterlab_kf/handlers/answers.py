@@ -29,8 +29,9 @@ from jupyterlab_kf.profiles import Use
 from jupyterlab_kf.services import again, hardware, notebooks, plans
 from jupyterlab_kf.services import training as submitting
 from jupyterlab_kf.services.board import JobPage, JobQuery
-from jupyterlab_kf.services.desk import Desk, JobKey
+from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.explain import decode_event
+from jupyterlab_kf.services.jobfeed import JobKey
 from jupyterlab_kf.services.jobs import find_all
 from jupyterlab_kf.services.plans import Plan, Request, kind_of, to_yaml
 

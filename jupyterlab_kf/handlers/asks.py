@@ -21,7 +21,8 @@ from jupyterlab_kf.manifests.studyviews import StudyTrial
 from jupyterlab_kf.model import LogLine, Obj, Phase, meta
 from jupyterlab_kf.services import feed, logs, studydeeds
 from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
-from jupyterlab_kf.services.desk import Desk, JobKey, SharedView, training_kinds
+from jupyterlab_kf.services.desk import Desk
+from jupyterlab_kf.services.jobfeed import JobFeed, JobKey, training_kinds
 from jupyterlab_kf.services.listing import Listing
 from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointKey
@@ -191,7 +192,7 @@ class Endpoint:
 class Job:
     """A job's view, and what of it the browser has."""
 
-    def __init__(self, id_: str, shared: SharedView, leave: Callable[[], None]) -> None:
+    def __init__(self, id_: str, shared: JobFeed, leave: Callable[[], None]) -> None:
         self.id = id_
         self.close = leave
         self._shared = shared

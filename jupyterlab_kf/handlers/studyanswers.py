@@ -13,7 +13,8 @@ from jupyterlab_kf.handlers import wire
 from jupyterlab_kf.manifests import studies
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services import logs, studydeeds
-from jupyterlab_kf.services.desk import Desk, JobKey
+from jupyterlab_kf.services.desk import Desk
+from jupyterlab_kf.services.jobfeed import JobKey
 from jupyterlab_kf.services.studydeeds import TrialDetail
 from jupyterlab_kf.services.studyfeed import StudyKey
 

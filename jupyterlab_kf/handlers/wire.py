@@ -17,7 +17,7 @@ from jupyterlab_kf.manifests.studies import StudyRow
 from jupyterlab_kf.manifests.studyviews import StudyHead, StudyTrial
 from jupyterlab_kf.model import JobView
 from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow, Link
-from jupyterlab_kf.services.desk import JobKey
+from jupyterlab_kf.services.jobfeed import JobKey
 from jupyterlab_kf.services.serving.live import EndpointKey, Sample, Totals
 from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.services.studyfeed import StudyKey

@@ -8,26 +8,20 @@ client's gate decides for all watches. It writes nothing.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.cluster import shapes, watch
+from jupyterlab_kf.cluster import keeping, shapes, watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ApiError, ForbiddenError, KubeflowError, NotFoundError, UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import frameworks, pods, training
 from jupyterlab_kf.model import Cause, Explanation, Obj, Phase, meta
+from jupyterlab_kf.services import census
 
-log = logging.getLogger("jupyterlab_kf.panels")
-
-ABSENT_PAUSE: Final = 30.0
-"""Seconds until a kind that the cluster does not serve is looked for again."""
-AGAIN_PAUSE: Final = 1.0
-_BATCH: Final = 200
 _TOGETHER: Final = 0.05
 """Seconds in which changes are gathered while they come thick and fast; browsers are told at most every 0.1."""
 _ARRANGEMENTS: Final = 16
@@ -272,7 +266,7 @@ class Board:
         families: dict[str, list[Kind]] = {}
         for kind in kinds.TRAINING:
             families.setdefault(kind.kind, []).append(kind)
-        self._tasks = [asyncio.create_task(self._keep(name, rows)) for name, rows in families.items()]
+        self._tasks = [asyncio.ensure_future(self._keep(name, rows)) for name, rows in families.items()]
         self._families = len(families)
         self._deaf = self._client.gate.listen(self._health)
 
@@ -335,57 +329,28 @@ class Board:
 
     # --------------------------------------------------------------------------------------------------- watching
 
-    async def _keep(self, name: str, versions: list[Kind]) -> None:
-        """Watch one family of kinds in the first version that the cluster serves, for ever."""
-        space: str | None = None
-        while True:
-            for kind in versions:
-                try:
-                    await self._look(name, kind, space)
-                except NotFoundError:
-                    self._settle(name)
-                    continue
-                except ForbiddenError as error:
-                    if space is None:
-                        space = self._namespace
-                    else:
-                        self._report(Link("refused", error.message, error.hint))
-                    break
-                except ApiError as error:
-                    self._report(Link("unreachable", error.message, error.hint))
-                    break
-                except Exception:  # a list that silently stood still would be worse than one that begins again
-                    log.exception("the watch of %s ended and begins again", kind.plural)
-                    break
-            else:
-                await self._sleep(ABSENT_PAUSE)
-                continue
-            await self._sleep(AGAIN_PAUSE)
+    def _keep(self, family: str, versions: list[Kind]) -> Awaitable[None]:
+        """Watch one family of kinds, for ever."""
 
-    async def _look(self, name: str, kind: Kind, space: str | None) -> None:
-        """Take every change; once the first list is complete, forget what an earlier watch knew and it has not."""
-        listed: set[str] | None = set()
-        async for change in self._changes(kind, space):
-            if listed is not None and change.type != "SYNCED":
-                listed.add(str(meta(change.obj).get("uid", "")))
-            elif listed is not None:
-                for uid in [uid for uid, row in self.rows.items() if row.kind == name and uid not in listed]:
-                    self._take(name, watch.Change("DELETED", {"metadata": {"uid": uid}}))
-                listed = None
-            self._take(name, change)
+        def refused(error: ApiError) -> float:
+            if isinstance(error, NotFoundError):
+                self._settle(family)
+                return census.ABSENT_PAUSE
+            state: LinkState = "refused" if isinstance(error, ForbiddenError) else "unreachable"
+            self._report(Link(state, error.message, error.hint))
+            return census.AGAIN_PAUSE
 
-    async def _changes(self, kind: Kind, space: str | None) -> AsyncGenerator[watch.Change, None]:
-        count = 0
-        pace = watch.Pace(longest=2.0, together=_TOGETHER, sleep=self._sleep)
-        changes = watch.follow(self._client, kind, space, shape=shapes.JOB, keep=_name_only, pace=pace)
-        try:
-            async for change in changes:
-                yield change
-                count += 1
-                if count % _BATCH == 0:
-                    await asyncio.sleep(0)  # a long list must not hold up the server
-        finally:
-            await changes.aclose()
+        return census.hold(
+            self._client,
+            versions,
+            self._namespace,
+            lambda change: self._take(family, change),
+            refused,
+            shape=shapes.JOB,
+            remember=keeping.name_only,
+            pace=watch.Pace(longest=2.0, together=_TOGETHER, sleep=self._sleep),
+            sleep=self._sleep,
+        )
 
     def _take(self, family: str, change: watch.Change) -> None:
         if change.type == "SYNCED":
@@ -448,11 +413,6 @@ class Board:
             self._report(Link("refused" if refused else "unreachable", error.message, error.hint))
         elif self.link.state in ("unreachable", "refused"):
             self._report(Link("live" if len(self._synced) == self._families else "connecting"))
-
-
-def _name_only(obj: Obj) -> Obj:
-    head = meta(obj)
-    return {"metadata": {key: head.get(key) for key in ("uid", "name", "namespace", "resourceVersion")}}
 
 
 def _matches(row: JobRow, query: JobQuery) -> bool:

@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, settings
-from jupyterlab_kf.cluster import connection
+from jupyterlab_kf.cluster import connection, keeping
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.cluster.connection import Choice, Connection
-from jupyterlab_kf.errors import (
-    ClusterError,
-    KubeflowError,
-    NotFoundError,
-    UnreachableError,
-    UsageError,
-)
+from jupyterlab_kf.errors import ClusterError, KubeflowError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import capacity
 from jupyterlab_kf.manifests.capacity import Capacity, Ground
 from jupyterlab_kf.manifests.serving.rows import EndpointRow, endpoint_row
 from jupyterlab_kf.manifests.studies import StudyRow, study_row
-from jupyterlab_kf.model import Explanation, JobView, Obj, meta
-from jupyterlab_kf.services import feed, hardware, namespaces, session
+from jupyterlab_kf.model import Explanation, Obj
+from jupyterlab_kf.services import feed, hardware, jobfeed, namespaces, session
 from jupyterlab_kf.services.board import Board, JobRow, Link
+from jupyterlab_kf.services.jobfeed import JobFeed, JobFeeds, JobKey
 from jupyterlab_kf.services.listing import Listing, R
-from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.services.reasons import Reasons
 from jupyterlab_kf.services.serving.live import EndpointFeeds
 from jupyterlab_kf.services.studyfeed import StudyFeeds
@@ -40,38 +32,8 @@ from jupyterlab_kf.services.studyfeed import StudyFeeds
 _LOOK: Final = 1.0
 """Seconds between two looks for a cluster that does not run yet."""
 _COMPLETE: Final = 10.0
-_LINGER: Final = 5.0
-"""Seconds that a view is kept up after the last who looked has gone: a page that is loaded again finds it."""
 
 Listener = Callable[[JobRow | None, JobRow | None], None]
-
-
-@dataclass(frozen=True, slots=True)
-class JobKey:
-    """Which job. With a uid only that very one, and not another that took its name."""
-
-    kind: str
-    namespace: str
-    name: str
-    uid: str = ""
-
-
-@dataclass(slots=True)
-class SharedView:
-    """The newest view of a job, kept up to date while somebody looks. ``gone`` once it was deleted."""
-
-    key: JobKey
-    view: JobView | None = None
-    gone: bool = False
-    error: KubeflowError | None = None
-    wanted: int = 0
-    listeners: list[Callable[[], None]] = field(default_factory=list)
-    task: asyncio.Task[None] | None = None
-
-    def tell(self) -> None:
-        """Call who listens."""
-        for listener in tuple(self.listeners):
-            listener()
 
 
 class Desk:
@@ -98,16 +60,16 @@ class Desk:
         self._client: Client | None = None
         self._reasons: Reasons | None = None
         self._listings: dict[Kind, Listing[Any]] = {}
+        self.job_feeds = JobFeeds(self.client, sleep)
         self.study_feeds = StudyFeeds(self.client, sleep)
         self.endpoint_feeds = EndpointFeeds(self.client, sleep)
+        self._feeds = (self.job_feeds, self.study_feeds, self.endpoint_feeds)
         self._link = Link()
         self._listeners: list[Listener] = []
         self._opening: asyncio.Task[None] | None = None
-        self._views: dict[JobKey, SharedView] = {}
         self._one_by_one = asyncio.Lock()
         self._wanted_namespace = ""
         self._own_namespace = ""
-        self._background: set[asyncio.Task[None]] = set()
 
     @property
     def link(self) -> Link:
@@ -129,17 +91,16 @@ class Desk:
     def open(self) -> None:
         """Begin to look at the cluster. Returns at once."""
         if self._opening is None:
-            self._opening = asyncio.create_task(self._connect())
+            work = keeping.lasting("looking for the cluster", self._connect, sleep=self._sleep)
+            self._opening = asyncio.create_task(work)
 
     async def close(self) -> None:
         """Stop looking."""
-        tasks = [*self._background, *(view.task for view in self._views.values() if view.task)]
-        tasks += [self._opening] if self._opening else []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.study_feeds.stop("it is not followed any more")
-        await self.endpoint_feeds.stop()
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        for feeds in self._feeds:
+            await feeds.stop()
         for part in (self._reasons, *self._listings.values(), self.board):
             if part is not None:
                 await part.stop()
@@ -187,14 +148,8 @@ class Desk:
             self._listings = {}
             self.choice, self._link = choice, Link()
             self._wanted_namespace, self._own_namespace = namespace, ""
-            views, self._views = self._views, {}
-        for shared in views.values():
-            if shared.task is not None:
-                shared.task.cancel()
-            shared.error = ClusterError(f"the panels look at {choice.name!r} now", hint="change back to see it")
-            shared.tell()
-        await self.study_feeds.stop(f"the panels look at {choice.name!r} now")
-        await self.endpoint_feeds.stop(f"the panels look at {choice.name!r} now", hint="change back to see it")
+        for feeds in self._feeds:
+            await feeds.stop(f"the panels look at {choice.name!r} now", hint="change back to see it")
         for part in parts:
             if part is not None:
                 await part.stop()
@@ -208,25 +163,9 @@ class Desk:
 
     # ------------------------------------------------------------------------------------------------------ views
 
-    def look(self, key: JobKey, listener: Callable[[], None]) -> tuple[SharedView, Callable[[], None]]:
+    def look(self, key: JobKey, listener: Callable[[], None]) -> tuple[JobFeed, Callable[[], None]]:
         """The view of a job that others may be looking at too, and what to call when one looks away."""
-        shared = self._views.get(key)
-        if shared is None or shared.gone or shared.error is not None:
-            shared = self._views[key] = SharedView(key)
-        shared.wanted += 1
-        shared.listeners.append(listener)
-        if shared.task is None:
-            shared.task = asyncio.create_task(self._follow(shared))
-
-        def leave() -> None:
-            shared.listeners.remove(listener)
-            shared.wanted -= 1
-            if not shared.wanted:
-                task = asyncio.create_task(self._forget(shared))
-                self._background.add(task)
-                task.add_done_callback(self._background.discard)
-
-        return shared, leave
+        return self.job_feeds.look(key, listener)
 
     def explain(self, rows: Iterable[JobRow], looker: Hashable) -> None:
         """These are what the looker sees: find out why they failed or wait. Returns at once; the board tells."""
@@ -260,46 +199,12 @@ class Desk:
         Raises:
             NotFoundError: it is not there, or another has its name.
         """
-        client = client or await self.client()
-        found: Obj | None = None
-        for kind in training_kinds(key.kind):
-            with suppress(NotFoundError):
-                found = await client.get(kind, key.namespace, key.name)
-                break
-        if found is None or (key.uid and meta(found).get("uid") != key.uid):
-            raise NotFoundError(f"{key.kind} {key.namespace}/{key.name} is not on the cluster any more")
-        return found
-
-    async def _follow(self, shared: SharedView) -> None:
-        while True:
-            try:
-                client = await self.client()
-                job = await self.job(shared.key, client)
-                async for view in feed.views(client, kind_of(job), feed.Picture(job)):
-                    shared.view, shared.error = view, None
-                    shared.tell()
-            except NotFoundError:
-                shared.gone = True
-            except (UnreachableError, ClusterError):
-                await self._sleep(_LOOK)
-                continue
-            except KubeflowError as error:
-                shared.error = error
-            shared.tell()
-            return
+        return await jobfeed.find(client or await self.client(), key)
 
     async def _why(self, row: JobRow) -> Explanation | None:
         client = await self.client()
         job = await self.job(JobKey(row.kind, row.namespace, row.name, row.uid), client)
         return (await feed.snapshot(client, job)).view().explanation
-
-    async def _forget(self, shared: SharedView) -> None:
-        await self._sleep(_LINGER)
-        if shared.wanted or self._views.get(shared.key) is not shared:
-            return
-        del self._views[shared.key]
-        if shared.task is not None:
-            shared.task.cancel()
 
     # ----------------------------------------------------------------------------------------------- the cluster
 
@@ -379,11 +284,7 @@ class Desk:
 
     def _tell(self, before: JobRow | None, after: JobRow | None) -> None:
         if before is not None and after is None:
-            for shared in self._views.values():
-                # A job that is finished is not followed any more, but it may be deleted.
-                if shared.view is not None and shared.view.ref.uid == before.uid:
-                    shared.gone = True
-                    shared.tell()
+            self.job_feeds.deleted(before.uid)
         for listener in tuple(self._listeners):
             listener(before, after)
 
@@ -391,18 +292,6 @@ class Desk:
 _STOPPED: Final = Link(
     "stopped", "The cluster on this machine is not running.", "It starts with the first job, or right now."
 )
-
-
-def training_kinds(name: str) -> list[kinds.Kind]:
-    """The rows of a training job's kind.
-
-    Raises:
-        UsageError: it is not one.
-    """
-    found = [kind for kind in kinds.TRAINING if kind.kind == name]
-    if not found:
-        raise UsageError(f"{name!r} is not a kind of training job")
-    return found
 
 
 def _choose(context: str) -> Choice:

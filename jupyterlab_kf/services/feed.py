@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.cluster import shapes, watch
+from jupyterlab_kf.cluster import keeping, shapes, watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ApiError, ForbiddenError, InvalidError, NotFoundError, UnreachableError
 from jupyterlab_kf.kinds import Kind
@@ -278,6 +278,10 @@ class _Place:
         """The log is read again from about here."""
         self.skip = self.at_time
 
+    def renew(self) -> None:
+        """Another run, another log."""
+        self.time, self.at_time, self.skip = 0.0, 0, 0
+
     def is_new(self, time: float | None) -> bool:
         """Whether a line of that time was not seen before."""
         if time is None:
@@ -379,9 +383,10 @@ class _Feed:
 
     async def _watch_job(self) -> None:
         head = meta(self._picture.job)
-        changes = watch.follow(self._client, self._kind, self._space, fields=f"metadata.name={head['name']}")
         present = False
-        async for change in changes:
+
+        def take(change: watch.Change) -> None:
+            nonlocal present
             if change.type == "SYNCED":
                 self._deleted = self._deleted or not present
             elif meta(change.obj).get("uid") == head.get("uid"):
@@ -391,12 +396,12 @@ class _Feed:
                     self._picture.job = change.obj
             self._dirty.set()
 
+        await keeping.keep(self._client, self._kind, self._space, take, fields=f"metadata.name={head['name']}")
+
     async def _watch_pods(self) -> None:
         job = self._picture.job
-        changes = watch.follow(
-            self._client, kinds.POD, self._space, selector=training.pod_selector(job), shape=shapes.POD
-        )
-        async for change in changes:
+
+        def take(change: watch.Change) -> None:
             if change.type == "SYNCED":
                 self._synced.set()
             elif training.owned(job, [change.obj]):
@@ -409,6 +414,9 @@ class _Feed:
                     self._read(uid, change.obj)
             self._dirty.set()
 
+        selector = training.pod_selector(job)
+        await keeping.keep(self._client, kinds.POD, self._space, take, selector=selector, shape=shapes.POD)
+
     def _read(self, uid: str, pod: Obj) -> None:
         """Follow a pod's log, once it has begun to say something."""
         begun = (pod.get("status") or {}).get("phase") not in (None, "Pending") or any(
@@ -416,17 +424,18 @@ class _Feed:
             for status in (pod.get("status") or {}).get("containerStatuses") or ()
         )
         if begun and uid not in self._readers and len(self._readers) < _MOST_FOLLOWED:
-            reader = self._readers[uid] = asyncio.create_task(self._follow(uid, str(meta(pod)["name"])))
+            name, place = str(meta(pod)["name"]), _Place()
+            work = keeping.lasting(f"reading the log of {self._space}/{name}", lambda: self._follow(uid, name, place))
+            reader = self._readers[uid] = asyncio.create_task(work)
             reader.add_done_callback(lambda _: self._dirty.set())
 
-    async def _follow(self, uid: str, pod: str) -> None:
+    async def _follow(self, uid: str, pod: str, place: _Place) -> None:
         name = next((one.name for one in self._picture.replicas if one.pod == pod), pod)
-        place = _Place()
         pause = 0.1
-        if self._restarts(uid):
+        if self._restarts(uid) and not place.time:
             # What a run before this one said is what tells why there is this one.
             await self._read_log(pod, name, place, previous=True)
-            place = _Place()
+            place.renew()
         while True:
             await self._client.gate.wait()
             before = self._restarts(uid)
@@ -438,7 +447,7 @@ class _Feed:
             if now is None or (now.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
                 return
             if self._restarts(uid) != before:
-                place = _Place()  # another run, another log
+                place.renew()
             pause = 0.1 if said else min(pause * 2, 2.0)
             await asyncio.sleep(pause)
 

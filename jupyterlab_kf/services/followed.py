@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
+from jupyterlab_kf.cluster import keeping
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ClusterError, KubeflowError, NotFoundError, UnreachableError
 
@@ -42,7 +43,8 @@ class Feeds(Generic[K, F]):
     Args:
         client: answers the client to read with; raises while there is no cluster.
         make: the empty picture of what a key means.
-        keep: keeps a picture up to date, for ever; raises NotFoundError when what it shows is gone.
+        keep: keeps a picture up to date, until nothing changes any more; raises NotFoundError when what it shows is
+            gone. It is begun again after a mistake.
         sleep: waits; tests hand in their own.
     """
 
@@ -59,6 +61,10 @@ class Feeds(Generic[K, F]):
         self._sleep = sleep
         self._feeds: dict[K, F] = {}
         self._background: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[F]:
+        """What is looked at now."""
+        return iter(tuple(self._feeds.values()))
 
     def look(self, key: K, listener: Callable[[], None]) -> tuple[F, Callable[[], None]]:
         """The feed of a key, which others may be looking at too, and what to call when one looks away."""
@@ -97,9 +103,12 @@ class Feeds(Generic[K, F]):
                 feed.task.cancel()
 
     async def _follow(self, feed: F) -> None:
+        async def once() -> None:
+            await self._keep(await self._client(), feed)
+
         while True:
             try:
-                await self._keep(await self._client(), feed)
+                await keeping.lasting(f"following {feed.key}", once, sleep=self._sleep)
             except NotFoundError:
                 feed.gone = True
             except (UnreachableError, ClusterError):

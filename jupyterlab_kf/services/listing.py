@@ -15,10 +15,8 @@ from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ApiError, ForbiddenError, NotFoundError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.services import census
 
-ABSENT_PAUSE: Final = 30.0
-"""Seconds until a kind that the cluster does not serve is looked for again."""
-AGAIN_PAUSE: Final = 1.0
 MOST: Final = 200
 """Rows that are sent: the newest."""
 
@@ -76,7 +74,9 @@ class Listing(Generic[R]):
 
     def start(self) -> None:
         """Begin to watch."""
-        self._task = asyncio.create_task(self._keep())
+        self._task = asyncio.create_task(
+            census.hold(self._client, [self._kind], self._namespace, self._take, self._refused, sleep=self._sleep)
+        )
 
     async def stop(self) -> None:
         """End the watch."""
@@ -93,25 +93,11 @@ class Listing(Generic[R]):
         """The rows, newest first, and no more than a list is read of."""
         return tuple(sorted(self._rows.values(), key=lambda row: (-row.created, row.uid))[:MOST])
 
-    async def _keep(self) -> None:
-        space: str | None = None
-        while True:
-            pause = AGAIN_PAUSE
-            try:
-                async for change in watch.follow(self._client, self._kind, space):
-                    self._take(change)
-            except NotFoundError:
-                self._settle(served=False)
-                pause = ABSENT_PAUSE
-            except ForbiddenError:
-                if space is None:
-                    space = self._namespace
-                    continue
-                self._settle(served=False)
-                pause = ABSENT_PAUSE
-            except ApiError:  # the link says how it stands with the cluster; this goes on when it answers
-                pass
-            await self._sleep(pause)
+    def _refused(self, error: ApiError) -> float:
+        if isinstance(error, NotFoundError | ForbiddenError):
+            self._settle(served=False)
+            return census.ABSENT_PAUSE
+        return census.AGAIN_PAUSE  # the link says how it stands with the cluster; this goes on when it answers
 
     def _take(self, change: watch.Change) -> None:
         if change.type == "SYNCED":

@@ -20,7 +20,7 @@ from signal import SIGINT, SIGTERM
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, settings
-from jupyterlab_kf.cluster import connection, shapes, watch
+from jupyterlab_kf.cluster import connection, keeping, shapes, watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.controllers import Create, Delete, Emit, Key, Patch, SetStatus, View, katib
 from jupyterlab_kf.controllers.support import event_of
@@ -230,26 +230,29 @@ class ClusterApi:
 
     async def _keep(self, kind: Kind, selector: str, synced: asyncio.Future[None]) -> None:
         shape = shapes.WHOLE if kind == kinds.CONFIG_MAP else shapes.OBJECT
-        changes = watch.follow(
-            self._client, kind, self._namespace, selector=selector, shape=shape, pace=self._pace, keep=_name_only
-        )
+        known: dict[str, Obj] = {}
+        how: dict[str, Any] = {"selector": selector, "shape": shape, "pace": self._pace, "keep": _name_only}
+
+        async def look() -> None:
+            follow = watch.follow(self._client, kind, self._namespace, known=known, **how)
+            async with contextlib.aclosing(follow) as changes:
+                async for change in changes:
+                    if change.type == "SYNCED":
+                        self._mirror.open(kind)
+                        if not synced.done():
+                            synced.set_result(None)
+                        continue
+                    if kind == kinds.TRIAL and change.type != "DELETED":
+                        await self._open_kind_of(change.obj)
+                    self._mirror.told(kind, change)
+
         try:
-            async for change in changes:
-                if change.type == "SYNCED":
-                    self._mirror.open(kind)
-                    if not synced.done():
-                        synced.set_result(None)
-                    continue
-                if kind == kinds.TRIAL and change.type != "DELETED":
-                    await self._open_kind_of(change.obj)
-                self._mirror.told(kind, change)
+            await keeping.lasting(f"the watch of {kind.plural}", look)
         except KubeflowError as error:
             if not synced.done():
                 synced.set_exception(error)
             elif not self.failed.done():
                 self.failed.set_exception(error)
-        finally:
-            await changes.aclose()
 
     async def _open_kind_of(self, trial: Obj) -> None:
         """Watch the kind of a trial's job before its controller looks: any kind that the cluster serves may be one."""

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from jupyterlab_kf.cluster import keeping
 from jupyterlab_kf.errors import KubeflowError, UnreachableError
 from jupyterlab_kf.model import Explanation, Phase
 from jupyterlab_kf.services.board import Board, JobRow
@@ -51,7 +52,8 @@ class Reasons:
         rows = tuple(rows)
         self._shown[looker] = frozenset(row.uid for row in rows if row.phase in _HELD)
         if self._shown[looker] and self._patrol is None:
-            self._patrol = asyncio.create_task(self._go_round())
+            work = keeping.lasting("asking why jobs wait", self._go_round, sleep=self._sleep)
+            self._patrol = asyncio.create_task(work)
         self._queue(
             row for row in rows if row.phase is Phase.FAILED and row.cause is None and row.uid not in self._asked
         )

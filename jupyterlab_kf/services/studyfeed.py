@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.cluster import shapes, watch
+from jupyterlab_kf.cluster import keeping, shapes, watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import NotFoundError
 from jupyterlab_kf.manifests import studies
@@ -31,7 +31,6 @@ from jupyterlab_kf.services.followed import Feed, Feeds
 from jupyterlab_kf.suggestions import importance
 from jupyterlab_kf.suggestions.space import Parameter
 
-_BATCH: Final = 200
 _TOGETHER: Final = 0.05
 _GROWN: Final = 1.03
 """How many more trials there must be before importances are computed again."""
@@ -60,6 +59,9 @@ class StudyFeed(Feed[StudyKey]):
     def __init__(self, key: StudyKey) -> None:
         super().__init__(key)
         self.version = 0
+        self.known_study: dict[str, Obj] = {}
+        self.known_trials: dict[str, Obj] = {}
+        """What its watches told, for those that take their place."""
         self._experiment: Obj | None = None
         self._space: tuple[Parameter, ...] = ()
         self._metrics: tuple[str, ...] = ()
@@ -199,26 +201,33 @@ async def _keep(client: Client, feed: StudyFeed) -> None:
     key = feed.key
     known = asyncio.Event()
 
-    async def study() -> None:
-        async for change in watch.follow(client, kinds.EXPERIMENT, key.namespace, fields=f"metadata.name={key.name}"):
-            feed.take_experiment(change)
-            known.set()
+    def take_experiment(change: watch.Change) -> None:
+        feed.take_experiment(change)
+        known.set()
 
     async def trials() -> None:
         await known.wait()  # what a trial is shown as depends on what is searched
-        pace = watch.Pace(together=_TOGETHER)
-        selector = f"{LABEL_EXPERIMENT}={key.name}"
-        changes = watch.follow(
-            client, kinds.TRIAL, key.namespace, selector=selector, shape=shapes.TRIAL, keep=_name_only, pace=pace
+        await keeping.keep(
+            client,
+            kinds.TRIAL,
+            key.namespace,
+            feed.take_trial,
+            known=feed.known_trials,
+            selector=f"{LABEL_EXPERIMENT}={key.name}",
+            shape=shapes.TRIAL,
+            remember=keeping.name_only,
+            pace=watch.Pace(together=_TOGETHER),
         )
-        count = 0
-        async for change in changes:
-            feed.take_trial(change)
-            count += 1
-            if count % _BATCH == 0:
-                await asyncio.sleep(0)  # a long list must not hold up the server
 
-    tasks = [asyncio.create_task(study()), asyncio.create_task(trials())]
+    study = keeping.keep(
+        client,
+        kinds.EXPERIMENT,
+        key.namespace,
+        take_experiment,
+        known=feed.known_study,
+        fields=f"metadata.name={key.name}",
+    )
+    tasks = [asyncio.create_task(study), asyncio.create_task(trials())]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -227,11 +236,6 @@ async def _keep(client: Client, feed: StudyFeed) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _name_only(obj: Obj) -> Obj:
-    head = meta(obj)
-    return {"metadata": {key: head.get(key) for key in ("uid", "name", "namespace", "resourceVersion")}}
 
 
 __all__ = ["StudyFeed", "StudyFeeds", "StudyKey"]

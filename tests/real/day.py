@@ -20,7 +20,8 @@ from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.handlers import answers
 from jupyterlab_kf.model import Obj, Phase
 from jupyterlab_kf.services import session
-from jupyterlab_kf.services.desk import Capacity, Desk, JobKey
+from jupyterlab_kf.services.desk import Capacity, Desk
+from jupyterlab_kf.services.jobfeed import JobKey
 from jupyterlab_kf.services.plans import kind_of
 
 CODE = """

@@ -225,34 +225,17 @@ async def test_a_reason_that_was_found_out_stays_with_its_row() -> None:
     await board.stop()
 
 
-async def test_a_watch_that_ends_by_a_mistake_begins_again_and_forgets_what_is_gone(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    client = FakeClient([job("digits"), job("gone")])
+async def test_a_job_of_which_no_row_can_be_made_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    odd = job("odd") | {"status": {"conditions": "none of those that we know"}}
+    client = FakeClient([odd, job("digits")])
     board = Board(client, "default", sleep=no_sleep)  # type: ignore[arg-type]
     board.start()
     await settled(board)
-    names_: list[str] = []
-    board.listen(lambda old, new: names_.append((old or new).name) if old or new else None)  # type: ignore[union-attr]
-
-    def mistaken(_: JobRow | None, after: JobRow | None) -> None:
-        if after is not None and after.phase is Phase.FAILED:
-            raise KeyError("nobody thought of this")
-
-    undo = board.listen(mistaken)
-    client.jobs = [job("digits", phase="Failed"), job("fresh")]
-    client.tell("MODIFIED", job("digits", phase="Failed"))
-    for _ in range(100):
-        await asyncio.sleep(0)
-    undo()
-    for _ in range(500):
-        await asyncio.sleep(0)
-    assert {row.name for row in board.rows.values()} == {"digits", "fresh"}
-    assert "the watch of pytorchjobs ended and begins again" in caplog.text
     client.tell("ADDED", job("later"))
     for _ in range(100):
         await asyncio.sleep(0)
-    assert names_[-1] == "later"
+    assert {row.name for row in board.rows.values()} == {"digits", "later"}
+    assert "PyTorchJob default/odd could not be taken in" in caplog.text
     await board.stop()
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from jupyterlab_kf.cluster.connection import Choice, Connection
 from jupyterlab_kf.errors import ClusterError, UsageError
-from jupyterlab_kf.services.desk import Desk, JobKey
+from jupyterlab_kf.services.desk import Desk
+from jupyterlab_kf.services.jobfeed import JobKey
 
 
 def choose(name: str) -> Choice:

@@ -17,7 +17,7 @@ from jupyterlab_kf.handlers.asks import Job, Rows, row_json
 from jupyterlab_kf.handlers.stream import GAP, MOST_MESSAGES, Pace
 from jupyterlab_kf.model import JobView, LogLine, Phase, Ref, Status
 from jupyterlab_kf.services.board import Board, JobQuery, JobRow
-from jupyterlab_kf.services.desk import JobKey, SharedView
+from jupyterlab_kf.services.jobfeed import JobFeed, JobKey
 
 
 def row(name: str, phase: Phase = Phase.RUNNING) -> JobRow:
@@ -101,7 +101,8 @@ def test_a_row_out_of_sight_costs_no_row() -> None:
 def test_a_job_says_only_what_changed() -> None:
     key = JobKey("PyTorchJob", "default", "digits")
     view = JobView(Ref("PyTorchJob", "digits", "default", "u"), "pytorch", Status(Phase.RUNNING), seen=1.0)
-    shared = SharedView(key, view)
+    shared = JobFeed(key)
+    shared.view = view
     ask = Job("1", shared, lambda: None)
     [first] = frames(ask, None)
     assert first["view"]["ref"]["name"] == "digits"

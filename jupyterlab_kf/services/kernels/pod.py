@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.cluster import reach, shapes, watch
+from jupyterlab_kf.cluster import keeping, reach, shapes, watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.cluster.connection import IN_CLUSTER
 from jupyterlab_kf.cluster.reach import Relay, Stream
@@ -211,16 +211,18 @@ class PodKernel:
     async def _watch(self) -> None:
         """Follow the pod."""
         selector = f"{kernels.LABEL_KERNEL}={self._kernel.name}"
-        changes = watch.follow(self._client, kinds.POD, self._kernel.namespace, selector=selector, shape=shapes.OBJECT)
+
+        def take(change: watch.Change) -> None:
+            if change.type == "DELETED":
+                self._lose(kernels.ended(change.obj))
+            elif change.type != "SYNCED":
+                self._pod = change.obj
+                if (code := kernels.ended(change.obj)) is not None or meta(change.obj).get("deletionTimestamp"):
+                    self._lose(code)
+            self._news.set()
+
         try:
-            async for change in changes:
-                if change.type == "DELETED":
-                    self._lose(kernels.ended(change.obj))
-                elif change.type != "SYNCED":
-                    self._pod = change.obj
-                    if (code := kernels.ended(change.obj)) is not None or meta(change.obj).get("deletionTimestamp"):
-                        self._lose(code)
-                self._news.set()
+            await keeping.keep(self._client, kinds.POD, self._kernel.namespace, take, selector=selector)
         except ApiError as error:
             self._tell(f"The kernel's pod cannot be watched: {error.message}")
 

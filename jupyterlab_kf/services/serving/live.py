@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.cluster import shapes, watch
+from jupyterlab_kf.cluster import keeping, shapes, watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ApiError, NotFoundError, UnreachableError
 from jupyterlab_kf.manifests import endpoints
@@ -158,26 +158,31 @@ class _Following:
 
     async def _watch_endpoint(self) -> None:
         key = self._key
-        async for change in watch.follow(self._client, rollout.KIND, key.namespace, fields=f"metadata.name={key.name}"):
-            if change.type == "SYNCED":
-                if self._endpoint is None:
-                    raise self._lost()
-            elif key.uid and meta(change.obj).get("uid") != key.uid:
-                continue
-            elif change.type == "DELETED":
+        fields = f"metadata.name={key.name}"
+        await keeping.keep(self._client, rollout.KIND, key.namespace, self._take_endpoint, fields=fields)
+
+    def _take_endpoint(self, change: watch.Change) -> None:
+        if change.type == "SYNCED":
+            if self._endpoint is None:
                 raise self._lost()
-            else:
-                self._endpoint = change.obj
-            self._changed.set()
+        elif self._key.uid and meta(change.obj).get("uid") != self._key.uid:
+            return
+        elif change.type == "DELETED":
+            raise self._lost()
+        else:
+            self._endpoint = change.obj
+        self._changed.set()
 
     def _lost(self) -> NotFoundError:
         return NotFoundError(f"endpoint {self._key.namespace}/{self._key.name} is not on the cluster any more")
 
     async def _watch_pods(self) -> None:
         selector = endpoints.pod_selector(self._key.name)
-        changes = watch.follow(self._client, kinds.POD, self._key.namespace, selector=selector, shape=shapes.POD)
-        async for _ in changes:
+
+        def take(_: watch.Change) -> None:
             self._changed.set()
+
+        await keeping.keep(self._client, kinds.POD, self._key.namespace, take, selector=selector, shape=shapes.POD)
 
     async def _keep_view(self, feed: EndpointFeed) -> None:
         while True:
