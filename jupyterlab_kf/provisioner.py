@@ -50,6 +50,9 @@ class PodProvisioner(LocalProvisioner):
     _session: Session | None = None
     _kernel: PodKernel | None = None
 
+    idle_timeout: int | None = None
+    """Seconds without work after which Jupyter Server ends the kernel, by its profile; None is never."""
+
     @property
     def has_process(self) -> bool:
         """Whether there is a kernel, or one whose end nobody has waited for."""
@@ -117,6 +120,7 @@ class PodProvisioner(LocalProvisioner):
     async def _new(self, wish: Wish) -> None:
         options = settings.load()
         hardware = wishes.hardware_of(wish)
+        self.idle_timeout = hardware.profile.idle_timeout
         self._session = session = await asyncio.to_thread(wishes.chosen, wish)
         namespace = await asyncio.to_thread(lambda: session.namespace)
         terms = Terms(road=self.road, timeout=self.launch_timeout, context=session.choice.name)

@@ -77,6 +77,8 @@ def servers(c: Any) -> None:
     """Servers and their hardware: the same on any cluster."""
     # By name: Kubernetes' client looks for its kubeconfig when it is imported, and that is decided here.
     c.JupyterHub.spawner_class = "jupyterlab_kf_hub.spawner.ProfileSpawner"
+    # Servers end after their profile's idle time, by their own reports alone.
+    c.JupyterHub.proxy_class = "jupyterlab_kf_hub.proxy.Proxy"
     c.JupyterHub.allow_named_servers = True
     # Names that are kept, running or not. How many may run is a limit of the profiles' file.
     c.JupyterHub.named_server_limit_per_user = 20

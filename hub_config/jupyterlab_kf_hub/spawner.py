@@ -24,9 +24,9 @@ from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import KubeflowError, UsageError
 from jupyterlab_kf.manifests import pods
 from jupyterlab_kf.manifests.capacity import Ground
-from jupyterlab_kf.profiles import Catalogue, Hardware, pod_template
+from jupyterlab_kf.profiles import Catalogue, Hardware, Use, pod_template
 from jupyterlab_kf.services import hardware
-from jupyterlab_kf_hub import form, options, waiting
+from jupyterlab_kf_hub import form, idle, options, waiting
 from jupyterlab_kf_hub.reflectors import ENDURING
 
 _START: Final = f"{names.DOMAIN}/start"
@@ -46,6 +46,8 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
 
     _wish: options.Wish | None = None
     _start_id = ""
+    _hearing: idle.Hearing | None = None
+    _callbacks: list[Any]
 
     # ------------------------------------------------------------------------------------------------ what is chosen
 
@@ -160,7 +162,10 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         head = body.setdefault("metadata", {})
         head["annotations"] = {**(head.get("annotations") or {}), _START: self._start_id}
         main = next(one for one in body["spec"]["containers"] if one["name"] == "notebook")
-        own = self._wish.environment
+        own = dict(self._wish.environment)
+        if (allowed := self._wish.hardware.profile.idle_timeout) is not None:
+            # Whoever may be idle only briefly says more often that they are not.
+            own["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(idle.interval(allowed))
         main["env"] = [entry for entry in main.get("env") or () if entry["name"] not in own] + pods.environment(own)
         try:
             return pod_template(body, self._wish.hardware, container="notebook")
@@ -188,6 +193,44 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
             if reason:
                 raise SpawnException(reason, reason="pod")
         return bool(super().is_pod_running(pod))
+
+    async def poll_and_notify(self) -> int | None:
+        """Whether it still runs; one that has been idle for longer than its profile lets it is stopped."""
+        allowed = self.idle_timeout()
+        if allowed is None or not self.ready or not self._idle(allowed):
+            status: int | None = await super().poll_and_notify()
+            return status
+        self.log.warning(
+            "Server %s had no work for %g s, its profile's idle time: it is stopped", self._log_name, allowed
+        )
+        heard, self._callbacks = self._callbacks, []
+        self.stop_polling()
+        try:
+            for callback in heard:  # the hub's own: it takes the route away and stops the server
+                await callback()
+        except Exception:  # whatever kept it from stopping: it runs, and is looked at again
+            self.log.exception("Server %s could not be stopped; it is tried again", self._log_name)
+            self._callbacks = heard
+            self.start_polling()
+        return None
+
+    def idle_timeout(self) -> int | None:
+        """Seconds that the server may be without work; None is for ever."""
+        slug = (self.user_options or {}).get("hardware")
+        try:
+            known = self.catalogue()
+        except UsageError as error:  # while the file has a fault, nobody's server is ended for it
+            self.log.warning("How long servers may be idle is not known: %s", error)
+            return None
+        profile = known.find(slug) if slug else known.default(Use.SERVER, self.groups())
+        return profile.idle_timeout if profile else None
+
+    def _idle(self, allowed: int) -> bool:
+        at, row = idle.now(), self.orm_spawner
+        hearing = self._hearing = self._hearing or idle.Hearing(at, at)
+        hearing.look(at, self.poll_interval)
+        active = max((one for one in (row.last_activity, row.started) if one), default=None)
+        return idle.over(hearing, active, allowed)
 
     def _get_pod_port(self, pod: Mapping[str, Any]) -> int:
         given = json.loads((pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_PORTS) or "{}")

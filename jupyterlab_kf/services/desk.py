@@ -167,6 +167,11 @@ class Desk:
         """The view of a job that others may be looking at too, and what to call when one looks away."""
         return self.job_feeds.look(key, listener)
 
+    def watching(self) -> bool:
+        """Whether somebody looks at a job or a study that is not over."""
+        feeds = (*self.job_feeds, *self.study_feeds)
+        return any(feed.listeners and feed.working for feed in feeds)
+
     def explain(self, rows: Iterable[JobRow], looker: Hashable) -> None:
         """These are what the looker sees: find out why they failed or wait. Returns at once; the board tells."""
         if self._reasons is not None:

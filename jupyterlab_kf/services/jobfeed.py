@@ -33,6 +33,11 @@ class JobFeed(Feed[JobKey]):
         super().__init__(key)
         self.view: JobView | None = None
 
+    @property
+    def working(self) -> bool:
+        """Whether the job is known and not over."""
+        return self.view is not None and not self.view.status.phase.finished
+
 
 class JobFeeds(Feeds[JobKey, JobFeed]):
     """Every job that is looked at.

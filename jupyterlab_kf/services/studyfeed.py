@@ -77,6 +77,11 @@ class StudyFeed(Feed[StudyKey]):
         """How many trials there are."""
         return len(self._entries)
 
+    @property
+    def working(self) -> bool:
+        """Whether the study is known and not over."""
+        return self._experiment is not None and not (self._experiment.get("status") or {}).get("completionTime")
+
     def head(self, now: float) -> StudyHead | None:
         """How it stands; None until everything was read."""
         if self._experiment is None or not self._synced:

@@ -32,9 +32,16 @@ def free_ports() -> int:
 
 
 class Hub:
-    """A hub process over an embedded cluster of its own."""
+    """A hub process over an embedded cluster of its own.
 
-    def __init__(self, folder: Path, *, users: str = "ann,bob", profiles: str = "") -> None:
+    Args:
+        folder: everything it keeps.
+        users: who may log in.
+        profiles: the text of the file of profiles.
+        site: more configuration.
+    """
+
+    def __init__(self, folder: Path, *, users: str = "ann,bob", profiles: str = "", site: str = "") -> None:
         self.folder = folder
         self.port = free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -51,13 +58,19 @@ class Hub:
         if profiles:
             (folder / "profiles.yaml").write_text(profiles)
             self.environ["KF_PROFILES"] = str(folder / "profiles.yaml")
+        self.command = [sys.executable, "-m", "jupyterlab_kf.cli", "hub"]
+        if site:
+            # What a site's administrator writes below the call.
+            file = folder / "site_config.py"
+            file.write_text(f"from jupyterlab_kf_hub import configure\nconfigure(c)\n{site}")
+            self.command = [sys.executable, "-m", "jupyterhub", "-f", str(file)]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
             before = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab_kf.cli", "hub"],
+                self.command,
                 cwd=self.folder,
                 env=self.environ,
                 stdout=log,

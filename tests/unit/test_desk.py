@@ -9,6 +9,7 @@ import pytest
 
 from jupyterlab_kf.cluster.connection import Choice, Connection
 from jupyterlab_kf.errors import ClusterError, UsageError
+from jupyterlab_kf.model import JobView, Phase, Ref, Status
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.jobfeed import JobKey
 
@@ -76,3 +77,14 @@ async def test_views_of_the_cluster_before_say_why_they_end(desk: Desk) -> None:
     assert isinstance(shared.error, ClusterError)
     assert "'play'" in shared.error.message
     leave()
+
+
+async def test_a_job_that_somebody_follows_is_work_until_it_is_over(desk: Desk) -> None:
+    key = JobKey("PyTorchJob", "ns-work", "digits")
+    shared, leave = desk.look(key, lambda: None)
+    assert not desk.watching(), "nothing is known of it"
+    for phase, working in ((Phase.RUNNING, True), (Phase.SUCCEEDED, False), (Phase.PENDING, True)):
+        shared.view = JobView(Ref(key.kind, key.name, key.namespace), "pytorch", Status(phase))
+        assert desk.watching() is working, phase
+    leave()
+    assert not desk.watching(), "nobody looks"
