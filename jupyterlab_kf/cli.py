@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
             "run a script or a notebook as a job",
         ),
         ("tune", lambda prog: studies.tune_parser(prog, file=True), _tune, "search for a script's best parameters"),
+        ("study", studies.verbs_parser, _study, "show, stop, resume, extend or clone a study, or stop one trial"),
         ("serve", lambda prog: endpoints.serve_parser(prog, terminal=True), _serve, "make a model an endpoint"),
         ("predict", endpoints.predict_parser, _predict, "ask an endpoint"),
         ("traffic", endpoints.traffic_parser, _traffic, "divide an endpoint's requests, promote, roll back"),
@@ -392,6 +393,12 @@ def _tune(options: argparse.Namespace) -> int:
         raise
     study.wait()
     _say(studies.card(study).text)
+    return 0
+
+
+def _study(options: argparse.Namespace) -> int:
+    shown, code = studies.deed(options)
+    _say(code.rstrip() or shown.text)
     return 0
 
 

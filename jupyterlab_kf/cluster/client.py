@@ -183,12 +183,19 @@ class Client:
         return _typed(done, kind)
 
     async def patch(
-        self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], *, content_type: str = MERGE
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        content_type: str = MERGE,
+        subresource: str = "",
     ) -> Obj:
-        """Patch an object; the default is a JSON merge patch, which may be repeated without harm."""
+        """Patch an object, or its ``status``; the default is a JSON merge patch, which may be repeated without harm."""
         done = await self.request(
             "PATCH",
-            kind.path(namespace, name),
+            kind.path(namespace, name, subresource),
             params=_query(fieldManager=names.FIELD_MANAGER),
             body=body,
             content_type=content_type,
@@ -206,13 +213,16 @@ class Client:
         uid: str = "",
         propagation: str = "Background",
         grace: int | None = None,
+        dry_run: bool = False,
     ) -> bool:
-        """Delete an object (only the one with that uid, if given); False when it was gone already."""
+        """Delete an object (only the one with that uid, if given), or see whether it may be; False when it was gone."""
         options: Obj = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         if uid:
             options["preconditions"] = {"uid": uid}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
+        if dry_run:
+            options["dryRun"] = ["All"]
         try:
             await self.request(
                 "DELETE", kind.path(namespace, name), body=options, ref=Ref(kind.kind, name, namespace), repeat=True

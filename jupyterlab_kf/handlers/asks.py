@@ -19,7 +19,7 @@ from jupyterlab_kf.handlers.resources import ENDPOINTS, JOBS, STUDIES
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.manifests.studyviews import StudyTrial
 from jupyterlab_kf.model import LogLine, Obj, Phase, meta
-from jupyterlab_kf.services import feed, logs, studydeeds
+from jupyterlab_kf.services import feed, logs, trials
 from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.jobfeed import JobFeed, JobKey, training_kinds
@@ -244,7 +244,7 @@ class Lines:
         try:
             client = await desk.client()
             if key.kind == kinds.TRIAL.kind:
-                async for line in studydeeds.trial_lines(client, key.namespace, key.name, follow=True):
+                async for line in trials.trial_lines(client, key.namespace, key.name, follow=True):
                     self._lines.append(line)
                     self._tell()
                 return

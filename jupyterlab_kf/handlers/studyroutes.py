@@ -29,7 +29,7 @@ class StudyDeeds(StudyHandler):
     @web.authenticated
     @authorized("write", resource=STUDIES)
     async def post(self, namespace: str, name: str, deed: str) -> None:
-        """End it, give it more ``trials``, or train with the values of its best trial or another ``trial``."""
+        """End it or one ``trial``, let it go on or have more ``trials``, or train with the values of a ``trial``."""
         said = self.body()
         await self.reply(
             lambda: self.answers.DEEDS[deed](self.desk, (namespace, name), said), 201 if deed == "promote" else 200
@@ -79,7 +79,7 @@ class TrialLog(StudyHandler):
 
 _ONE: Final = rf"studies/{NAME}/{NAME}"
 STUDY_ROUTES: Final = (
-    (_ONE + "/(stop|extend|promote)", StudyDeeds),
+    (_ONE + "/(stop|stop-trial|resume|extend|promote)", StudyDeeds),
     (_ONE + "/copies", StudyCopies),
     (_ONE + "/csv", StudyTable),
     (rf"trials/{NAME}/{NAME}", Trial),

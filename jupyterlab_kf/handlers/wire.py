@@ -184,12 +184,17 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class StudyCopies:
-    """A study, said in four ways; ``best`` is its program with the values of a trial, empty while there is none."""
+    """A study, said in some ways.
+
+    ``form`` is a cell that opens its form under another name, empty where there is none; ``best`` its program with the
+    values of a trial, empty while there is none.
+    """
 
     magic: str
     python: str
     yaml: str
     kubectl: str
+    form: str
     best: str
 
 

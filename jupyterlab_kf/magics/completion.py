@@ -50,6 +50,7 @@ def words(magic: str, line: str, symbol: str) -> list[str]:
         known = PARSERS[magic](magic).flags()
     elif len(before) == 1:
         first = {"kf_train": arguments.FRAMEWORKS.split(", "), "kf_cluster": list(arguments.CLUSTER_ACTIONS)}
+        first["kf_study"] = list(studies.VERBS)
         known = first.get(magic, [])
     elif magic == "kf_cluster" and before[1:] == ["use"]:
         known = _contexts()

@@ -81,6 +81,56 @@ def form_parser(prog: str) -> Parser:
     return parser
 
 
+VERBS: Final = ("show", "stop", "stop-trial", "resume", "extend", "clone")
+VERBS_HELP: Final = """\
+Look at a study, or change it. Above a cell: its form (%%kf_study --help).
+
+    %kf_study show bowl
+    %kf_study stop-trial bowl 7       end one trial; the study goes on
+    %kf_study stop bowl               end it and what runs of it
+    %kf_study resume bowl             let it go on; --trials for a greater budget
+    %kf_study extend bowl --trials 50
+    %kf_study clone bowl              its form with its settings, in a new cell
+"""
+
+
+def verbs_parser(prog: str) -> Parser:
+    """``kf_study`` on a line, and ``jupyter kf study``: what is done with a study that is there."""
+    parser = Parser(prog, description=VERBS_HELP if prog.startswith("%") else "Look at a study, or change it.")
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help=", ".join(VERBS))
+    parser.add_argument("name", metavar="NAME", help="the study")
+    parser.add_argument("trial", nargs="*", metavar="TRIAL", help="with stop-trial: the trials' numbers or names")
+    parser.add_argument("--trials", type=int, metavar="N", help="with extend and resume: its budget in all")
+    parser.add_argument("-n", "--namespace", metavar="NS", help="where it is; the connection's own when left out")
+    return parser
+
+
+def deed(options: argparse.Namespace) -> tuple[Rendered, str]:
+    """Do what the options say: what there is to show, and the code of a new cell, empty but for ``clone``."""
+    import jupyterlab_kf as kf
+
+    if bool(options.trial) != (options.verb == "stop-trial"):
+        raise UsageError("trials go with stop-trial, and stop-trial needs some", hint="kf_study stop-trial NAME 7 8")
+    if options.trials is not None and options.verb not in ("extend", "resume"):
+        raise UsageError("--trials goes with extend and resume")
+    study = kf.study(options.name, options.namespace)
+    match options.verb:
+        case "stop":
+            study.stop()
+        case "stop-trial":
+            for trial in options.trial:
+                study.stop_trial(trial)
+        case "resume":
+            study.resume(options.trials)
+        case "extend":
+            if options.trials is None:
+                raise UsageError("how many trials?", hint=f"kf_study extend {options.name} --trials 50")
+            study.extend(options.trials)
+        case "clone":
+            return card(study), study.form()
+    return card(study), ""
+
+
 def read_cell(cell: str, before: StudyRequest) -> StudyRequest:
     """The request that ``%%kf_tune`` and a cell make; what no word says stays as it was before.
 

@@ -1,4 +1,4 @@
-"""``%%kf_tune``: a cell that declares its search space, run as a study and watched in place; ``%%kf_study``, its form.
+"""``%%kf_tune``: a cell as a study, watched in place; ``%%kf_study``, its form; ``%kf_study``, what is done with it.
 
 Thin: parses the line, calls :func:`jupyterlab_kf.tune`, and shows what the cluster says until the study has ended.
 ``jupyter kf tune`` shares the words.
@@ -12,13 +12,13 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class, no_var_expand
 
 from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.magics import arguments
 from jupyterlab_kf.magics.completion import PARSERS
 from jupyterlab_kf.magics.errors import told
-from jupyterlab_kf.magics.studies import card, read_cell, tune_arguments
+from jupyterlab_kf.magics.studies import card, deed, read_cell, tune_arguments, verbs_parser
 from jupyterlab_kf.magics.training import continued, documented
 
 if TYPE_CHECKING:
@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 
 @magics_class
 class TuningMagics(Magics):
-    """``%%kf_tune`` and ``%%kf_study``."""
+    """``%%kf_tune``, ``%%kf_study`` and ``%kf_study``."""
 
     shell: Any
 
     @no_var_expand
-    @cell_magic
+    @line_cell_magic
     @documented
-    def kf_study(self, line: str, cell: str) -> None:  # noqa: D102  the parser's help
+    def kf_study(self, line: str, cell: str | None = None) -> None:  # noqa: D102  the parser's help
+        if cell is None:
+            self._deed(line)
+            return
         line, code, skipped = continued(line, cell)
         try:
             options = PARSERS["kf_study"]("%%kf_study").parse_args(arguments.split(line, self.shell.user_ns))
@@ -88,6 +91,19 @@ class TuningMagics(Magics):
             show(card(study))
             return
         self._watch(study, show)
+
+    def _deed(self, line: str) -> None:
+        try:
+            options = verbs_parser("%kf_study").parse_args(arguments.split(line, self.shell.user_ns))
+        except arguments.HelpShownError:
+            return
+        from jupyterlab_kf.widgets.display import present
+
+        shown, code = deed(options)
+        if code:
+            self.shell.set_next_input(code)
+        else:
+            present(shown)
 
     def _watch(self, study: Study, show: Callable[[Rendered], None]) -> None:
         try:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Final
 
+from jupyterlab_kf.controllers.katib.experiment import STOPPED, restartable
 from jupyterlab_kf.controllers.katib.observations import ANNOTATION
 from jupyterlab_kf.manifests import studies
-from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.model import Obj, meta, parse_time
 from jupyterlab_kf.suggestions import importance
 from jupyterlab_kf.suggestions.space import Parameter, SpaceError, parameter
 
@@ -29,7 +30,7 @@ RUNNING: Final = "Running"
 _PLAIN: Final = {
     "ExperimentGoalReached": "The goal was reached.",
     "ExperimentMaxTrialsReached": "All trials of its budget were used.",
-    "ExperimentStopped": "It was stopped.",
+    STOPPED: "It was stopped.",
     "ExperimentSuggestionEndReached": "There is nothing left to try.",
 }
 
@@ -51,7 +52,8 @@ class StudyTrial:
     """One trial. Times are epoch seconds.
 
     ``values`` are in the order of the head's parameters, ``metrics`` in that of its further metrics. ``curve`` has the
-    objective as it was reported, as pairs of number and value; empty where it was reported once.
+    objective as it was reported, as pairs of number and value; empty where it was reported once. ``started`` is when it
+    was made, ``began`` when its program began to run: None while it waits, and where nobody wrote it down.
     """
 
     name: str
@@ -62,6 +64,7 @@ class StudyTrial:
     metrics: tuple[float | None, ...]
     curve: tuple[tuple[float, float], ...]
     started: float | None
+    began: float | None
     finished: float | None
     message: str
 
@@ -84,7 +87,7 @@ class StudyHead:
     """A study but for its trials. Times are epoch seconds, ``eta`` is in seconds from ``seen``.
 
     ``message`` says why it is in its ``state``; ``best`` is the name of the best trial, empty while there is none;
-    ``goal`` ends the study; ``budget`` is 0 where there is none.
+    ``goal`` ends the study; ``budget`` is 0 where there is none. ``resumable`` is one that has ended and may go on.
     """
 
     uid: str
@@ -108,6 +111,7 @@ class StudyHead:
     finished: float | None
     eta: float | None
     seen: float
+    resumable: bool
     importance: tuple[ParameterShare, ...]
 
     @property
@@ -155,6 +159,7 @@ def parameters_of(experiment: Obj) -> tuple[StudyParameter, ...]:
 def trial_of(trial: Obj, names: Sequence[str], metrics: Sequence[str]) -> StudyTrial:
     """A Trial as it is shown, of a study with these parameters and further metrics."""
     row = studies.row_of(trial)
+    record = _record(trial)
     return StudyTrial(
         name=row.name,
         number=row.number,
@@ -162,8 +167,9 @@ def trial_of(trial: Obj, names: Sequence[str], metrics: Sequence[str]) -> StudyT
         values=tuple(_short(row.parameters.get(name, "")) for name in names),
         value=_finite(row.value),
         metrics=tuple(_finite(row.metrics.get(name)) for name in metrics),
-        curve=_curve(trial),
+        curve=_curve(trial, record),
         started=row.started,
+        began=_began(trial, record),
         finished=row.finished,
         message="" if row.state in (*WAITING, RUNNING, "Succeeded") else row.message[:400],
     )
@@ -199,6 +205,7 @@ def head_of(experiment: Obj, trials: Iterable[StudyTrial], *, now: float) -> Stu
         finished=row.finished,
         eta=None if over else eta(known, row.budget, parallel, now),
         seen=now,
+        resumable=over and restartable(experiment),
         importance=(),
     )
 
@@ -285,12 +292,30 @@ def saved(whole: StudyRecord, most: int = MOST_SAVED) -> StudyRecord:
     return replace(whole, trials=tuple(trials))
 
 
-def _curve(trial: Obj) -> tuple[tuple[float, float], ...]:
-    """The objective's course, thinned, with its end."""
+def _record(trial: Obj) -> Mapping[str, Any]:
+    """What a trial reported, as whoever collects it wrote it down; empty where there is none."""
     text = str((meta(trial).get("annotations") or {}).get(ANNOTATION) or "")
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:  # a record that is none
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _began(trial: Obj, record: Mapping[str, Any]) -> float | None:
+    """When its program began to run: as it was written down, or as long as it runs the time of that condition."""
+    if (told := _finite(record.get("began"))) is not None:
+        return told
+    held = (trial.get("status") or {}).get("conditions") or ()
+    running = (one for one in held if one.get("type") == RUNNING and one.get("status") == "True")
+    return next((parse_time(one.get("lastTransitionTime")) for one in running), None)
+
+
+def _curve(trial: Obj, record: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
+    """The objective's course, thinned, with its end."""
     objective = str(((trial.get("spec") or {}).get("objective") or {}).get("objectiveMetricName") or "")
     try:
-        points = json.loads(text)["metrics"][objective]["points"] if text else []
+        points = record["metrics"][objective]["points"] if record else []
         pairs = [(float(place), value) for place, _, said in points if (value := _finite(said)) is not None]
     except (ValueError, KeyError, TypeError):  # a record that is none has no course
         return ()

@@ -139,6 +139,19 @@ class StudyPlan:
 
     def python(self) -> str:
         """The same as a Python call."""
+        return f"import jupyterlab_kf as kf\n\nstudy = {self._call('tune')}study.wait()\nstudy.best\n"
+
+    def form(self) -> str:
+        """A cell that opens the form of such a study, filled with it.
+
+        Raises:
+            UsageError: something was asked for that no word of the magic says.
+        """
+        if callable(self.request.code):
+            return f"import jupyterlab_kf as kf\n\n{self._call('study_form')}"
+        return self.magic().replace("%%kf_tune", "%%kf_study", 1)
+
+    def _call(self, function: str) -> str:
         code = self.request.code
         first = getattr(code, "__name__", None) or _quoted(str(code))
         declared = _declared(self.request)
@@ -148,7 +161,7 @@ class StudyPlan:
             calls = ", ".join(f"{name!r}: kf.{one.expression()}" for name, one in extra.items())
             given = [f"{{{calls}}}", *given]
         arguments = ",\n    ".join([first, *given])
-        return f"import jupyterlab_kf as kf\n\nstudy = kf.tune(\n    {arguments},\n)\nstudy.wait()\nstudy.best\n"
+        return f"kf.{function}(\n    {arguments},\n)\n"
 
     def magic(self) -> str:
         """The same as a cell: its first line, and the code with its search space written into it.

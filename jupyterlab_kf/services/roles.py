@@ -56,6 +56,8 @@ ROLES: Final[Mapping[str, tuple[Right, ...]]] = {
     "kf-studies": (
         *_rights(_KUBEFLOW, ["experiments"], "create get list watch patch delete"),
         *_rights(_KUBEFLOW, ["trials"], "get list watch"),
+        *_rights(_KUBEFLOW, ["trials"], "patch", "status"),
+        *_rights(kinds.JOB.group, ["jobs"], "get delete"),
     ),
     "kf-serving": (
         *_rights(kinds.SELDON_DEPLOYMENT.group, ["seldondeployments"], "create get list watch patch delete"),

@@ -7,14 +7,12 @@ cluster, so whoever may read it can copy it, also when it was made elsewhere or 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import io
-import json
 import math
 import tempfile
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,32 +20,30 @@ from typing import Any, Final, TypeVar
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster import watch
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.controllers.katib.observations import ANNOTATION
+from jupyterlab_kf.controllers.katib.experiment import MAX_REACHED, STOPPED, restartable
 from jupyterlab_kf.controllers.katib.status import STOP
-from jupyterlab_kf.controllers.katib.template import LABEL_TRIAL
-from jupyterlab_kf.controllers.support import exit_code
 from jupyterlab_kf.errors import (
     ApiError,
     ClusterError,
-    InvalidError,
     NotFoundError,
     UsageError,
     WaitTimeoutError,
 )
-from jupyterlab_kf.manifests import studies
+from jupyterlab_kf.manifests import studies, studyviews
 from jupyterlab_kf.manifests.studies import ENV_PREFIX, TrialRow
-from jupyterlab_kf.model import LogLine, Obj, Ref, meta
-from jupyterlab_kf.services import again, designs, logs, plans, spaces
+from jupyterlab_kf.model import Obj, Ref, meta
+from jupyterlab_kf.services import again, designs, plans, spaces
 from jupyterlab_kf.services.designs import StudyPlan, StudyRequest
 from jupyterlab_kf.services.plans import Plan, Request
-from jupyterlab_kf.services.studyfeed import LABEL_EXPERIMENT
 from jupyterlab_kf.services.training import submit
+from jupyterlab_kf.services.trials import trials_of
 
-_TAIL: Final = 20
-_QUEUE: Final = 1000
 _PATIENCE: Final = 10.0
 """Seconds that a study may take to end; Katib itself never ends one."""
 _FRAMEWORKS: Final = {kinds.PYTORCH_JOB.kind: "pytorch", kinds.TF_JOB.kind: "tensorflow"}
+
+_ON: Final[Obj] = {"metadata": {"annotations": {STOP: None}}}
+"""The patch of a study that is not to be stopped any more."""
 
 T = TypeVar("T")
 
@@ -70,8 +66,40 @@ async def changed(client: Client, ref: Ref, patch: Obj) -> Obj:
 
 
 async def extend(client: Client, ref: Ref, trials: int) -> Obj:
-    """The study with a budget of that many trials in all; one that has used its budget up goes on."""
-    return await changed(client, ref, {"spec": {"maxTrialCount": trials}})
+    """The study with a budget of that many trials in all; one that has used its budget up, or was stopped, goes on."""
+    return await changed(client, ref, {**_ON, "spec": {"maxTrialCount": trials}})
+
+
+async def resume(client: Client, ref: Ref, trials: int | None = None) -> Obj:
+    """The study, which has ended, going on: with what is left of its budget, or with one of that many trials in all.
+
+    Raises:
+        UsageError: it has not ended, its budget is used up, or it can never go on; says why.
+    """
+    experiment = await client.get(kinds.EXPERIMENT, ref.namespace, ref.name)
+    spec, status = experiment.get("spec") or {}, experiment.get("status") or {}
+    state, _ = studies.state_of(experiment)
+    if state not in ("Succeeded", "Failed"):
+        raise UsageError(f"{ref} has not ended", hint="what runs need not be resumed", ref=ref)
+    if not restartable(experiment):
+        raise UsageError(
+            f"{ref} cannot go on: {_over(experiment)}", hint="clone it, and start another like it", ref=ref
+        )
+    most, used = spec.get("maxTrialCount") if trials is None else trials, int(status.get("trials") or 0)
+    if most is not None and most <= used:
+        said = f"{ref} has had {used} of its {spec.get('maxTrialCount')} trials"
+        raise UsageError(said, hint=f"say how many it may have in all, more than {used}", ref=ref)
+    return await changed(client, ref, _ON if trials is None else {**_ON, "spec": {"maxTrialCount": trials}})
+
+
+def _over(experiment: Obj) -> str:
+    """Why a study that has ended can never go on."""
+    held = (experiment.get("status") or {}).get("conditions") or ()
+    reasons = {str(one.get("reason")) for one in held if one.get("status") == "True"}
+    if reasons & {MAX_REACHED, STOPPED}:
+        policy = (experiment.get("spec") or {}).get("resumePolicy") or "Never"
+        return f"its resume policy is {policy}"
+    return studyviews.told(experiment).rstrip(".") or "it has ended"
 
 
 async def stop(client: Client, ref: Ref) -> Obj:
@@ -114,11 +142,6 @@ async def ended(client: Client, ref: Ref, timeout: float | None) -> Obj:  # noqa
 # ------------------------------------------------------------------------------------------------------------ trials
 
 
-async def trials_of(client: Client, ref: Ref) -> list[Obj]:
-    """The Trials of a study."""
-    return await client.list(kinds.TRIAL, ref.namespace, selector=f"{LABEL_EXPERIMENT}={ref.name}")
-
-
 def values_of(experiment: Obj, row: TrialRow) -> dict[str, Any]:
     """The values of a trial, numbers as numbers."""
     types = {one["name"]: one["parameterType"] for one in experiment["spec"].get("parameters") or ()}
@@ -159,100 +182,6 @@ def _number(text: str) -> float | str:
     except ValueError:
         return text
     return value if math.isfinite(value) else text
-
-
-@dataclass(frozen=True, slots=True)
-class TrialDetail:
-    """What is shown of one trial beside its row; ``tail`` are the last lines that it printed."""
-
-    name: str
-    state: str
-    message: str
-    parameters: dict[str, str]
-    metrics: dict[str, str]
-    exit_code: int | None
-    tail: tuple[str, ...]
-    pods: tuple[str, ...]
-
-
-async def trial_detail(client: Client, namespace: str, name: str) -> TrialDetail:
-    """A trial: what it was given and told, its exit code, its last lines.
-
-    Raises:
-        NotFoundError: it is not on the cluster.
-    """
-    trial = await client.get(kinds.TRIAL, namespace, name)
-    pods = await client.list(kinds.POD, namespace, selector=f"{LABEL_TRIAL}={name}")
-    row = studies.row_of(trial)
-    container = str(trial["spec"].get("primaryContainerName") or "")
-    codes = [code for pod in pods if (code := exit_code(pod, container)) is not None]
-    return TrialDetail(
-        name=row.name,
-        state=row.state,
-        message=row.message,
-        parameters=dict(row.parameters),
-        metrics=dict(row.metrics),
-        exit_code=next((code for code in codes if code), codes[0] if codes else None),
-        tail=await _tail(client, trial, pods, container),
-        pods=tuple(sorted(str(meta(pod)["name"]) for pod in pods)),
-    )
-
-
-async def _tail(client: Client, trial: Obj, pods: Sequence[Obj], container: str) -> tuple[str, ...]:
-    """The last lines: as its pods have them, or as they were recorded when there are none any more."""
-    for pod in pods:
-        if not any(one.get("name") == container for one in (pod.get("spec") or {}).get("containers") or ()):
-            continue
-        try:
-            read = client.logs(str(meta(pod)["namespace"]), str(meta(pod)["name"]), container=container, tail=_TAIL)
-            if lines := [line async for line in read]:
-                return tuple(lines)
-        except (NotFoundError, InvalidError):  # not started yet, or gone
-            continue
-    record = (meta(trial).get("annotations") or {}).get(ANNOTATION) or "{}"
-    try:
-        return tuple(str(line) for line in json.loads(record).get("tail") or ())
-    except ValueError:
-        return ()
-
-
-async def trial_lines(client: Client, namespace: str, name: str, *, follow: bool) -> AsyncGenerator[LogLine, None]:
-    """What a trial's pods have printed; with ``follow`` also what they print until they have ended.
-
-    Raises:
-        NotFoundError: there is no such trial, or no pod of it any more.
-    """
-    trial = await client.get(kinds.TRIAL, namespace, name)
-    pods = await client.list(kinds.POD, namespace, selector=f"{LABEL_TRIAL}={name}")
-    if not pods:
-        raise NotFoundError(f"trial {name} has no pods: {studies.row_of(trial).message or 'none was started yet'}")
-    box: asyncio.Queue[LogLine | None] = asyncio.Queue(_QUEUE)
-
-    async def read(pod: Obj) -> None:
-        who = str(meta(pod)["name"]).removeprefix(f"{name}-")
-        first = str(pod["spec"]["containers"][0]["name"])
-        named = str(trial["spec"].get("primaryContainerName") or first)
-        here = named if any(one["name"] == named for one in pod["spec"]["containers"]) else first
-        with contextlib.suppress(NotFoundError, InvalidError):  # not started yet, or gone
-            async for line in client.logs(
-                namespace, str(meta(pod)["name"]), container=here, follow=follow, timestamps=True
-            ):
-                await box.put(logs.parse(line, who))
-        await box.put(None)
-
-    tasks = [asyncio.create_task(read(pod)) for pod in pods]
-    try:
-        left = len(tasks)
-        while left:
-            line = await box.get()
-            if line is None:
-                left -= 1
-            else:
-                yield line
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # --------------------------------------------------------------------------------------------------- what a study runs
@@ -339,6 +268,15 @@ class Origin:
             return like.magic(), python
         except UsageError as error:
             return f"# {error.message}: {error.hint}\n", python
+
+    def form(self) -> str:
+        """A cell that opens the form of a study like it, under another name; a comment where that cannot be."""
+        try:
+            asked = replace(self.request(), name=None)
+            text = StudyPlan(asked, designs.space_of(asked), [], self.experiment, _no_plan).form()
+        except UsageError as error:
+            return f"# {error.message}: {error.hint}\n"
+        return f"{self.code.rstrip()}\n\n\n{text}" if self.call else text
 
 
 _no_plan: Any = None
@@ -477,6 +415,27 @@ def around(files: Mapping[str, bytes], work: Callable[[Path], T]) -> T:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         return work(Path(folder).resolve())
+
+
+def cloned(made_of: Origin, changes: Mapping[str, Any], *, namespace: str) -> StudyPlan:
+    """The plan of another study like it, under a name of its own.
+
+    Raises:
+        UsageError: it tunes a function, which cannot be read back, or a change makes no sense; says which.
+    """
+    if made_of.call:
+        said = f"{made_of.call} is a function, which only its own notebook has"
+        raise UsageError(said, hint=f"copy the study as Python, or call kf.tune({made_of.call}, ...) again")
+    known = {entry.name for entry in fields(StudyRequest)} - {"code", "filename", "first_line", "root"}
+    if unknown := sorted(set(changes) - known):
+        raise UsageError(f"clone has no argument {unknown[0]!r}", hint=f"its arguments are {', '.join(sorted(known))}")
+    asked = replace(made_of.request(), **{"name": None, **changes})
+    files = [*asked.files, *sorted(made_of.files)]
+    submission = uuid.uuid4().hex[:12]
+    return around(
+        made_of.files,
+        lambda root: designs.make(replace(asked, files=files, root=root), namespace=namespace, submission=submission),
+    )
 
 
 def manifest(experiment: Obj) -> str:

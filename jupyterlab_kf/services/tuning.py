@@ -32,6 +32,7 @@ from jupyterlab_kf.manifests.studies import TrialRow
 from jupyterlab_kf.manifests.studyviews import StudyRecord
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services import designs, session, shelf, studydeeds
+from jupyterlab_kf.services import trials as services_trials
 from jupyterlab_kf.services.designs import StudyPlan, StudyRequest
 from jupyterlab_kf.services.jobs import Job
 from jupyterlab_kf.services.plans import taking
@@ -290,7 +291,7 @@ class Study:
             )
 
     def extend(self, trials: int) -> Study:
-        """Give it a budget of that many trials in all; a study that has used its budget up goes on.
+        """Give it a budget of that many trials in all; a study that has used its budget up, or was stopped, goes on.
 
         Raises:
             UsageError: the cluster refuses; says why.
@@ -306,6 +307,52 @@ class Study:
         """
         self._obj = self._here.run(lambda client: studydeeds.stop(client, self.ref))
         return self
+
+    def resume(self, trials: int | None = None) -> Study:
+        """Let a study go on that was stopped, or has used its budget up, where its resume policy allows.
+
+        Args:
+            trials: its budget in all; what is left of the one that it has when left out.
+
+        Raises:
+            UsageError: it has not ended, can never go on, or its budget is used up; says why.
+        """
+        self._obj = self._here.run(lambda client: studydeeds.resume(client, self.ref, trials))
+        return self
+
+    def stop_trial(self, trial: str | int) -> TrialRow:
+        """End one trial now, by its number or name; the study goes on, and its budget has one trial less.
+
+        What it reported until then is kept and is no result. Works where Katib runs the study as where we do.
+
+        Raises:
+            NotFoundError: it has no such trial.
+            UsageError: that trial has ended by itself.
+            ForbiddenError: your account may not end trials there; nothing was changed.
+        """
+        return self._here.run(lambda client: services_trials.stop_trial(client, self.ref, trial))
+
+    def form(self) -> str:
+        """A cell that opens the form of a study like it, under another name; a comment where that cannot be.
+
+        Raises:
+            UsageError: its code is in an image, or its trials are no jobs of ours.
+        """
+        experiment = self.experiment
+        return self._here.run(lambda client: studydeeds.origin(client, experiment)).form()
+
+    def clone(self, **changes: Any) -> Study:
+        """Start another study like it, under another name.
+
+        Args:
+            changes: arguments of :func:`tune` that win over what it had, such as ``trials=50``.
+
+        Raises:
+            UsageError: its code is in an image or its trials are no jobs of ours, or a change makes no sense.
+        """
+        experiment = self.experiment
+        made_of = self._here.run(lambda client: studydeeds.origin(client, experiment))
+        return start(studydeeds.cloned(made_of, changes, namespace=self.namespace))
 
     def promote(self, trial: str | int | None = None, **changes: Any) -> Job:
         """A training job that runs the study's code with the best trial's values, or with those of another trial.
@@ -331,7 +378,7 @@ class Study:
         )
 
     def _trials(self) -> list[Obj]:
-        return self._here.run(lambda client: studydeeds.trials_of(client, self.ref))
+        return self._here.run(lambda client: services_trials.trials_of(client, self.ref))
 
     def _values(self, row: TrialRow) -> dict[str, Any]:
         return studydeeds.values_of(self._obj, row)

@@ -171,6 +171,10 @@ class Collector:
     async def _read(self, trial: Obj, pod: Obj, run: str) -> bool:
         """Read one run of a pod's container to its end; False when there is nothing to read yet."""
         observer = Observer.of(trial, run)
+        known = record_of(trial)
+        observer.began = known.get("began") or _began(pod, trial)
+        if not known:  # that it runs is told at once; a record that was there says more
+            await self._write(trial, observer, done=False)
         reader = _READERS[str(((trial["spec"].get("metricsCollector") or {}).get("collector") or {}).get("kind"))]
         written = 0.0
         dirty = False
@@ -323,6 +327,12 @@ def _started(pod: Mapping[str, Any], trial: Mapping[str, Any]) -> bool:
     """Whether the primary container runs or has run, so that there is something to read."""
     states = [one.get("state") or {} for one in _statuses(pod) if one.get("name") == _container(trial)]
     return any("running" in state or "terminated" in state for state in states)
+
+
+def _began(pod: Mapping[str, Any], trial: Mapping[str, Any]) -> float | None:
+    """When the present run of the primary container began: epoch seconds."""
+    state = next((one.get("state") or {} for one in _statuses(pod) if one.get("name") == _container(trial)), {})
+    return parse_time((state.get("running") or state.get("terminated") or {}).get("startedAt"))
 
 
 def _run_of(pod: Obj, trial: Mapping[str, Any]) -> str:

@@ -315,6 +315,7 @@ export interface StudyCopies {
   python: string;
   yaml: string;
   kubectl: string;
+  form: string;
   best: string;
 }
 
@@ -327,6 +328,9 @@ export interface TrialDetail {
   exit_code: number | null;
   tail: string[];
   pods: string[];
+  why: string;
+  hint: string;
+  events: Event[];
 }
 
 export interface Failure {
@@ -662,6 +666,7 @@ export interface StudyHead {
   finished: number | null;
   eta: number | null;
   seen: number;
+  resumable: boolean;
   importance: ParameterShare[];
 }
 
@@ -674,6 +679,7 @@ export interface StudyTrial {
   metrics: (number | null)[];
   curve: number[][];
   started: number | null;
+  began: number | null;
   finished: number | null;
   message: string;
 }

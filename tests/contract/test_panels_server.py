@@ -65,6 +65,8 @@ CALLS = [
     ((*ONE, "form"), "GET", "read", "kf:jobs"),
     ((*ONE, "logs"), "GET", "read", "kf:jobs"),
     ((*STUDY, "stop"), "POST", "write", "kf:studies"),
+    ((*STUDY, "stop-trial"), "POST", "write", "kf:studies"),
+    ((*STUDY, "resume"), "POST", "write", "kf:studies"),
     ((*STUDY, "extend"), "POST", "write", "kf:studies"),
     ((*STUDY, "promote"), "POST", "write", "kf:studies"),
     ((*STUDY, "copies"), "GET", "read", "kf:studies"),

@@ -13,15 +13,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.embedded import daemon
+from jupyterlab_kf.manifests.studies import TrialRow
 from jupyterlab_kf.settings import Settings
 
 Obj = dict[str, Any]
+T = TypeVar("T")
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
 PRINTED = """
@@ -103,6 +105,15 @@ def apply(kubectl: Kubectl, folder: Path, obj: Obj) -> None:
 
 def get(kubectl: Kubectl, *words: str) -> Obj:
     found: Obj = json.loads(kubectl("get", *words, "-o", "json").stdout)
+    return found
+
+
+def eventually(find: Callable[[], T | None]) -> T:
+    """What is found once there is something, within two minutes."""
+    deadline = time.monotonic() + 120
+    while not (found := find()):
+        assert time.monotonic() < deadline, "nothing came"
+        time.sleep(0.1)
     return found
 
 
@@ -211,6 +222,36 @@ def test_a_study_is_stopped(cluster: Settings) -> None:
     while any(row.state == "Running" for row in study.trials) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert {row.state for row in study.trials} <= {"Killed", "Pending"}
+    study.delete()
+
+
+def test_a_trial_is_ended_and_its_study_goes_on_also_after_a_stop(kubectl: Kubectl) -> None:
+    code = "import time\nx = uniform(0, 1)\nprint(f'loss={x}', flush=True)\ntime.sleep(600 * (x > -1))"
+    study = kf.tune(code, name="one", trials=3, parallel=1, max_failed=1)
+
+    def running(*before: str) -> TrialRow:
+        """The trial that runs and has reported something."""
+        reports = lambda row: row.state == "Running" and row.metrics and row.name not in before  # noqa: E731
+        return eventually(lambda: next(filter(reports, study.trials), None))
+
+    first = running()
+    began = next(one.began for one in study.record().trials if one.name == first.name)
+    assert began is not None
+    assert study.stop_trial(first.number).state == "Killed"
+    second = running(first.name)
+    assert study.status == "Running", "a trial that somebody ended is no failure"
+    pods = ("pods", "--selector", f"katib.kubeflow.org/trial={first.name}")
+    eventually(lambda: not get(kubectl, *pods)["items"])
+    study.stop()
+    eventually(lambda: all(row.state == "Killed" for row in study.trials))
+    with pytest.raises(kf.UsageError, match="has had 2 of its 3 trials"):
+        study.resume(2)
+    study.resume()
+    third = running(first.name, second.name)
+    study.stop_trial(third.name)
+    study.wait(60)
+    assert [row.state for row in study.trials] == ["Killed"] * 3
+    assert study.best is None, "what somebody ended has no result"
     study.delete()
 
 

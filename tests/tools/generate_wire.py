@@ -14,7 +14,7 @@ from typing import Any
 from jupyterlab_kf import model
 from jupyterlab_kf.handlers import wire
 from jupyterlab_kf.manifests import studyviews
-from jupyterlab_kf.services import board, studydeeds
+from jupyterlab_kf.services import board, trials
 
 TARGET = Path(__file__).parents[2] / "labextension" / "src" / "wire.ts"
 HEAD = "// Generated from the Python side by tests/tools/generate_wire.py (make wire); a test fails when it is stale.\n"
@@ -32,7 +32,7 @@ ROOTS: tuple[Any, ...] = (
     wire.JobDetail,
     wire.Copies,
     wire.StudyCopies,
-    studydeeds.TrialDetail,
+    trials.TrialDetail,
     wire.Failure,
     wire.EndpointDetail,
     wire.ChangeRequest,

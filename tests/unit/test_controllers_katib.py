@@ -10,7 +10,7 @@ from controllers_world import World
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import katib
-from jupyterlab_kf.controllers.katib import defaulted
+from jupyterlab_kf.controllers.katib import defaulted, status
 from jupyterlab_kf.controllers.katib.observations import ANNOTATION, Observer
 from jupyterlab_kf.controllers.support import condition
 
@@ -221,6 +221,44 @@ def test_a_stopped_study_ends_its_trials_and_keeps_them() -> None:
     assert world.last() == ("Succeeded", "ExperimentStopped")
     assert (world.status["trialsKilled"], world.status["trialsSucceeded"], world.status["trials"]) == (2, 1, 3)
     assert world.list(kinds.JOB) == []
+
+
+def test_a_stopped_study_goes_on_where_its_policy_allows() -> None:
+    for policy in ("LongRunning", "Never"):
+        world = Study(resumePolicy=policy, maxTrialCount=4)
+        killed = world.names()
+        head = world.objects[world._place(kinds.EXPERIMENT, "default", "study")]["metadata"]
+        head["annotations"] = {"jupyterlab-kf.io/stop": "true"}
+        world.settle()
+        head["annotations"] = {}
+        world.settle()
+        if policy == "Never":
+            assert world.last() == ("Succeeded", "ExperimentStopped")
+            continue
+        while names := world.names():
+            assert not set(names) & set(killed)
+            world.end(names[0], "loss=1")
+        assert world.last() == ("Succeeded", "ExperimentMaxTrialsReached")
+        assert (world.status["trialsKilled"], world.status["trialsSucceeded"]) == (2, 2)
+
+
+def test_a_trial_that_somebody_ended_is_one_of_the_budget_and_no_result() -> None:
+    retained = {**experiment()["spec"]["trialTemplate"], "retain": True}
+    world = Study(parallelTrialCount=1, maxTrialCount=3, maxFailedTrialCount=1, trialTemplate=retained)
+    (first,) = world.names()
+    world.report(first, "loss=0.1", done=False)
+    stored = world.objects[world._place(kinds.TRIAL, "default", first)]
+    status.finish(stored["status"], "Killed", "TrialKilled", "somebody stopped it", world.now)
+    world.settle()
+    assert world.get(kinds.JOB, "default", first) is None, "what was ended may not run on, though its job is to be kept"
+    while names := world.names():
+        assert names != [first]
+        world.end(names[0], "loss=0.5")
+    assert world.last() == ("Succeeded", "ExperimentMaxTrialsReached")
+    assert (world.status["trials"], world.status["trialsKilled"]) == (3, 1)
+    best = world.status["currentOptimalTrial"]["bestTrialName"]
+    assert best != first
+    assert world.get(kinds.JOB, "default", best) is not None, "the jobs of the others are kept"
 
 
 def test_the_same_study_asks_for_the_same_points() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies_world import trial
+from studies_world import experiment
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.errors import NotFoundError, UsageError
 from jupyterlab_kf.manifests import studies
-from jupyterlab_kf.model import Obj
+from jupyterlab_kf.model import Obj, Ref
 from jupyterlab_kf.services import designs, studydeeds
 from jupyterlab_kf.services.designs import StudyRequest
 
@@ -78,6 +78,21 @@ async def test_a_trial_becomes_a_training_job_with_the_files_beside_it(tmp_path:
     assert sum(wide.spec.replicas.values()) == 3
 
 
+async def test_a_clone_is_another_study_with_the_same_settings(tmp_path: Path) -> None:
+    made_of = await read(tmp_path, cpu="500m", trials=9, settings={"random_state": "1"})
+    form = made_of.form()
+    assert form.startswith("%%kf_study loss")
+    assert "--trials 9" in form
+    assert "--name " not in form, "it gets a name of its own"
+    assert form.endswith(CELL)
+    planned = studydeeds.cloned(made_of, {"trials": 30}, namespace="team")
+    assert planned.experiment["metadata"]["name"] != "bowl"
+    assert planned.experiment["spec"]["maxTrialCount"] == 30
+    assert planned.experiment["spec"]["parameters"] == made_of.experiment["spec"]["parameters"]
+    with pytest.raises(UsageError, match="clone has no argument 'trails'"):
+        studydeeds.cloned(made_of, {"trails": 30}, namespace="team")
+
+
 async def test_a_function_is_called_with_them(tmp_path: Path) -> None:
     made_of = await read(tmp_path, _objective, space={"x": kf.uniform(0, 1), "n": kf.choice(1, 2)}, params={"y": 2})
     assert made_of.call == "_objective"
@@ -89,6 +104,10 @@ async def test_a_function_is_called_with_them(tmp_path: Path) -> None:
     assert "def _objective(" in python
     assert "'n': kf.choice(1, 2)" in python
     assert "params={'y': 2}" in python
+    assert "kf.study_form(" in made_of.form()
+    assert "study.wait()" not in made_of.form()
+    with pytest.raises(UsageError, match="is a function"):
+        studydeeds.cloned(made_of, {}, namespace="team")
     planned = studydeeds.promoted(made_of, row(x="0.5", n="2"))
     assert b"_objective(y=2, x=0.5, n=2)" in planned.bundle.files[planned.bundle.main]
 
@@ -121,26 +140,47 @@ async def test_what_cannot_be_promoted_is_said(tmp_path: Path) -> None:
         await studydeeds.origin(Shelf([]), {**foreign, "spec": {"trialTemplate": {"trialSpec": bare}}})  # type: ignore[arg-type]
 
 
-async def test_a_trial_in_detail_says_how_it_ended() -> None:
-    broken = trial(3, None, "Failed", message="Trial has failed")
-    broken["spec"]["primaryContainerName"] = "main"
-    state = {"terminated": {"exitCode": 3}}
-    pod = {
-        "metadata": {"name": "s-3-x", "namespace": "default"},
-        "spec": {"containers": [{"name": "main"}]},
-        "status": {"containerStatuses": [{"name": "main", "state": state}]},
-    }
+class Katib:
+    """Has one study, and takes patches of it."""
 
-    class Client:
-        async def get(self, *_: Any) -> Obj:
-            return broken
+    def __init__(self, found: Obj) -> None:
+        self.found, self.patches = found, list[Obj]()
 
-        async def list(self, *_: Any, **__: Any) -> list[Obj]:
-            return [pod]
+    async def get(self, *_: Any) -> Obj:
+        return self.found
 
-        async def logs(self, *_: Any, **__: Any) -> Any:
-            for line in ("one", "no data"):
-                yield line
+    async def patch(self, _: Any, __: str, ___: str, patch: Obj) -> Obj:
+        self.patches.append(patch)
+        return self.found
 
-    found = await studydeeds.trial_detail(Client(), "default", "s-3")  # type: ignore[arg-type]
-    assert (found.exit_code, found.tail, found.pods) == (3, ("one", "no data"), ("s-3-x",))
+
+def ended(reason: str, policy: str = "LongRunning", *, used: int = 3) -> Obj:
+    found = experiment("Succeeded", resumePolicy=policy)
+    found["status"]["conditions"][0]["reason"] = reason
+    found["status"]["trials"] = used
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "trials", "said"),
+    [
+        (experiment("Running"), None, "has not ended"),
+        (ended("ExperimentGoalReached"), None, "cannot go on: The goal was reached"),
+        (ended("ExperimentStopped", "Never"), None, "its resume policy is Never"),
+        (ended("ExperimentMaxTrialsReached", used=8), None, "has had 8 of its 8 trials"),
+        (ended("ExperimentStopped"), 3, "has had 3 of its 8 trials"),
+    ],
+)
+async def test_a_study_that_cannot_go_on_says_why(found: Obj, trials: int | None, said: str) -> None:
+    client = Katib(found)
+    with pytest.raises(UsageError, match=said):
+        await studydeeds.resume(client, Ref("Experiment", "s", "default"), trials)  # type: ignore[arg-type]
+    assert not client.patches
+
+
+async def test_a_stopped_study_goes_on() -> None:
+    client = Katib(ended("ExperimentStopped"))
+    await studydeeds.resume(client, Ref("Experiment", "s", "default"))  # type: ignore[arg-type]
+    await studydeeds.resume(client, Ref("Experiment", "s", "default"), 12)  # type: ignore[arg-type]
+    free = {"annotations": {"jupyterlab-kf.io/stop": None}}
+    assert client.patches == [{"metadata": free}, {"metadata": free, "spec": {"maxTrialCount": 12}}]

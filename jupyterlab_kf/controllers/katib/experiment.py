@@ -33,6 +33,7 @@ from jupyterlab_kf.model import Obj, format_time, labels, meta
 NUMBER: Final = "jupyterlab-kf.io/number"
 """Annotation of a Trial: its place among the suggestions, from 0."""
 MAX_REACHED: Final = "ExperimentMaxTrialsReached"
+STOPPED: Final = "ExperimentStopped"
 _SOURCE: Final = "experiment-controller"
 _LISTS: Final[Mapping[str, tuple[str, str]]] = {
     "Killed": ("killedTrialList", "trialsKilled"),
@@ -54,11 +55,13 @@ def react(obj: Obj, view: View, now: float) -> list[Action]:
 
 
 def restartable(experiment: Mapping[str, Any]) -> bool:
-    """Whether a completed Experiment may go on with a greater budget."""
+    """Whether a completed Experiment may go on: with a greater budget, or when it is not to be stopped any more."""
     done = condition(experiment.get("status") or {}, "Succeeded") or {}
     policy = (experiment.get("spec") or {}).get("resumePolicy")
     return (
-        done.get("status") == "True" and done.get("reason") == MAX_REACHED and policy in ("LongRunning", "FromVolume")
+        done.get("status") == "True"
+        and done.get("reason") in (MAX_REACHED, STOPPED)
+        and policy in ("LongRunning", "FromVolume")
     )
 
 
@@ -126,7 +129,9 @@ class _Reaction:
         for trial in self.trials:
             self.counts[_state(trial)].append(name(trial))
             value = conditions.objective_value(trial)
-            if value is not None and conditions.end_of(trial) and (best is None or sign * value < sign * best_value):
+            # What was ended by somebody has no result, as on Katib, which reads no metrics of it.
+            ended = conditions.end_of(trial) not in ("", "Killed")
+            if value is not None and ended and (best is None or sign * value < sign * best_value):
                 best, best_value = trial, value
         self.status["trials"] = len(self.trials)
         for state, (listed, counted) in _LISTS.items():
@@ -178,7 +183,7 @@ class _Reaction:
         return ""
 
     def _stop(self) -> None:
-        self._finish("Succeeded", "ExperimentStopped", "Experiment has ended because it was stopped")
+        self._finish("Succeeded", STOPPED, "Experiment has ended because it was stopped")
 
     # --- trials
 

@@ -75,12 +75,14 @@ class Observer:
         patterns: regular expressions of the filter; Katib's own when empty.
         json_lines: the lines are JSON objects.
         source: what is read, told in the record: another source begins a new record.
+        began: epoch seconds at which the container began to run, which no condition of a Trial tells.
     """
 
     metrics: Sequence[str]
     patterns: Sequence[re.Pattern[str]] = ()
     json_lines: bool = False
     source: str = ""
+    began: float | None = None
     series: dict[str, Series] = field(default_factory=dict)
     near: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
@@ -160,6 +162,8 @@ class Observer:
     def record(self, *, done: bool) -> str:
         """What is known, as the annotation's text; ``done`` when nothing more will come."""
         body: Obj = {"done": done, "source": self.source, "metrics": {}}
+        if self.began is not None:
+            body["began"] = round(self.began, 3)
         for name in sorted(self.series, key=lambda one: list(self.metrics).index(one)):
             one = self.series[name]
             body["metrics"][name] = {

@@ -63,7 +63,7 @@ class _Reaction:
         job = self.view.get(kind, namespace(self.obj), name(self.obj))
         if conditions.end_of(self.obj):
             self._observe()
-            if job is not None and _is_ours(job, self.obj) and not terminating(job) and not self.spec.get("retainRun"):
+            if job is not None and _is_ours(job, self.obj) and not terminating(job) and self._has_no_use(job):
                 self._delete(kind, job)
         elif job is not None and not _is_ours(job, self.obj):
             what = f"{kind.kind} {name(job)} exists and is not this trial's"
@@ -128,6 +128,14 @@ class _Reaction:
         if why:
             self._finish("EarlyStopped", "TrialEarlyStopped", f"Trial is early stopped: {why}")
             self._delete(kind, job)
+
+    def _has_no_use(self, job: Obj) -> bool:
+        """Whether an ended trial's job goes: one that was ended before its time may not run on, retained or not."""
+        if not self.spec.get("retainRun"):
+            return True
+        ends = (self.spec.get("failureCondition"), self.spec.get("successCondition"))
+        over = any(expressions.found(str(end), job) is not None for end in ends)
+        return not over and conditions.end_of(self.obj) in ("Killed", "EarlyStopped")
 
     def _observe(self) -> None:
         found = observations.observation(self.obj)
