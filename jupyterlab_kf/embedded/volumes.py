@@ -39,6 +39,8 @@ class Cluster:
     """The folder of a bound claim by its name; None if there is no such claim."""
     known_host: Callable[[str], bool]
     """Whether a name in an MPI hostfile is a pod of this cluster."""
+    token: Callable[[], str] = str
+    """By what a pod's account is known here; nothing where there is no API server."""
 
 
 def lay_out(pod: Obj, folder: Path, cluster: Cluster) -> dict[str, Path]:
@@ -113,6 +115,10 @@ def _content(part: Mapping[str, Any], pod: Obj, cluster: Cluster, mode: int) -> 
         return _chosen(source, _secret_files(found) if found else None, "secret", pod, mode)
     if "downwardAPI" in part:
         return _downward(part["downwardAPI"], pod, cluster.sources, mode)
+    if "serviceAccountToken" in part and (token := cluster.token()):
+        # There is one account on one machine, its owner's: pods run as that person anyway.
+        path = str(part["serviceAccountToken"].get("path") or "token")
+        return {path: (token.encode(), mode & 0o600)}
     kind = next((key for key in part if key != "name"), "nothing")
     raise MountError(f"volumes of kind {kind} cannot be had on this node")
 

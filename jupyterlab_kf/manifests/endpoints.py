@@ -35,6 +35,8 @@ LABEL_VERSION: Final = "version"
 MAX_NAME: Final = 40
 """Leaves room for a version, and for what Seldon's operator appends, in 63 characters."""
 
+RESERVED: Final = "monitor"
+"""No version's name: a monitor's objects are called like this one's would be."""
 PROTOCOLS: Final = ("seldon", "v2", "tensorflow")
 ALL: Final = traffic.ALL
 
@@ -58,6 +60,8 @@ def check_version(version: str) -> str:
     """
     if len(version) > 63 - MAX_NAME - 3:
         raise UsageError(f"the version {version!r} is too long", hint="for example v2, or 2026-11-30 as v20261130")
+    if version == RESERVED:
+        raise UsageError(f"the version {version!r} has the name of what watches an endpoint", hint="for example v2")
     return names.check_job_name(version)
 
 

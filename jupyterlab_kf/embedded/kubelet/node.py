@@ -429,7 +429,15 @@ class Kubelet:
             secret=secrets.get,
             claim=folders.get,
             known_host=lambda host: host.partition(".")[0] in hosts,
+            token=self._token,
         )
+
+    def _token(self) -> str:
+        """What the API server knows this machine's owner by; its own file is read, as it may be made anew."""
+        try:
+            return (self.settings.cluster_dir / "token").read_text().strip()
+        except FileNotFoundError:
+            return ""
 
     def _referred(self, pod: Obj, kind: Kind) -> list[Obj]:
         namespace = str(meta(pod)["namespace"])

@@ -1,18 +1,18 @@
-"""The programs of this package: ``unit`` and ``engine``. Each imports only what it needs."""
+"""The programs of this package: ``unit``, ``engine`` and ``monitor``. Each imports only what it needs."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-PROGRAMS = {"unit": ".cli", "engine": ".engine"}
+PROGRAMS = {"unit": ".cli", "engine": ".engine", "monitor": ".monitor"}
 
 
 def main(argv: list[str]) -> int:
     """Run one of them, and answer its exit status."""
     if not argv or argv[0] not in PROGRAMS:
         told = f"unknown program {argv[0]!r}" if argv else "which program?"
-        print(f"{told}: there are {' and '.join(PROGRAMS)}", file=sys.stderr)
+        print(f"{told}: there are {', '.join(PROGRAMS)}", file=sys.stderr)
         return 2
     status: int = importlib.import_module(PROGRAMS[argv[0]], __package__).main(argv[1:])
     return status

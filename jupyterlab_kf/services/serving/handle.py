@@ -6,6 +6,7 @@ All state is the cluster's: ``endpoint("name")`` is the same thing again, in ano
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import ApiError, NotFoundError, UsageError
+from jupyterlab_kf.errors import ApiError, NotFoundError, PredictionError, UsageError
 from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.manifests.endpoints import Revision
 from jupyterlab_kf.model import Explanation, LogLine, Obj, Ref, meta
@@ -22,8 +23,11 @@ from jupyterlab_kf.services.serving import (
     asking,
     batches,
     changes,
+    findings,
     measures,
     messages,
+    monitors,
+    references,
     rollout,
     routers,
     shipping,
@@ -37,6 +41,8 @@ from jupyterlab_kf.services.serving.way import SECONDS, Way
 from jupyterlab_kf.services.session import Session
 
 _TIMEOUT: Final = 600.0
+_ASKED: Final = 1000
+"""Rows of a reference that the model is asked about."""
 
 
 class Endpoint:
@@ -312,6 +318,70 @@ class Endpoint:
         )
         self._obj = self._session.run(lambda client: rollout.submit(client, plan, self._author))
         return self.wait(timeout)
+
+    # Monitoring
+
+    def monitor(
+        self,
+        reference: Any,
+        *,
+        sample: float = 1.0,
+        window: int = 1000,
+        alpha: float = 0.001,
+        effect: float = 0.1,
+        timeout: float = _TIMEOUT,
+    ) -> Endpoint:
+        """Watch whether requests and answers stay like a reference, in a process of its own beside the endpoint.
+
+        It gets copies, off the requests' path: when it is away or slow, copies are dropped and counted, no request is.
+        Alarms are events on the endpoint. Called again, it begins anew with another reference. Rows of the reference
+        travel to the cluster.
+
+        Args:
+            reference: the rows that the model was trained with, as it takes them: a DataFrame, an array or a list.
+            sample: the share of the requests that is copied, above 0 and at most 1.
+            window: how many of the last rows are compared.
+            alpha: how likely a false alarm may be at one look, over all features together.
+            effect: the least difference that is worth an alarm, from 0 to 1.
+            timeout: seconds to wait until it watches.
+
+        Raises:
+            UsageError: the reference is not one for this model; nothing was created.
+            EndpointNotReadyError: the monitor does not come up; the endpoint is as it was.
+        """
+        settings = references.check_settings(sample=sample, window=window, alpha=alpha, effect=effect)
+        now = self._read()
+        monitors.check(now)
+        told = references.read(reference, self.provenance())
+        try:
+            answer = self.ask(told.some(_ASKED))
+        except PredictionError as error:
+            raise UsageError(
+                f"the model does not take the rows of the reference: {error.message}",
+                hint="give the rows that it was trained with, as predict takes them",
+            ) from error
+        plan = references.dump(told, references.predictions(answer.value, answer.names), settings)
+        self._obj, note = self._session.run(
+            lambda client: monitors.begin(client, now, plan, sample=sample, who=self._author, timeout=timeout)
+        )
+        if note:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        return self
+
+    def findings(self) -> findings.Findings:
+        """What the monitor found: each feature and the predictions against the reference, alarms, and what was dropped.
+
+        Raises:
+            EndpointError: there is no monitor, or it does not answer.
+        """
+        now = self._read()
+        return self._session.run(lambda client: findings.read(client, now))
+
+    def end_monitoring(self, *, timeout: float = _TIMEOUT) -> Endpoint:
+        """Send no more copies, and take the monitor away."""
+        now = self._read()
+        self._obj = self._session.run(lambda client: monitors.end(client, now, who=self._author, timeout=timeout))
+        return self
 
     def remove(self, version: str) -> Endpoint:
         """Take a version away that answers no requests."""

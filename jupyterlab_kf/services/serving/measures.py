@@ -24,6 +24,7 @@ from jupyterlab_kf.services.serving import states
 SERVER: Final = "seldon_api_executor_server_requests_seconds"
 FEEDBACK: Final = "seldon_api_model_feedback"
 REWARD: Final = "seldon_api_model_feedback_reward"
+COPIES: Final = "kf_payload_log_copies_total"
 _ENGINE: Final = "seldon-container-engine"
 _SUCCESS: Final = "2"
 
@@ -40,6 +41,7 @@ class Measures:
         reward: the sum of their rewards.
         own: the metrics that the model's own code made, by name.
         buckets: upper bound of seconds to how many predictions took at most so long.
+        lost: copies of payloads that did not reach the monitor.
     """
 
     requests: int = 0
@@ -49,6 +51,7 @@ class Measures:
     reward: float = 0.0
     own: Mapping[str, float] = field(default_factory=dict)
     buckets: Mapping[float, float] = field(default_factory=dict, repr=False)
+    lost: int = 0
 
     @property
     def mean_reward(self) -> float | None:
@@ -145,6 +148,7 @@ def measured(texts: Iterable[str]) -> Measures:
         reward=told[1],
         own=_own(samples),
         buckets=buckets,
+        lost=sum(int(one.value) for one in samples if one.name == COPIES and one.labels.get("fate") != "sent"),
     )
 
 

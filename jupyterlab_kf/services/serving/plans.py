@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import names
 from jupyterlab_kf.errors import UsageError
-from jupyterlab_kf.manifests import endpoints, frameworks, pods, traffic, training
+from jupyterlab_kf.manifests import endpoints, frameworks, monitors, pods, traffic, training
 from jupyterlab_kf.manifests.serving import seldon
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.profiles import Use
@@ -331,6 +331,8 @@ def added(before: Obj | None, fresh: Obj, *, name: str, namespace: str, protocol
         # One that is alone may have no weight written; beside others it must.
         shares = endpoints.weights(before or {})
         kept = traffic.weighted(kept, {one: share for one, share in shares.items() if one != version})
+    if before and (share := monitors.sampled(before)) is not None:
+        (fresh,) = monitors.logged([fresh], monitors.url(before), share)
     fresh = {**fresh, "traffic": 0 if kept else endpoints.ALL}
     made = endpoints.deployment(name, namespace, protocol, [*kept, fresh], submission)
     seldon.check(made, before)

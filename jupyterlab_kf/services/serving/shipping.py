@@ -28,7 +28,7 @@ import os
 import sys
 
 os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])])
-os.execv(sys.executable, [sys.executable, "{runtime}", "unit", {words}*sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, "{runtime}", "{program}", {words}*sys.argv[1:]])
 '''
 _UNITS: Final = "*UNITS[os.environ['PREDICTIVE_UNIT_ID']], "
 _NEEDS: Final = '''
@@ -72,11 +72,16 @@ def starter(model: Model, units: Mapping[str, Sequence[str]] | None = None) -> s
 
     Of several units in one bundle, the container's name says which one a server is: ``units`` has their command lines.
     """
-    text = _START.format(runtime=RUNTIME, words=_UNITS if units else "")
+    text = _START.format(runtime=RUNTIME, program="unit", words=_UNITS if units else "")
     if units:
         table = "".join(f"    {name!r}: {list(words)!r},\n" for name, words in units.items())
         text = text.replace("\nos.environ[", f"\nUNITS = {{\n{table}}}\nos.environ[", 1)
     return text + _NEEDS + "".join(f"    import {name}\n" for name in model.modules) if model.modules else text
+
+
+def program(name: str) -> str:
+    """The text that starts another of the serving programs, with the words that the launcher is given."""
+    return _START.format(runtime=RUNTIME, program=name, words="")
 
 
 def words(model: Model) -> list[str]:

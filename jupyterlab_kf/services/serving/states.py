@@ -170,7 +170,7 @@ def _version(endpoint: Obj, predictor: Obj, found: Sequence[Obj]) -> VersionView
     wanted = 1 if replicas is None else int(replicas)
     ready = sum(map(is_ready, mine))
     made = endpoints.provenance(predictor)
-    failed = any(_hopeless(pod) for pod in mine)
+    failed = any(hopeless(pod) for pod in mine)
     return VersionView(
         name=name,
         state="Ready" if ready >= wanted else "Failed" if failed and not ready else "Starting",
@@ -188,7 +188,7 @@ def _version(endpoint: Obj, predictor: Obj, found: Sequence[Obj]) -> VersionView
     )
 
 
-def _hopeless(pod: Mapping[str, Any]) -> bool:
+def hopeless(pod: Mapping[str, Any]) -> bool:
     """Whether waiting does not mend a pod that is not ready: it ended by itself, or cannot start."""
     if is_ready(pod):
         return False

@@ -55,6 +55,7 @@ class Options:
     certificate: tuple[str, str] | None
     fused: Mapping[str, Any]
     services: str
+    log_sample: float = 1.0
 
     def number(self, annotation: str) -> float | None:
         """An annotation that is a number; none and 0 are no limit."""
@@ -109,6 +110,7 @@ def read(argv: Sequence[str], environment: Mapping[str, str]) -> Options:
         certificate=_certificate(environment),
         fused=_fused(environment, graph),
         services=environment.get("KF_SERVICES", ""),
+        log_sample=_share(environment.get("KF_LOG_SAMPLE", "")),
     )
 
 
@@ -160,6 +162,16 @@ def _seconds(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 15s or 1m30s")
     return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text or 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise OptionError(f"KF_LOG_SAMPLE is {text!r}: it must be above 0, and at most 1")
+    return share
 
 
 def _truth(text: str) -> bool:

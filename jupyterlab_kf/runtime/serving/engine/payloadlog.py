@@ -17,12 +17,15 @@ import aiohttp
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..sampling import chosen  # noqa: TID252 (see the runtime)
 from .graph import Graph, Node
 from .payloads import Payload, PayloadError
-from .walk import Tap
+from .walk import FEEDBACK, Tap
+from .whereabouts import Resolver, Whereabouts
 
 _SAY_EVERY = 10.0
 _POST_SECONDS = 60
+_CONNECT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,19 @@ class _Copy:
 class PayloadLog(Collector):
     """The queue and its workers; also tells Prometheus what was dropped."""
 
-    def __init__(self, source: Source, *, size: int, workers: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        size: int,
+        workers: int,
+        say: Callable[[str], None],
+        sample: float = 1.0,
+        whereabouts: Whereabouts | None = None,
+    ) -> None:
         self._source = source
+        self._sample = sample
+        self._whereabouts = whereabouts or Whereabouts("")
         self._queue: asyncio.Queue[_Copy] = asyncio.Queue(max(size, 1))
         self._workers = workers
         self._say = say
@@ -62,7 +76,11 @@ class PayloadLog(Collector):
 
     async def open(self) -> None:
         """Start posting."""
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_POST_SECONDS))
+        # Where a Service leads may change at any moment; looking it up is reading a file, or the resolver's business.
+        connector = aiohttp.TCPConnector(resolver=Resolver(self._whereabouts), use_dns_cache=False)
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=aiohttp.ClientTimeout(total=_POST_SECONDS, connect=_CONNECT_SECONDS)
+        )
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
 
     async def close(self, seconds: float) -> None:
@@ -77,9 +95,12 @@ class PayloadLog(Collector):
         await self._session.close()
 
     def tap(self, puid: str) -> Tap:
-        """Where one request's copies go."""
+        """Where one request's copies go; of a sample, those of some requests only, but all feedback."""
+        wanted = chosen(puid, self._sample)
 
         def take(node: Node, event: str, payload: Payload) -> None:
+            if not wanted and event != FEEDBACK:
+                return
             now = datetime.now(timezone.utc).isoformat()  # noqa: UP017 (images have older Pythons)
             try:
                 self._queue.put_nowait(_Copy(node, event, payload, puid, now))

@@ -145,7 +145,7 @@ class Engine:
             limit=self._limit,
             whereabouts=whereabouts,
         )
-        self._log = self._payload_log(graph) if wanted(graph) else None
+        self._log = self._payload_log(graph, whereabouts) if wanted(graph) else None
         probe = Probe(graph, protocol, whereabouts, full=options.full_health_checks, within=self._fused.names)
         units = Units(self._remote, self._calls, self._fused, probe)
         surface = Surface(
@@ -155,11 +155,18 @@ class Engine:
         self.web = Web(graph, units, naming, self._metrics, surface, tap=tap)
         self._rpc = Rpc(graph, protocol, units.rpc, naming, self._metrics, ready=units.ready, tap=tap)
 
-    def _payload_log(self, graph: Graph) -> PayloadLog:
+    def _payload_log(self, graph: Graph, whereabouts: Whereabouts) -> PayloadLog:
         options = self.options
         url = f"http://{options.hostname}:{options.http_port}/"
         source = Source(url, options.deployment, options.namespace, graph.predictor, options.protocol)
-        log = PayloadLog(source, size=options.log_queue, workers=options.log_workers, say=say)
+        log = PayloadLog(
+            source,
+            size=options.log_queue,
+            workers=options.log_workers,
+            say=say,
+            sample=options.log_sample,
+            whereabouts=whereabouts,
+        )
         self._metrics.add(log)
         return log
 

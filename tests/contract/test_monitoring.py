@@ -1,0 +1,106 @@
+"""Monitoring on the whole embedded cluster: real copies of real requests, a real monitor, alarms as events.
+
+On the embedded cluster alone: there is no Seldon operator on the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from bed.api import Api, until
+from sklearn.datasets import load_iris  # type: ignore[import-untyped]
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+
+import jupyterlab_kf as kf
+from jupyterlab_kf.settings import Settings
+
+X, Y = load_iris(return_X_y=True)
+RANDOM = np.random.default_rng(7)
+
+
+@pytest.fixture
+def watched(cluster: Settings) -> Iterator[kf.Endpoint]:
+    """A fitted estimator, served and monitored."""
+    assert cluster.data_dir
+    endpoint = kf.serve(LogisticRegression(max_iter=500).fit(X, Y), name="watched")
+    yield endpoint.monitor(X, window=200)
+    endpoint.delete()
+
+
+def ask(endpoint: kf.Endpoint, rows: Any, parts: int = 6) -> None:
+    for part in np.array_split(rows, parts):
+        assert len(endpoint.predict(part)) == len(part)
+
+
+def events(api: Api, endpoint: kf.Endpoint, reason: str) -> list[dict[str, Any]]:
+    found = api.list("v1", "Event", endpoint.namespace)
+    return [one for one in found if one["reason"] == reason and one["involvedObject"]["name"] == endpoint.name]
+
+
+def test_drift_of_a_feature_is_seen_and_told_as_an_event(cluster: Settings, watched: kf.Endpoint) -> None:
+    api = Api(cluster.embedded_kubeconfig)
+    usual = X[RANDOM.integers(0, len(X), 200)]
+    ask(watched, usual)
+    until(lambda: len(watched.findings().findings) == 5, seconds=60, what="findings about 4 features and v1's answers")
+    first = watched.findings()
+    assert first.drifted == ()
+    assert first.rows == 200
+    assert first.dropped == first.unread == 0
+    assert events(api, watched, "FeatureDrift") == []
+
+    shifted = X[RANDOM.integers(0, len(X), 200)] + [0, 0, 3, 0]
+    ask(watched, shifted)
+    until(lambda: events(api, watched, "FeatureDrift"), seconds=60, what="an event about the drift")
+    (told,) = events(api, watched, "FeatureDrift")
+    assert told["type"] == "Warning"
+    assert told["involvedObject"]["kind"] == "SeldonDeployment"
+    assert told["message"].startswith("1 of 4 features differ from the reference: x2 (distance 0.")
+    until(lambda: watched.findings().drifted == ("x2",), seconds=60, what="the finding")
+    assert watched.findings().trouble == ""
+    api.close()
+
+
+def test_without_its_monitor_an_endpoint_answers_and_drops_copies(cluster: Settings, watched: kf.Endpoint) -> None:
+    api = Api(cluster.embedded_kubeconfig)
+    api.merge("apps/v1", "Deployment", "watched-monitor", {"spec": {"replicas": 0}}, watched.namespace)
+    until(lambda: not pods(api, watched), seconds=60, what="the end of the monitor")
+    ask(watched, X, parts=30)
+    until(lambda: watched.metrics()["v1"].lost >= 60, seconds=60, what="the count of what was lost")
+    assert watched.metrics()["v1"].errors == 0
+    with pytest.raises(kf.EndpointError, match=r"does not answer.*copies are dropped"):
+        watched.findings()
+
+    api.merge("apps/v1", "Deployment", "watched-monitor", {"spec": {"replicas": 1}}, watched.namespace)
+    until(lambda: pods(api, watched), seconds=60, what="another monitor")
+    until(lambda: answers(watched), seconds=60, what="its first answer")
+    ask(watched, X)
+    until(lambda: watched.findings().rows == len(X), seconds=60, what="what came since")
+    assert watched.findings().dropped >= 60
+
+    # A new version sends copies from its first request on; without monitoring none does.
+    kf.serve(LogisticRegression(max_iter=300).fit(X, Y), name="watched")
+    ask(watched, X)
+    until(lambda: {one.name for one in watched.findings().findings} >= {"v1", "v2"}, seconds=60, what="v2's answers")
+    watched.end_monitoring()
+    with pytest.raises(kf.EndpointError, match="is not monitored"):
+        watched.findings()
+    assert len(watched.predict(X)) == len(X)
+    assert [one.cause for one in watched.history()][-1] == "end monitoring"
+    assert not [one for one in api.list("v1", "ConfigMap", watched.namespace) if "monitor" in one["metadata"]["name"]]
+    api.close()
+
+
+def pods(api: Api, endpoint: kf.Endpoint) -> list[dict[str, Any]]:
+    found = api.list("v1", "Pod", endpoint.namespace)
+    return [one for one in found if one["metadata"].get("labels", {}).get("jupyterlab-kf.io/monitor") == endpoint.name]
+
+
+def answers(endpoint: kf.Endpoint) -> bool:
+    try:
+        endpoint.findings()
+    except kf.EndpointError:
+        return False
+    return True
