@@ -168,6 +168,18 @@ class Collector:
         ]
         return max(found, key=lambda pod: (str(meta(pod).get("creationTimestamp")), name(pod)), default=None)
 
+    def _unread(self, trial: Obj) -> str:
+        """Why nothing was read of a job that had pods; empty when it had none, or they never began."""
+        pods = self._api.view.list(kinds.POD, namespace(trial))
+        own = [pod for pod in pods if labels(pod).get(LABEL_TRIAL) == name(trial)]
+        if not own or self._primary(trial) is not None:
+            return ""
+        wanted = trial["spec"].get("primaryPodLabels") or {}
+        if not any(wanted.items() <= labels(pod).items() for pod in own):
+            said = ", ".join(f"{key}={value}" for key, value in wanted.items())
+            return f"no pod of the job has the labels {said} of spec.trialTemplate.primaryPodLabels"
+        return f"no pod of the job has a container {_container(trial)}"
+
     async def _read(self, trial: Obj, pod: Obj, run: str) -> bool:
         """Read one run of a pod's container to its end; False when there is nothing to read yet."""
         observer = Observer.of(trial, run)
@@ -198,7 +210,9 @@ class Collector:
         """Say that nothing more will come."""
         current = self._api.view.get(kinds.TRIAL, *_key(trial)) or trial
         if not read:
-            await self._write(trial, Observer.of(trial), done=True)
+            observer = Observer.of(trial)
+            observer.unread = self._unread(trial)
+            await self._write(trial, observer, done=True)
             return
         await self._patch(trial, Observer.finished(record_of(current)))
 

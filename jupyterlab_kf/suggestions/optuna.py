@@ -61,12 +61,7 @@ def _evolution(study: Study, index: int, seed: int) -> Point:
     """CMA-ES over the ordered parameters, a generation at a time; categories are drawn."""
     import numpy as np
 
-    library = _library("cmaes", study.algorithm)
     ordered = [place for place, one in enumerate(study.parameters) if one.ordered]
-    bounds = np.tile([0.0, 1.0], (len(ordered), 1))
-    strategy = library.CMA(
-        mean=np.full(len(ordered), 0.5), sigma=study.number("sigma", _SIGMA), bounds=bounds, seed=seed
-    )
     ended = [one for one in study.history if one.state != PENDING]
     worst = max((one.loss for one in ended if one.loss is not None), default=0.0)
     told = [
@@ -76,11 +71,64 @@ def _evolution(study: Study, index: int, seed: int) -> Point:
         )
         for one in ended
     ]
-    size = strategy.population_size
-    for begin in range(0, len(told) - size + 1, size):
-        strategy.tell(told[begin : begin + size])
+    descents = _Descents(study, len(ordered), seed)
+    strategy = descents.first()
+    while len(told) >= strategy.population_size:
+        generation, told = told[: strategy.population_size], told[strategy.population_size :]
+        strategy.tell(generation)
+        if descents.restarts and strategy.should_stop():
+            strategy = descents.after(strategy)
     units = dict(zip(ordered, strategy.ask(), strict=True))
     drawn = plain.random(study, index, seed)
     return tuple(
         one.text(float(units[place])) if place in units else drawn[place] for place, one in enumerate(study.parameters)
     )
+
+
+class _Descents:
+    """The descents of one study: where each begins, and how many points a generation of it has.
+
+    By Hansen's rules: ``ipop`` doubles the generation at each restart; ``bipop`` takes turns, by the trials that each
+    kind has used, between doubled generations and small ones.
+    """
+
+    def __init__(self, study: Study, width: int, seed: int) -> None:
+        self._study, self._width, self._seed = study, width, seed
+        self._library = _library("cmaes", study.algorithm)
+        self._kind = study.settings.get("restart_strategy", "none")
+        self._count, self._doubled, self._size = 0, 0, 0
+        self._large = False
+        self._used = {True: 0, False: 0}
+
+    @property
+    def restarts(self) -> bool:
+        """Whether one that gets nowhere is followed by another."""
+        return self._kind != "none"
+
+    def first(self) -> Any:
+        """The first one, from the middle."""
+        import numpy as np
+
+        made = self._made(np.full(self._width, 0.5), None)
+        self._size = made.population_size
+        return made
+
+    def after(self, strategy: Any) -> Any:
+        """The one that follows; where it begins depends on its number alone."""
+        import numpy as np
+
+        self._count += 1
+        rng = np.random.default_rng([self._study.seed, self._count])
+        self._used[self._large] += strategy.population_size * strategy.generation
+        self._large = self._kind == "ipop" or self._used[False] >= self._used[True]
+        if self._large:
+            self._doubled += 1
+        shrink = 1.0 if self._large else float(rng.random()) ** 2
+        return self._made(rng.random(self._width), int(self._size * 2 ** (self._doubled * shrink)))
+
+    def _made(self, mean: Any, size: int | None) -> Any:
+        import numpy as np
+
+        bounds = np.tile([0.0, 1.0], (self._width, 1))
+        sigma = self._study.number("sigma", _SIGMA)
+        return self._library.CMA(mean=mean, sigma=sigma, bounds=bounds, seed=self._seed, population_size=size)

@@ -103,7 +103,7 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = {
     ),
     "cmaes": Algorithm(
         "an evolution strategy; many trials, numbers only",
-        {**_SEED, "sigma": _positive, "restart_strategy": _one_of("none", unsupported=("ipop", "bipop"))},
+        {**_SEED, "sigma": _positive, "restart_strategy": _one_of("none", "ipop", "bipop")},
         needs="optuna",
     ),
     "hyperband": Algorithm(

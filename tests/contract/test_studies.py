@@ -138,6 +138,16 @@ def test_a_trial_that_fails_says_why(kubectl: Kubectl, tmp_path: Path) -> None:
     kubectl("delete", "experiment", "fails")
 
 
+def test_a_trial_whose_pods_have_other_labels_says_so(kubectl: Kubectl, tmp_path: Path) -> None:
+    study = experiment("labels", PRINTED, maxTrialCount=1, parallelTrialCount=1, maxFailedTrialCount=1)
+    study["spec"]["trialTemplate"]["primaryPodLabels"] = {"mpi-job-role": "launcher"}
+    apply(kubectl, tmp_path, study)
+    assert kubectl("wait", "--for=condition=Failed", "experiment/labels", "--timeout=60s").returncode == 0
+    message = get(kubectl, "experiment", "labels")["status"]["conditions"][-1]["message"]
+    assert "loss was not looked for: no pod of the job has the labels mpi-job-role=launcher" in message
+    kubectl("delete", "experiment", "labels")
+
+
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[Settings]:
     settings = Settings(tmp_path / "data", tmp_path / "cache")
@@ -276,3 +286,42 @@ def test_trials_may_be_training_jobs(kubectl: Kubectl, tmp_path: Path, kind: str
     jobs = [one.partition("/")[2] for one in kubectl("get", f"{kind.lower()}s", "-o", "name").stdout.split()]
     assert not [one for one in jobs if one.startswith(name)], "the job of a trial that has ended is kept"
     kubectl("delete", "experiment", name)
+
+
+MPI = """
+import sys
+from mpi4py import MPI
+comm = MPI.COMM_WORLD
+total = comm.allreduce(float(sys.argv[1]))
+if comm.rank == 0:
+    for step in range(1, 4):
+        print(f"loss={total + 1 / step} size={comm.size}", flush=True)
+"""
+
+
+@pytest.mark.framework
+def test_trials_may_be_mpi_jobs(kubectl: Kubectl, tmp_path: Path) -> None:
+    study = experiment("of-mpijob", MPI, parallelTrialCount=1, container={"image": "jupyterlab-kf/mpi:1"})
+    study["spec"]["objective"]["additionalMetricNames"] = ["size"]
+    template = study["spec"]["trialTemplate"]
+    pod = template["trialSpec"]["spec"]["template"]
+    launcher = pod["spec"]["containers"][0]
+    launcher["name"] = template["primaryContainerName"] = "mpi"
+    launcher["command"] = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", *launcher["command"]]
+    worker = {"spec": {"containers": [{"name": "mpi", "image": launcher["image"]}]}}
+    roles = {"Launcher": {"replicas": 1, "template": pod}, "Worker": {"replicas": 2, "template": worker}}
+    template["trialSpec"] = {"apiVersion": "kubeflow.org/v1", "kind": "MPIJob", "spec": {"mpiReplicaSpecs": roles}}
+    apply(kubectl, tmp_path, study)
+    waited = kubectl(
+        "wait", "--for=condition=Succeeded", "experiment/of-mpijob", "--timeout=180s", check=False, timeout=240
+    )
+    found = get(kubectl, "experiment", "of-mpijob")
+    assert waited.returncode == 0, (found["status"], kubectl("get", "trials,pods", "-o", "yaml").stdout[-6000:])
+    assert found["status"]["trialsSucceeded"] == 2
+    best = found["status"]["currentOptimalTrial"]
+    loss, size = best["observation"]["metrics"]
+    rate = float(best["parameterAssignments"][0]["value"])
+    assert float(loss["min"]) == pytest.approx(2 * rate + 1 / 3), "both ranks took part"
+    assert size["latest"] == "2"
+    assert not [one for one in kubectl("get", "mpijobs", "-o", "name").stdout.split() if "/of-mpijob-" in one]
+    kubectl("delete", "experiment", "of-mpijob")

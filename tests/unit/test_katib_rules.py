@@ -88,8 +88,6 @@ def _with(path: str, value: Any) -> Obj:
         ("spec.trialTemplate.trialParameters.0.name", "lr", "parameter name: lr in spec.trialParameters not found"),
         ("spec.trialTemplate.successCondition", "status.@reverse", "cannot be understood at '@reverse'"),
         ("spec.trialTemplate.trialSpec.metadata", {"name": "x"}, "metadata.name and metadata.namespace"),
-        ("spec.metricsCollectorSpec.collector.kind", "Push", "needs Katib's database"),
-        ("spec.metricsCollectorSpec.collector.kind", "None", "invalid metrics collector kind: None"),
         ("spec.metricsCollectorSpec.source", {"filter": {"metricsFormat": ["(a)"]}}, "two top subexpressions"),
         ("spec.metricsCollectorSpec.source", {"filter": {"metricsFormat": ["(?<=a)(b)(c)"]}}, "no such thing"),
     ],
@@ -125,11 +123,16 @@ def test_only_the_budget_may_change() -> None:
         ("status.conditions.0", {"type": "Suspended", "status": "False"}),
         ("status.missing", None),
         ('status.conditions.#(status=="True")#.type', {}),
+        ('status.[@this].#(phase=="Done")#', {"phase": "Done"}),
+        ('status.[@this].#(phase=="Failed")#', None),
         ("status.[]", ValueError),
     ],
 )
 def test_conditions_of_templates(text: str, found: Any) -> None:
-    job = {"status": {"conditions": [{"type": "Suspended", "status": "False"}, {"type": "Complete", "status": "True"}]}}
+    ended = [{"type": "Suspended", "status": "False"}, {"type": "Complete", "status": "True"}]
+    job: Obj = {"status": {"conditions": ended}}
+    if "phase" in text:
+        job = {"status": {"phase": "Done"}}
     if found is ValueError:
         with pytest.raises(ValueError, match=re.escape("cannot be understood")):
             expressions.found(text, job)

@@ -92,6 +92,24 @@ def test_grid_counts_from_the_minimum() -> None:
     assert [one["assignments"]["layers"] for one in answer["suggestions"]] == ["1", "5", "9"]
 
 
+def test_a_descent_that_gets_nowhere_is_followed_by_another() -> None:
+    space = [one | {"name": name} for name in ("a", "b") for one in SPACE[:1]]
+    history = [
+        {"name": str(n), "assignments": {"a": "0.01", "b": f"0.{n + 1:03}"}, "state": "done", "value": 1.0}
+        for n in range(130)
+    ]
+
+    def answers(count: int) -> list[str]:
+        kinds = ("none", "ipop", "bipop")
+        asked = (question("cmaes", 1, history[:count], space, settings={"restart_strategy": kind}) for kind in kinds)
+        return [str(ask(one)["suggestions"]) for one in asked]
+
+    assert len(set(answers(60))) == 1
+    plain, doubled, turns = answers(130)
+    assert plain != doubled
+    assert doubled == turns, "after the first descent both have the same turn"
+
+
 def test_failed_trials_do_not_stop_an_algorithm() -> None:
     history = [{**one, "state": "failed", "value": None} for one in played("random")]
     for algorithm in ALL:

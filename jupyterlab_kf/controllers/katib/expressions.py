@@ -1,8 +1,9 @@
 """Conditions of trial templates: the part of GJSON's path language that Katib's manifests use. Pure.
 
-``a.b``, ``a.0``, ``a.#`` (length), ``a.#.b`` (of each), ``#(k=="v")`` (the first), ``#(k=="v")#`` (all), and ``|``,
-which goes on with the whole instead of with each. Everything else of GJSON (modifiers, multipaths, wildcards, nested
-queries) is refused at submit with its place, instead of meaning nothing at run time.
+``a.b``, ``a.0``, ``a.#`` (length), ``a.#.b`` (of each), ``#(k=="v")`` (the first), ``#(k=="v")#`` (all), ``[@this]``
+(what there is as an array of one, which can be queried) and ``|``, which goes on with the whole instead of with each.
+Everything else of GJSON (modifiers, multipaths, wildcards, nested queries) is refused at submit with its place, instead
+of meaning nothing at run time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _STEP: Final = re.compile(
         (?: (?P<sign>==|!=|<=|>=|<|>) \s* (?P<value>"(?:[^"\\]|\\.)*"|[^\s()]+) )?
     \s* \) (?P<all>\#)?
     | (?P<length>\#)
+    | (?P<wrap>\[@this\])
     | (?P<name>(?:[\w\-/$:]|\\.)+)
     """,
     re.VERBOSE,
@@ -81,6 +83,8 @@ def _step(match: re.Match[str], *, piped: bool) -> _Step:
         return _Step("all" if match["all"] else "first", match["key"], match["sign"] or "", parsed, piped)
     if match["length"] is not None:
         return _Step("each", piped=piped)
+    if match["wrap"] is not None:
+        return _Step("wrap", piped=piped)
     return _Step("name", re.sub(r"\\(.)", r"\1", match["name"]), piped=piped)
 
 
@@ -100,6 +104,8 @@ def _walk(steps: Steps, value: Any) -> Any:
         match step.kind:
             case "name":
                 value = _child(value, step.name)
+            case "wrap":
+                value = [value]
             case "each":
                 if not isinstance(value, list):
                     return _MISSING

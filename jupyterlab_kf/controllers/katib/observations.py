@@ -76,6 +76,7 @@ class Observer:
         json_lines: the lines are JSON objects.
         source: what is read, told in the record: another source begins a new record.
         began: epoch seconds at which the container began to run, which no condition of a Trial tells.
+        unread: why nothing could be read at all.
     """
 
     metrics: Sequence[str]
@@ -86,6 +87,7 @@ class Observer:
     series: dict[str, Series] = field(default_factory=dict)
     near: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
+    unread: str = ""
 
     @classmethod
     def of(cls, trial: Mapping[str, Any], source: str = "") -> Observer:
@@ -176,6 +178,8 @@ class Observer:
             }
         if self.metrics[0] not in self.series:
             body["near"] = self.near
+        if self.unread:
+            body["unread"] = self.unread
         body["tail"] = self.tail
         return _dumped(body)
 
@@ -251,6 +255,8 @@ def missing(trial: Mapping[str, Any]) -> str:
     one = (record.get("metrics") or {}).get(name)
     if one and one.get("count") == one.get("odd"):
         return f"{name} was reported as {one.get('latest')!r}, which is not a finite number"
+    if record.get("unread"):
+        return f"{name} was not looked for: {record['unread']}"
     near = [str(line) for line in record.get("near") or ()]
     looks = f"; lines that came near: {' | '.join(near[:3])}" if near else ""
     return f"{name} was never reported{looks}"

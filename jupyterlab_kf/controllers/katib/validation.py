@@ -1,8 +1,9 @@
 """What Katib's validating webhook says about an Experiment, and what this cluster cannot run. Pure.
 
 The rules and sentences are Katib 0.19's. Stricter than Katib, and said so in docs/differences.md: ranges that are
-empty or no numbers, settings of algorithms (which Katib checks when the study has begun), metrics collectors that need
-Katib's database, and expressions and filters that mean something else outside Go.
+empty or no numbers, settings of algorithms (which Katib checks when the study has begun), strategies of metrics that
+there are not, metrics collectors that need Katib's database, and expressions and filters that mean something else
+outside Go.
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ _NAME_RULE: Final = (
 _EDITABLE: Final = ("parallelTrialCount", "maxTrialCount", "maxFailedTrialCount")
 _DISTRIBUTIONS: Final = ("uniform", "logUniform", "normal", "logNormal", "unknown")
 _COLLECTORS: Final = ("StdOut", "File", "TensorFlowEvent", "PrometheusMetric")
-_NEEDS_KATIB: Final = ("Push", "Custom")
+_NOT_HERE: Final[Mapping[str, str]] = {
+    "Push": "report_metrics of its SDK speaks to Katib's database, which nothing here runs; print the metrics as "
+    "name=value and leave metricsCollectorSpec out",
+    "Custom": "a container of its own reports to Katib's database, which nothing here runs; print the metrics (StdOut) "
+    "or write them into a file (File), with source.filter.metricsFormat for lines of another form",
+    "None": "there is no such kind any more; who reports metrics by itself prints them instead (StdOut)",
+}
+"""Kinds that are not served: why, and what to do."""
+_STRATEGIES: Final = ("min", "max", "latest")
 _GO_ONLY: Final = re.compile(r"\\[zpPQEC]|\(\?[^:PimsUx]|\(\?P=|\\[1-9]")
 """What Go's regular expressions read otherwise than Python's, or not at all (look-around, back references)."""
 _SHAPES: Final[Mapping[str, type]] = {
@@ -157,6 +166,12 @@ def _objective(spec: Mapping[str, Any]) -> list[Problem]:
         )
     if objective.get("goal") is not None and conditions.number(objective["goal"]) is None:
         found.append(invalid(f"{where}.goal", objective["goal"], "must be a number"))
+    for number, one in enumerate(objective.get("metricStrategies") or ()):
+        here = f"{where}.metricStrategies[{number}]"
+        if one.get("value") not in _STRATEGIES:
+            found.append(invalid(f"{here}.value", one.get("value") or "", f"there are {', '.join(_STRATEGIES)}"))
+        if one.get("name") not in (name, *more):
+            found.append(invalid(f"{here}.name", one.get("name") or "", "is no metric of the objective"))
     return found
 
 
@@ -345,11 +360,9 @@ def _collector(spec: Mapping[str, Any]) -> list[Problem]:
     given = spec.get("metricsCollectorSpec") or {}
     kind = (given.get("collector") or {}).get("kind")
     source: Mapping[str, Any] = given.get("source") or {}
-    if kind in _NEEDS_KATIB:
-        text = f"metrics collector kind: {kind} needs Katib's database, which this cluster does not have; print the "
-        return [invalid(f"{where}.collector.kind", kind, text + "metrics and use StdOut")]
     if kind not in _COLLECTORS:
-        return [invalid(f"{where}.collector.kind", kind, f"invalid metrics collector kind: {kind}")]
+        why = _NOT_HERE.get(str(kind)) or settings.nearest(str(kind), _COLLECTORS)
+        return [invalid(f"{where}.collector.kind", kind, f"invalid metrics collector kind: {kind}: {why}")]
     found = []
     if kind == "PrometheusMetric":
         found = _prometheus(f"{where}.source.httpGet", source.get("httpGet") or {}, kind)
