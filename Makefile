@@ -21,6 +21,9 @@ ON_CLUSTER := $(if $(filter command,$(firstword $(origin KUBECONFIG))),--kubecon
 TEST_PANELS := if command -v npm >/dev/null; then npm test --silent; else echo "npm is not on the PATH: TypeScript is not tested"; fi
 PANELS := jupyterlab_kf/labextension/static/style.js
 
+# Some environments say to keep no bytecode: then each run of the tests would compile what pytest rewrites anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install lab hub demo provision test unit lint fix real-cluster real-cluster-stop test-real test-live record bench lock protos schemas wire screenshots clean
 .DEFAULT_GOAL := help
 
@@ -71,7 +74,7 @@ provision: install
 
 test: provision
 	@$(TEST_PANELS)
-	@$(BIN)/python tests/tools/suites.py unit contract real browser hub
+	@$(BIN)/python tests/tools/suites.py unit replay contract real browser hub
 
 unit: install
 	@$(TEST_PANELS)

@@ -12,6 +12,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Final
@@ -194,16 +195,46 @@ _REQUIREMENT: Final = re.compile(
     r"(?:\s*;.*)?)"
 )
 
-_kept: dict[tuple[tuple[str, int], ...], Installed] = {}
+Stamp = tuple[str, int]
+"""An entry of ``sys.path``, and when it was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a distribution says of itself."""
+
+    name: str
+    version: str
+    tops: frozenset[str]
+    folder: str
+    itself: metadata.Distribution
+
+
+_entries: dict[Stamp, tuple[_Found, ...]] = {}
+_kept: dict[tuple[Stamp, ...], Installed] = {}
 
 
 def here() -> Installed:
     """The packages of this process' environment, read anew when something was installed."""
-    stamp = tuple((entry, _changed(entry)) for entry in sys.path)
-    if stamp not in _kept:
+    stamps = tuple((entry, _changed(entry)) for entry in sys.path)
+    if stamps not in _kept:
+        # An entry that somebody added is read by itself: the others have hundreds of distributions.
+        fresh = {stamp: _entries.get(stamp) or _found(stamp[0]) for stamp in dict.fromkeys(stamps)}
+        found = _read([one for part in fresh.values() for one in part])
+        _entries.clear()
+        _entries.update(fresh)
         _kept.clear()
-        _kept[stamp] = _read(list(metadata.distributions()))
-    return _kept[stamp]
+        _kept[stamps] = found
+    return _kept[stamps]
+
+
+def _found(entry: str) -> tuple[_Found, ...]:
+    found = []
+    for one in metadata.distributions(path=[entry]):
+        name, version = _called(one)
+        if name:
+            found.append(_Found(name, version, frozenset(_tops(one)), _folder(one), one))
+    return tuple(found)
 
 
 def _changed(entry: str) -> int:
@@ -213,27 +244,22 @@ def _changed(entry: str) -> int:
         return 0
 
 
-def _read(distributions: Sequence[metadata.Distribution]) -> Installed:
-    named: dict[str, metadata.Distribution] = {}
-    versions: dict[str, str] = {}
+def _read(distributions: Sequence[_Found]) -> Installed:
+    named: dict[str, _Found] = {}
     for one in distributions:
-        name, version = _called(one)
-        if name and normal(name) not in named:  # the first on the path is the one that is imported
-            named[normal(name)] = one
-            versions[normal(name)] = version
-    folders = {name: folder for name, one in named.items() if (folder := _folder(one))}
+        named.setdefault(normal(one.name), one)  # the first on the path is the one that is imported
     owners: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for name, one in named.items():
-        for module in [*_tops(one), *_linked(folders.get(name, ""))]:
+        for module in [*one.tops, *_linked(one.folder)]:
             owners[module][name] = None
     for module, names in [(module, list(names)) for module, names in owners.items() if len(names) > 1]:
         for name in names:
-            for inner in _inner(named[name], module):
+            for inner in _inner(named[name].itself, module):
                 owners[inner][name] = None
     return Installed(
-        versions=versions,
+        versions={name: one.version for name, one in named.items()},
         modules={module: tuple(names) for module, names in owners.items()},
-        folders=folders,
+        folders={name: one.folder for name, one in named.items() if one.folder},
     )
 
 
@@ -256,14 +282,15 @@ def _code(file: metadata.PackagePath) -> bool:
     return file.suffix in (".py", ".so", ".pyd") and ".data" not in file.parts[0]
 
 
-def _inner(one: metadata.Distribution, module: str) -> set[str]:
+@lru_cache(maxsize=512)
+def _inner(one: metadata.Distribution, module: str) -> frozenset[str]:
     """The dotted names below a shared one, as deep as is looked."""
     found = set()
     for file in one.files or ():
         if file.parts[0] == module and _code(file):
             parts = [*file.parts[:-1], *([] if file.stem == "__init__" else [file.name.partition(".")[0]])]
             found |= {".".join(parts[:length]) for length in range(2, min(len(parts), _DEEPEST) + 1)}
-    return found
+    return frozenset(found)
 
 
 def _folder(one: metadata.Distribution) -> str:

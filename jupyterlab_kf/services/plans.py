@@ -415,16 +415,20 @@ def to_yaml(*documents: Obj) -> str:
     """Objects as YAML documents, texts of several lines as blocks."""
     import yaml
 
-    class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  the base class' signature
-            return True
+    def dump(base: Any) -> str:
+        dumper: Any = type("Dumper", (base,), {"ignore_aliases": lambda *_: True})
+        dumper.add_representer(str, _text)
+        written = yaml.dump_all(documents, Dumper=dumper, sort_keys=False, width=120, allow_unicode=True)
+        return str(written)
 
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-        style = "|" if "\n" in value else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    # libyaml writes the same many times sooner, but that it takes smileys for unprintable.
+    written = dump(getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+    return dump(yaml.SafeDumper) if "\\U" in written else written
 
-    Dumper.add_representer(str, text)
-    return yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+def _text(dumper: Any, value: str) -> Any:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 def _check_words(request: Request) -> None:

@@ -7,7 +7,6 @@ with :func:`compare`; there is no other comparison.
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Callable
@@ -17,6 +16,8 @@ from typing import Any
 
 from bed.cases import RESUME
 from bed.recorder import RACES
+
+from jupyterlab_kf.controllers.copies import copied
 
 Obj = dict[str, Any]
 FOLDER = Path(__file__).parents[1] / "golden/training"
@@ -45,7 +46,7 @@ class Recorded:
         for state in self.raw:
             current = {key: value for key, value in current.items() if key not in state["gone"]} | state["new"]
             one = {"status": state["status"], "pods": state["pods"], "objects": current, "events": state["events"]}
-            found.append(copy.deepcopy(one))
+            found.append(copied(one))
         return found
 
     def expected(self) -> list[Obj]:
@@ -116,7 +117,7 @@ def traits(case: Recorded) -> set[str]:
 
 def as_stored(key: str, facts: Obj) -> Obj:
     """What the API server fills in, left out or filled in on both sides."""
-    facts = copy.deepcopy(facts)
+    facts = copied(facts)
     facts["labels"] = {name: value for name, value in facts.get("labels", {}).items() if "controller-uid" not in name}
     for container in facts.get("containers", ()):
         for port in container.get("ports", ()):

@@ -5,9 +5,9 @@ One that fails does not keep the next from running: they take long, and each tel
 
 A few tests of real clusters and browsers that failed run once more, alone in a process of their own. What passes then
 is unsteady: it does not fail the run, but the run ends with its name, and its traceback stands above. Where many fail
-something is broken, and none is asked again; nor is a test of the unit suite, where nothing but our code can be slow.
+something is broken, and none is asked again; nor is a test of the suites where nothing but our code can be slow.
 
-python tests/tools/suites.py unit contract real browser
+python tests/tools/suites.py unit replay contract real browser
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TESTS = Path(__file__).parents[1]
 MORE = {"unit": ["-x", "--hypothesis-profile=default"]}
 """By hand the unit suite is to be quick; here its properties are tried with all examples."""
 
-STEADY = frozenset({"unit"})
+STEADY = frozenset({"unit", "replay"})
 FEW = 2
 """How many failed tests of a suite may be asked again."""
 

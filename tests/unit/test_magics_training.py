@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -135,7 +136,9 @@ def shell(
 ) -> InteractiveShell:
     del api
     monkeypatch.chdir(tmp_path)
-    one_shell.reset(new_session=True)  # type: ignore[no-untyped-call]
+    with pytest.MonkeyPatch.context() as quick:
+        quick.setattr(gc, "collect", lambda *_: 0)  # IPython would look through all that the other tests made
+        one_shell.reset(new_session=True)  # type: ignore[no-untyped-call]
     one_shell.InteractiveTB.set_mode("Context")
     return one_shell
 

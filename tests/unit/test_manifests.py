@@ -95,7 +95,7 @@ def test_golden(case: str) -> None:
     if os.environ.get("KF_UPDATE_GOLDEN") == "1":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=120))
-    assert list(yaml.safe_load_all(path.read_text())) == documents
+    assert list(yaml.load_all(path.read_text(), yaml.CSafeLoader)) == documents
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -33,9 +33,9 @@ def plan(code: Any = CELL, *space: Any, **words: Any) -> StudyPlan:
 
 
 def edited(request: StudyRequest, change: Any) -> StudyRequest:
-    documents = list(yaml.safe_load_all(designs.make(request, **WHERE).yaml()))
+    documents = list(yaml.load_all(designs.make(request, **WHERE).yaml(), yaml.CSafeLoader))
     change(documents[-1]["spec"])
-    return designs.from_yaml(yaml.safe_dump_all(documents), request, **WHERE)
+    return designs.from_yaml(yaml.dump_all(documents, Dumper=yaml.CSafeDumper), request, **WHERE)
 
 
 def test_the_cell_says_everything_that_was_asked_for() -> None:

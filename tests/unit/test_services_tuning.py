@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_launch import start
+from launching import start
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.controllers import katib

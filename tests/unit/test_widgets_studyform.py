@@ -72,7 +72,7 @@ def form(started: list[StudyPlan], study: Fake) -> StudyForm:
 
 
 def experiment(form: StudyForm) -> Any:
-    return next(one for one in yaml.safe_load_all(form.yaml.value) if one["kind"] == "Experiment")["spec"]
+    return next(one for one in yaml.load_all(form.yaml.value, yaml.CSafeLoader) if one["kind"] == "Experiment")["spec"]
 
 
 def test_the_fields_say_what_the_cell_says(form: StudyForm) -> None:
@@ -97,11 +97,11 @@ def test_a_field_changes_every_view(form: StudyForm) -> None:
 
 
 def test_the_fields_follow_the_manifest(form: StudyForm) -> None:
-    documents = list(yaml.safe_load_all(form.yaml.value))
+    documents = list(yaml.load_all(form.yaml.value, yaml.CSafeLoader))
     spec = documents[-1]["spec"]
     spec["parallelTrialCount"] = 5
     spec["parameters"][1]["feasibleSpace"] = {"min": "1", "max": "9", "step": "2", "distribution": "uniform"}
-    form.yaml.value = yaml.safe_dump_all(documents)
+    form.yaml.value = yaml.dump_all(documents, Dumper=yaml.CSafeDumper)
     assert form.parallel.value == 5
     assert (form._rows[1].low.value, form._rows[1].step.value) == ("1", "2")
     assert "units = integer(1, 9, 2)" in form.cell.value

@@ -13,38 +13,11 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
+from launching import place, start
 
 from jupyterlab_kf.runtime import launch
-from jupyterlab_kf.services import plans
-
-
-def place(folder: Path, code: str, framework: str = "pytorch", **request: Any) -> Path:
-    """What the pod of a job would find under /kf/code."""
-    made = plans.make(
-        plans.Request(code=code, framework=framework, root=folder, **request), namespace="n", submission="0" * 12
-    )
-    home = folder / "kf"
-    home.mkdir()
-    for one in made.manifests:
-        for name, text in one.get("data", {}).items():
-            (home / name).write_text(text)
-        for name, text in one.get("binaryData", {}).items():
-            (home / name).write_bytes(base64.b64decode(text))
-    return home
-
-
-def start(home: Path, verb: str = "run", *more: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(home / "launch.py"), verb, *more],
-        env={"PATH": os.environ["PATH"], "KF_WORK": str(home / "work"), "PYTHONUNBUFFERED": "1", **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_parameters_arguments_and_the_main_module(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import place, start
 from test_explain import FAILED, job, lines, replica, told
-from test_launch import place, start
 
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.magics import arguments
