@@ -20,10 +20,10 @@ from jupyterlab_kf.manifests import training
 from jupyterlab_kf.manifests.studyviews import StudyTrial
 from jupyterlab_kf.model import LogLine, Obj, Phase, meta
 from jupyterlab_kf.services import feed, logs, trials
+from jupyterlab_kf.services import listing as listings
 from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.jobfeed import JobFeed, JobKey, training_kinds
-from jupyterlab_kf.services.listing import Listing
 from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointKey
 from jupyterlab_kf.services.studyfeed import StudyFeed, StudyKey
@@ -91,7 +91,7 @@ class Rows:
 class Listed:
     """All of a kind, sent whole when any has changed: there are tens of them."""
 
-    def __init__(self, id_: str, type_: str, listing: Callable[[Desk], Listing[Any] | None]) -> None:
+    def __init__(self, id_: str, type_: str, listing: Callable[[Desk], listings.Rows | None]) -> None:
         self.id = id_
         self._type = type_
         self._listing = listing
@@ -110,7 +110,7 @@ class Listed:
         """Nothing is held."""
 
 
-_LISTS: Final[dict[str, Callable[[Desk], Listing[Any] | None]]] = {
+_LISTS: Final[dict[str, Callable[[Desk], listings.Rows | None]]] = {
     "studies": lambda desk: desk.studies(),
     "endpoints": lambda desk: desk.endpoints(),
 }

@@ -38,6 +38,17 @@ class Endpoint(Handler):
         await self.reply(lambda: self.endpoints.delete(self.desk, (namespace, name, uid)))
 
 
+class EndpointGraph(Endpoint):
+    """The graph of an endpoint, to be edited."""
+
+    @web.authenticated
+    @authorized("read", resource=ENDPOINTS)
+    async def get(self, namespace: str, name: str) -> None:
+        """A version's graph, and what it can be made of."""
+        uid, version = self.get_query_argument("uid", ""), self.get_query_argument("version", "")
+        await self.reply(lambda: self.endpoints.workshop(self.desk, (namespace, name, uid), version))
+
+
 class EndpointDeeds(Endpoint):
     """What can be done with an endpoint."""
 
@@ -60,9 +71,22 @@ class EndpointAsks(Endpoint):
         await self.reply(lambda: getattr(self.endpoints, deed)(self.desk, (namespace, name, uid), said))
 
 
+class ServerAsks(Endpoint):
+    """What a server of another kind can be asked."""
+
+    @web.authenticated
+    @authorized("execute", resource=ENDPOINTS)
+    async def post(self, kind: str, namespace: str, name: str) -> None:
+        """A prediction."""
+        said = self.body()
+        await self.reply(lambda: self.endpoints.predict_other(self.desk, kind, (namespace, name), said))
+
+
 ONE: Final = rf"endpoints/{NAME}/{NAME}"
 ENDPOINT_ROUTES: Final = (
     (ONE, Endpoint),
+    (ONE + "/graph", EndpointGraph),
     (ONE + "/(plan|change)", EndpointDeeds),
     (ONE + "/(predict|feedback)", EndpointAsks),
+    (rf"servers/(InferenceService|Deployment)/{NAME}/{NAME}/predict", ServerAsks),
 )

@@ -6,8 +6,10 @@ change is made only to the state of the endpoint that the person was shown.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any, Final, get_args, get_type_hints
 
@@ -19,16 +21,16 @@ from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.plans import to_yaml
-from jupyterlab_kf.services.serving import asking, changes, messages, rollout, shipping
+from jupyterlab_kf.services.serving import asking, changes, editing, messages, rollout, servers, shipping
+from jupyterlab_kf.services.serving.editing import GraphChange, Workshop
 from jupyterlab_kf.services.serving.live import EndpointKey
+from jupyterlab_kf.services.serving.messages import Answer
 from jupyterlab_kf.services.serving.way import Way
 
 Where = tuple[str, ...]
 """Namespace, name; and a uid, to mean that very one."""
 _PATIENCE: Final = 600.0
 _TRY_SECONDS: Final = 30.0
-_WIDTH: Final = 4
-"""Numbers of a row to try, where the model did not say how many it has."""
 
 
 async def _found(desk: Desk, where: Where) -> tuple[Client, Obj]:
@@ -47,7 +49,7 @@ async def detail(desk: Desk, where: Where) -> wire.EndpointDetail:
     return wire.EndpointDetail(
         key=_key_of(found),
         revisions=tuple(
-            wire.EndpointRevision(one.number, one.cause, one.author, one.notebook, one.when, one.traffic)
+            wire.EndpointRevision(one.number, one.cause, one.author, one.notebook, one.when, one.traffic, one.models)
             for one in reversed(known)
         ),
         manifest=_manifest(found),
@@ -64,11 +66,10 @@ def _manifest(endpoint: Obj) -> str:
 
 
 def example(endpoint: Obj) -> str:
-    """A request to begin with: one row of as many numbers as the model takes, as JSON."""
-    made = [endpoints.provenance(one) for one in endpoints.predictors(endpoint)]
-    width = next((told["width"] for told in made if isinstance(told.get("width"), int)), 0)
-    columns = next((len(told["columns"]) for told in made if told.get("columns")), 0)
-    return json.dumps([[0.0] * (width or columns or _WIDTH)])
+    """A request to begin with, as JSON: one row that the version takes which answers most."""
+    shares, made = endpoints.weights(endpoint), endpoints.versions(endpoint)
+    chosen = max(shares, key=lambda name: shares[name], default="")
+    return json.dumps([endpoints.sample(endpoints.provenance(made.get(chosen, {})))])
 
 
 async def _url(client: Client, endpoint: Obj) -> str:
@@ -101,7 +102,19 @@ async def predict(desk: Desk, where: Where, said: Mapping[str, Any]) -> wire.Try
     if "value" not in said:
         raise UsageError("what is to be predicted?", hint="value is rows, text, or a message of the protocol")
     client, found = await _found(desk, where)
-    answer = await asking.ask(client, found, Way(), said["value"], seconds=_TRY_SECONDS)
+    return _answer(await asking.ask(client, found, Way(), said["value"], seconds=_TRY_SECONDS))
+
+
+async def predict_other(desk: Desk, kind: str, where: Where, said: Mapping[str, Any]) -> wire.TryAnswer:
+    """The prediction of a server that is no endpoint of Seldon's for what somebody wrote."""
+    if "value" not in said:
+        raise UsageError("what is to be predicted?", hint="value is rows, or a message of the protocol")
+    client = await desk.client()
+    target = await servers.find(client, kind, where[0], where[1])
+    return _answer(await servers.ask(client, target, said["value"], seconds=_TRY_SECONDS))
+
+
+def _answer(answer: Answer) -> wire.TryAnswer:
     return wire.TryAnswer(
         value=_told(answer.value),
         version=answer.version,
@@ -133,8 +146,18 @@ async def feedback(desk: Desk, where: Where, said: Mapping[str, Any]) -> Endpoin
     if endpoints.protocol(found) != "seldon":
         raise UsageError(f"{Ref.of(found)} speaks {endpoints.protocol(found)}, which knows no feedback")
     body = messages.feedback(request, response, float(reward or 0.0), None)
-    await Way().ask(client, found, "api/v1.0/feedback", body, again=False, seconds=_TRY_SECONDS)
+    to = _answered(found, response)
+    await Way().ask(client, found, "api/v1.0/feedback", body, again=False, seconds=_TRY_SECONDS, version=to)
     return _key_of(found)
+
+
+def _answered(endpoint: Obj, response: Mapping[str, Any]) -> str:
+    """The version that gave an answer, where others answer too: the gateway would divide feedback as requests."""
+    units, shares = endpoints.units(endpoint), endpoints.weights(endpoint)
+    told = response.get("meta")
+    path = told.get("requestPath") if isinstance(told, dict) else None
+    version = next((units[unit] for unit in path if units.get(unit)), "") if isinstance(path, dict) else ""
+    return "" if shares.get(version) == endpoints.ALL else version
 
 
 # Changing it
@@ -164,6 +187,7 @@ def change_request(said: Mapping[str, Any]) -> wire.ChangeRequest:
         version=str(said.get("version") or ""),
         percent=percent,
         revision=revision,
+        graph=editing.read(said.get("graph")) if said.get("what") == "graph" else None,
         mark=str(said.get("mark") or ""),
     )
 
@@ -173,7 +197,26 @@ async def plan(desk: Desk, where: Where, said: Mapping[str, Any]) -> wire.Change
     request = change_request(said)
     client, found = await _found(desk, where)
     change = await _worked_out(client, found, request)
-    return wire.ChangePlan(change.cause, change.diff(), changes.mark(found), change.steps)
+    told = change.python() if isinstance(change, GraphChange) else python(found, request)
+    manifest = change.yaml() if isinstance(change, GraphChange) else _manifest(_after(change))
+    return wire.ChangePlan(change.cause, change.diff(), changes.mark(found), change.steps, told, manifest)
+
+
+def _after(change: changes.Change) -> Obj:
+    return {**change.endpoint, "spec": {**change.endpoint["spec"], "predictors": [*change.target]}}
+
+
+def python(endpoint: Obj, request: wire.ChangeRequest) -> str:
+    """A change as a call of the package."""
+    head = meta(endpoint)
+    call = {
+        "traffic": f"traffic({request.shares!r})",
+        "promote": f"promote({request.version!r})",
+        "rollback": f"rollback({'' if request.revision is None else request.revision})",
+        "mirror": f"mirror({request.version!r}, {request.percent})",
+        "remove": f"remove({request.version!r})",
+    }[request.what]
+    return f"import jupyterlab_kf as kf\n\nkf.endpoint({head['name']!r}, {head['namespace']!r}).{call}\n"
 
 
 async def change(desk: Desk, where: Where, said: Mapping[str, Any]) -> EndpointKey:
@@ -190,11 +233,29 @@ async def change(desk: Desk, where: Where, said: Mapping[str, Any]) -> EndpointK
         )
     worked_out = await _worked_out(client, found, request)
     who = rollout.author(settings.load())
+    if isinstance(worked_out, GraphChange):
+        done = await editing.make(client, worked_out, way=Way(), who=who, timeout=_PATIENCE)
+        with suppress(OSError):  # it is served; that it cannot be kept is said when somebody wants to edit it
+            await asyncio.to_thread(editing.keep, worked_out, who, editing.place())
+        return _key_of(done)
     return _key_of(await changes.make(client, worked_out, way=Way(), who=who, timeout=_PATIENCE))
 
 
-async def _worked_out(client: Client, found: Obj, request: wire.ChangeRequest) -> changes.Change:
+async def workshop(desk: Desk, where: Where, version: str) -> Workshop:
+    """What the graph of a version can be edited with; of the version that answers most where none is named."""
+    _, found = await _found(desk, where)
+    shares = endpoints.weights(found)
+    chosen = version or max(shares, key=lambda name: shares[name], default="")
+    return await asyncio.to_thread(lambda: editing.workshop(found, chosen, editing.place()))
+
+
+async def _worked_out(client: Client, found: Obj, request: wire.ChangeRequest) -> changes.Change | GraphChange:
     match request.what:
+        case "graph":
+            assert request.graph is not None  # noqa: S101  for the type checker: it was read
+            draft, percent = request.graph, request.percent
+            work = lambda: editing.plan(found, request.version, draft, percent, editing.place())  # noqa: E731
+            return await asyncio.to_thread(work)
         case "traffic":
             return await changes.divide(client, found, request.shares)
         case "promote":

@@ -18,6 +18,7 @@ from jupyterlab_kf.manifests.studyviews import StudyHead, StudyTrial
 from jupyterlab_kf.model import JobView
 from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow, Link
 from jupyterlab_kf.services.jobfeed import JobKey
+from jupyterlab_kf.services.serving.editing import GraphDraft
 from jupyterlab_kf.services.serving.live import EndpointKey, Sample, Totals
 from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.services.studyfeed import StudyKey
@@ -214,7 +215,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class EndpointRevision:
-    """A change of an endpoint: ``when`` in epoch seconds, the percentages as they were to be from then on."""
+    """A change of an endpoint: ``when`` in epoch seconds, the percentages as they were to be from then on.
+
+    ``models`` has the hash of each version's model.
+    """
 
     number: int
     cause: str
@@ -222,6 +226,7 @@ class EndpointRevision:
     notebook: str
     when: float
     traffic: Mapping[str, int]
+    models: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,26 +248,33 @@ class ChangeRequest:
     """A change of an endpoint: to plan it or, with the ``mark`` of its plan, to make it.
 
     ``what`` is traffic (with ``shares`` in percent), promote or remove (a ``version``), mirror (a version and a
-    ``percent``) or rollback (to a ``revision``, or to how it was before).
+    ``percent``), rollback (to a ``revision``, or to how it was before), or graph: a version's edited one, which becomes
+    a new version that gets ``percent`` of the requests.
     """
 
-    what: Literal["traffic", "promote", "rollback", "mirror", "remove"]
+    what: Literal["traffic", "promote", "rollback", "mirror", "remove", "graph"]
     shares: dict[str, int] = field(default_factory=dict)
     version: str = ""
     percent: int = 0
     revision: int | None = None
+    graph: GraphDraft | None = None
     mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangePlan:
-    """What a change would make different, as a unified diff, and the state of the endpoint that it is about."""
+    """What a change would make different, as a unified diff, and the state of the endpoint that it is about.
+
+    ``python`` is the same as a call, ``yaml`` the manifest as it would be.
+    """
 
     cause: str
     diff: str
     mark: str
     slow: bool
     """Whether versions come or go."""
+    python: str = ""
+    yaml: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Pure: no I/O, no clock, no randomness.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -37,6 +38,8 @@ MAX_NAME: Final = 40
 
 RESERVED: Final = "monitor"
 """No version's name: a monitor's objects are called like this one's would be."""
+_WIDTH: Final = 4
+"""Numbers of a row to try, where the model did not say how many it has."""
 PROTOCOLS: Final = ("seldon", "v2", "tensorflow")
 ALL: Final = traffic.ALL
 
@@ -168,6 +171,36 @@ def provenance(version: Mapping[str, Any]) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def in_short(endpoint: Mapping[str, Any]) -> Obj:
+    """An endpoint with a few words for each version's record, which is one line of hundreds of letters; to be read."""
+    found = []
+    for one in predictors(endpoint):
+        said = one.get("annotations") or {}
+        text = said.get(names.ANNOTATION_PROVENANCE)
+        if text:
+            one = {**one, "annotations": {**said, names.ANNOTATION_PROVENANCE: _in_short(one, str(text))}}  # noqa: PLW2901
+        found.append(one)
+    return {**endpoint, "spec": {**(endpoint.get("spec") or {}), "predictors": found}}
+
+
+def _in_short(version: Mapping[str, Any], text: str) -> str:
+    told = provenance(version)
+    words = [str(told[key]) for key in ("called", "kind") if told.get(key)]
+    words += [f"{key} {str(told[key])[:12]}" for key in ("model", "code") if told.get(key)]
+    # By its hash another record is another text, whatever else it differs in.
+    return f"({', '.join([*words, f'record {hashlib.sha256(text.encode()).hexdigest()[:8]}'])})"
+
+
+def sample(told: Mapping[str, Any]) -> list[Any]:
+    """A row to try a version with, of what its record says: one that was given with it, or one that is plausible."""
+    given = told.get("example")
+    if isinstance(given, list) and given:
+        return given
+    width, columns = told.get("width"), told.get("columns")
+    count = width if isinstance(width, int) and width > 0 else len(columns) if isinstance(columns, list) else 0
+    return [1.0] * (count or _WIDTH)
+
+
 def pending(endpoint: Mapping[str, Any]) -> dict[str, int]:
     """The weights that are still to be set, once all versions are ready."""
     text = (meta(endpoint).get("annotations") or {}).get(ANNOTATION_PENDING)
@@ -236,6 +269,24 @@ def units(endpoint: Mapping[str, Any]) -> dict[str, str]:
 
 def _unit_names(node: Mapping[str, Any]) -> list[str]:
     return [str(node.get("name")), *(name for one in node.get("children") or () for name in _unit_names(one))]
+
+
+def made_of(endpoint: str, version: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Full name of a unit to what the record of its version says of it.
+
+    That is the hash of its ``model`` and what people call it; of a unit of a graph also its name there (``unit``) and
+    the hash of the ``whole``.
+    """
+    told, name = provenance(version), str(version.get("name"))
+    inside: Mapping[str, Any] = told.get("units") or {}
+    found = {
+        names.with_suffix(f"{endpoint}-{name}", unit): {**one, "whole": told.get("model"), "unit": unit}
+        for unit, one in inside.items()
+    }
+    if not inside:
+        root = str((version.get("graph") or {}).get("name"))
+        found[root] = {"model": told.get("model"), "called": told.get("called")}
+    return {**found, **(told.get("borrowed") or {})}
 
 
 def pod_selector(name: str) -> str:

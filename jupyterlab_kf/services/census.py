@@ -29,6 +29,7 @@ async def hold(
     take: Callable[[watch.Change], None],
     refused: Callable[[ApiError], float],
     *,
+    selector: str = "",
     shape: Shape = shapes.OBJECT,
     remember: Callable[[Obj], Obj] = dict,
     pace: watch.Pace | None = None,
@@ -43,6 +44,7 @@ async def hold(
         take: as of :func:`.keeping.keep`.
         refused: hears why nothing can be listed (NotFoundError: the kind is not served) and answers the seconds until
             that is tried again.
+        selector: by labels.
         shape: what is read of each object.
         remember: what is remembered of each object.
         pace: how patient a watch is.
@@ -58,7 +60,17 @@ async def hold(
         for kind in versions:
             try:
                 space = None if everywhere else namespace
-                await keeping.keep(client, kind, space, take, known=known, shape=shape, remember=remember, pace=pace)
+                await keeping.keep(
+                    client,
+                    kind,
+                    space,
+                    take,
+                    known=known,
+                    selector=selector,
+                    shape=shape,
+                    remember=remember,
+                    pace=pace,
+                )
             except NotFoundError:
                 continue
             except ForbiddenError as refusal:

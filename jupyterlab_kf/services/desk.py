@@ -18,7 +18,6 @@ from jupyterlab_kf.errors import ClusterError, KubeflowError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import capacity
 from jupyterlab_kf.manifests.capacity import Capacity, Ground
-from jupyterlab_kf.manifests.serving.rows import EndpointRow, endpoint_row
 from jupyterlab_kf.manifests.studies import StudyRow, study_row
 from jupyterlab_kf.model import Explanation, Obj
 from jupyterlab_kf.services import feed, hardware, jobfeed, namespaces, session
@@ -27,6 +26,7 @@ from jupyterlab_kf.services.jobfeed import JobFeed, JobFeeds, JobKey
 from jupyterlab_kf.services.listing import Listing, R
 from jupyterlab_kf.services.reasons import Reasons
 from jupyterlab_kf.services.serving.live import EndpointFeeds
+from jupyterlab_kf.services.serving.rows import EndpointRows
 from jupyterlab_kf.services.studyfeed import StudyFeeds
 
 _LOOK: Final = 1.0
@@ -61,6 +61,7 @@ class Desk:
         self._reasons: Reasons | None = None
         self._listings: dict[Kind, Listing[Any]] = {}
         self.job_feeds = JobFeeds(self.client, sleep)
+        self._endpoints: EndpointRows | None = None
         self.study_feeds = StudyFeeds(self.client, sleep)
         self.endpoint_feeds = EndpointFeeds(self.client, sleep)
         self._feeds = (self.job_feeds, self.study_feeds, self.endpoint_feeds)
@@ -145,7 +146,7 @@ class Desk:
         async with self._one_by_one:
             client, parts = self._client, (self._reasons, *self._listings.values(), self.board)
             self.board = self._client = self._reasons = None
-            self._listings = {}
+            self._listings, self._endpoints = {}, None
             self.choice, self._link = choice, Link()
             self._wanted_namespace, self._own_namespace = namespace, ""
         for feeds in self._feeds:
@@ -186,17 +187,24 @@ class Desk:
         """The studies, watched from the first time that somebody asks; None while there is no cluster to look at."""
         return self._listing(kinds.EXPERIMENT, study_row)
 
-    def endpoints(self) -> Listing[EndpointRow] | None:
+    def endpoints(self) -> EndpointRows | None:
         """The endpoints, as the studies."""
-        return self._listing(kinds.SELDON_DEPLOYMENT, endpoint_row)
+        client = self._client
+        if self._endpoints is None and self.board is not None and client is not None:
+            self._endpoints = EndpointRows(lambda *wanted: self._begun(client, *wanted))
+        return self._endpoints
 
     def _listing(self, kind: Kind, project: Callable[[Obj], R]) -> Listing[R] | None:
         if kind not in self._listings and self.board is not None and self._client is not None:
-            space = self.namespace or "default"
-            made = Listing(self._client, kind, space, project, lambda: self._tell(None, None), sleep=self._sleep)
-            self._listings[kind] = made
-            made.start()
+            self._begun(self._client, kind, project)
         return self._listings.get(kind)
+
+    def _begun(self, client: Client, kind: Kind, project: Callable[[Obj], R | None], selector: str = "") -> Listing[R]:
+        space, tell = self.namespace or "default", lambda: self._tell(None, None)
+        made = Listing(client, kind, space, project, tell, selector=selector, sleep=self._sleep)
+        self._listings[kind] = made
+        made.start()
+        return made
 
     async def job(self, key: JobKey, client: Client | None = None) -> Obj:
         """The job's object.

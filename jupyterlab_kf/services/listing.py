@@ -7,8 +7,8 @@ an empty list that says so; it is looked for again, for somebody may install it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from jupyterlab_kf.cluster import watch
 from jupyterlab_kf.cluster.client import Client
@@ -36,6 +36,34 @@ class Row(Protocol):
 R = TypeVar("R", bound=Row)
 
 
+def newest(rows: Iterable[R]) -> tuple[R, ...]:
+    """The rows, newest first, and no more than a list is read of."""
+    return tuple(sorted(rows, key=lambda row: (-row.created, row.uid))[:MOST])
+
+
+class Rows(Protocol):
+    """What is sent whole when any of it has changed."""
+
+    @property
+    def version(self) -> int:
+        """Grows with each change."""
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known what there is."""
+
+    @property
+    def served(self) -> bool:
+        """Whether the cluster has such objects."""
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+
+    def newest(self) -> Sequence[Any]:
+        """The rows, newest first."""
+
+
 class Listing(Generic[R]):
     """The rows of a kind.
 
@@ -43,8 +71,9 @@ class Listing(Generic[R]):
         client: the cluster; used from the loop in which :meth:`start` is called.
         kind: what is listed.
         namespace: where to look when the account may not list the whole cluster.
-        project: the row of an object.
+        project: the row of an object; None for one that is not to be listed.
         tell: called after each change.
+        selector: labels of what is listed; all of the kind where it is empty.
         sleep: waits; tests hand in their own.
     """
 
@@ -53,9 +82,10 @@ class Listing(Generic[R]):
         client: Client,
         kind: Kind,
         namespace: str,
-        project: Callable[[Obj], R],
+        project: Callable[[Obj], R | None],
         tell: Callable[[], None],
         *,
+        selector: str = "",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.version = 0
@@ -69,13 +99,22 @@ class Listing(Generic[R]):
         self._namespace = namespace
         self._project = project
         self._tell = tell
+        self._selector = selector
         self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to watch."""
         self._task = asyncio.create_task(
-            census.hold(self._client, [self._kind], self._namespace, self._take, self._refused, sleep=self._sleep)
+            census.hold(
+                self._client,
+                [self._kind],
+                self._namespace,
+                self._take,
+                self._refused,
+                selector=self._selector,
+                sleep=self._sleep,
+            )
         )
 
     async def stop(self) -> None:
@@ -89,9 +128,14 @@ class Listing(Generic[R]):
         """How many there are."""
         return len(self._rows)
 
+    @property
+    def every(self) -> tuple[R, ...]:
+        """The rows, in no order."""
+        return tuple(self._rows.values())
+
     def newest(self) -> tuple[R, ...]:
         """The rows, newest first, and no more than a list is read of."""
-        return tuple(sorted(self._rows.values(), key=lambda row: (-row.created, row.uid))[:MOST])
+        return newest(self._rows.values())
 
     def _refused(self, error: ApiError) -> float:
         if isinstance(error, NotFoundError | ForbiddenError):
@@ -108,7 +152,7 @@ class Listing(Generic[R]):
             self._rows.pop(uid, None)
         else:
             row = self._project(change.obj)
-            if self._rows.get(uid) == row:
+            if row is None or self._rows.get(uid) == row:
                 return
             self._rows[uid] = row
         self._changed()

@@ -30,6 +30,7 @@ import type {
   EndpointDetail,
   EndpointFrame,
   EndpointKey,
+  EndpointRow,
   EndpointsFrame,
   Event,
   Failure,
@@ -53,7 +54,8 @@ import type {
   StudyKey,
   TrialDetail,
   TryAnswer,
-  TryRequest
+  TryRequest,
+  Workshop
 } from './wire';
 
 const API = 'jupyterlab-kf';
@@ -302,6 +304,12 @@ export class Client {
     return this.request(endpointPlace(key));
   }
 
+  /** The graph of a version, and what it can be made of anew. */
+  workshop(key: EndpointKey, version: string): Promise<Workshop> {
+    const query = new URLSearchParams({ version, uid: key.uid });
+    return this.request(`${endpointPlace(key)}/graph?${query.toString()}`);
+  }
+
   deleteEndpoint(key: EndpointKey): Promise<EndpointKey> {
     return this.request(endpointPlace(key) + only(key), { method: 'DELETE' });
   }
@@ -318,6 +326,12 @@ export class Client {
 
   predict(key: EndpointKey, request: TryRequest): Promise<TryAnswer> {
     return this.request(`${endpointPlace(key)}/predict${only(key)}`, { method: 'POST', body: JSON.stringify(request) });
+  }
+
+  /** A prediction of what serves models without Seldon. */
+  predictOther(row: EndpointRow, request: TryRequest): Promise<TryAnswer> {
+    const path = [row.kind, row.namespace, row.name].map(encodeURIComponent).join('/');
+    return this.request(`servers/${path}/predict`, { method: 'POST', body: JSON.stringify(request) });
   }
 
   /** Tell how good an answer was. */

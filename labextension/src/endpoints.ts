@@ -1,7 +1,7 @@
 /** Endpoints on the screen, as pure functions of what came over the wire: shares of requests, series of measures, a drawn graph. */
 
 import type { Measured } from './model';
-import type { EndpointFrame, EndpointKey, EndpointView, GraphUnit, JobView, Point, Sample, Totals, VersionView } from './wire';
+import type { Chosen, EndpointFrame, EndpointKey, EndpointRow, EndpointView, GraphUnit, JobView, Moment, Point, Sample, Totals, VersionView } from './wire';
 
 /** Samples that are kept: those of a quarter of an hour. */
 const MOST_SAMPLES = 450;
@@ -85,31 +85,62 @@ export interface PlotTitles {
   errors: string;
   p50: string;
   p95: string;
+  reward: string;
+}
+
+/** What the plots of a router's branches show. */
+export interface BranchTitles {
+  chosen: string;
+  reward: string;
 }
 
 /** Samples as what plots are made of: over the seconds since the first one, a line for each version. */
 export function plotsOf(samples: readonly Sample[], versions: readonly VersionView[], titles: PlotTitles): Measured {
-  const begin = samples[0]?.at ?? 0;
-  const series = (value: (name: string, sample: Sample) => number | null | undefined) =>
-    Object.fromEntries(
-      versions.map(({ name }): [string, Point[]] => [
-        name,
-        samples.flatMap(sample => {
-          const found = value(name, sample);
-          // Without requests there is no latency: what was measured last stays the newest.
-          return typeof found === 'number' ? [{ value: found, step: Math.round(sample.at - begin), time: sample.at }] : [];
-        })
-      ])
-    );
+  const names = versions.map(({ name }) => name);
+  const series = (value: (name: string, sample: Sample) => number | null | undefined) => linesOf(samples, names, value);
   const milliseconds = (seconds: number | null | undefined) => (typeof seconds === 'number' ? seconds * 1000 : seconds);
-  const failed = samples.some(one => Object.values(one.versions).some(({ errors }) => errors > 0));
+  const some = (found: (one: Moment) => boolean) => samples.some(one => Object.values(one.versions).some(found));
+  const failed = some(({ errors }) => errors > 0);
+  const rewarded = some(({ reward }) => typeof reward === 'number');
   const metrics: JobView['metrics'] = {
     [titles.rate]: series((name, { versions: seen }) => seen[name]?.rate),
     ...(failed ? { [titles.errors]: series((name, { versions: seen }) => seen[name]?.errors) } : {}),
     [titles.p50]: series((name, { versions: seen }) => milliseconds(seen[name]?.p50)),
-    [titles.p95]: series((name, { versions: seen }) => milliseconds(seen[name]?.p95))
+    [titles.p95]: series((name, { versions: seen }) => milliseconds(seen[name]?.p95)),
+    ...(rewarded ? { [titles.reward]: series((name, { versions: seen }) => seen[name]?.reward) } : {})
   };
   return { metrics, replicas: [], log: [] };
+}
+
+/** What routers that learn choose, and how their branches do, a line for each branch; nothing where no router learns. */
+export function branchPlotsOf(samples: readonly Sample[], titles: BranchTitles): Measured | null {
+  const seen = (sample: Sample) => Object.values(sample.versions).flatMap(({ branches }) => Object.entries(branches));
+  const names = [...new Set(samples.flatMap(sample => seen(sample).map(([name]) => name)))];
+  if (!names.length) {
+    return null;
+  }
+  const series = (value: (one: Chosen) => number | null) =>
+    linesOf(samples, names, (name, sample) => {
+      const found = seen(sample).find(([one]) => one === name);
+      return found && value(found[1]);
+    });
+  const metrics = { [titles.chosen]: series(one => one.rate), [titles.reward]: series(one => one.reward) };
+  return { metrics, replicas: [], log: [] };
+}
+
+/** A line for each name, of the values that are known. */
+function linesOf(samples: readonly Sample[], names: readonly string[], value: (name: string, sample: Sample) => number | null | undefined): Record<string, Point[]> {
+  const begin = samples[0]?.at ?? 0;
+  return Object.fromEntries(
+    names.map((name): [string, Point[]] => [
+      name,
+      samples.flatMap(sample => {
+        const found = value(name, sample);
+        // Without requests there is no latency: what was measured last stays the newest.
+        return typeof found === 'number' ? [{ value: found, step: Math.round(sample.at - begin), time: sample.at }] : [];
+      })
+    ])
+  );
 }
 
 // The graph, drawn from left to right
@@ -163,6 +194,20 @@ export function drawn(versions: readonly VersionView[]): Drawing {
   units.push(root);
   const width = Math.max(...units.map(one => one.x)) + NODE.width;
   return { width, height: Math.max(1, row) * (NODE.height + NODE.gapY) - NODE.gapY, units, edges };
+}
+
+/** The rows in which each of the words is found: in the name, the namespace, the state, the protocol, or a version's name. */
+export function filteredEndpoints(rows: readonly EndpointRow[], text: string): EndpointRow[] {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const told = (row: EndpointRow) =>
+    [row.name, row.namespace, row.state, row.protocol, row.message, ...row.versions.map(one => one.name)].join('\n').toLowerCase();
+  return rows.filter(row => words.every(word => told(row).includes(word)));
+}
+
+/** What one is asked with, of the version that answers most. */
+export function exampleOf(versions: readonly VersionView[]): string {
+  const live = [...versions].sort((a, b) => b.traffic - a.traffic).find(one => one.example);
+  return live?.example ?? '[[1, 1, 1, 1]]';
 }
 
 /** Names of versions with their shares, for a line of a list: `v1 90 %, v2 10 %`. */

@@ -92,5 +92,7 @@ export const CommandIDs = {
   useCluster: 'kf:use-cluster',
   openEndpoint: 'kf:open-endpoint',
   copyEndpoint: 'kf:copy-endpoint-url',
-  removeEndpoint: 'kf:delete-endpoint'
+  mirrorEndpoint: 'kf:mirror-endpoint',
+  removeEndpoint: 'kf:delete-endpoint',
+  copyText: 'kf:copy-text'
 } as const;

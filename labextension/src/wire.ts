@@ -354,6 +354,7 @@ export interface EndpointRevision {
   notebook: string;
   when: number;
   traffic: Record<string, number>;
+  models: Record<string, string>;
 }
 
 export interface EndpointDetail {
@@ -364,12 +365,45 @@ export interface EndpointDetail {
   url: string;
 }
 
+export interface GraphDraft {
+  id: string;
+  name: string;
+  type: 'MODEL' | 'ROUTER' | 'COMBINER' | 'TRANSFORMER' | 'OUTPUT_TRANSFORMER';
+  by: string;
+  settings: Record<string, unknown>;
+  model: string;
+  unit: string;
+  called: string;
+  kept: boolean;
+  children: GraphDraft[];
+}
+
+export interface KeptPart {
+  model: string;
+  unit: string;
+  called: string;
+  kind: string;
+  type: 'MODEL' | 'ROUTER' | 'COMBINER' | 'TRANSFORMER' | 'OUTPUT_TRANSFORMER';
+  endpoint: string;
+  when: number;
+}
+
+export interface Workshop {
+  version: string;
+  draft: GraphDraft;
+  parts: KeptPart[];
+  routers: Record<string, string[]>;
+  combiners: Record<string, string[]>;
+  missing: string;
+}
+
 export interface ChangeRequest {
-  what: 'traffic' | 'promote' | 'rollback' | 'mirror' | 'remove';
+  what: 'traffic' | 'promote' | 'rollback' | 'mirror' | 'remove' | 'graph';
   shares: Record<string, number>;
   version: string;
   percent: number;
   revision: number | null;
+  graph: GraphDraft | null;
   mark: string;
 }
 
@@ -378,6 +412,8 @@ export interface ChangePlan {
   diff: string;
   mark: string;
   slow: boolean;
+  python: string;
+  yaml: string;
 }
 
 export interface TryRequest {
@@ -552,6 +588,8 @@ export interface EndpointRow {
   revision: number;
   created: number;
   deleting: boolean;
+  detail: string;
+  kind: string;
 }
 
 export interface EndpointsFrame {
@@ -583,6 +621,7 @@ export interface VersionView {
   explanation: Explanation | null;
   units: GraphUnit | null;
   width: number;
+  example: string;
 }
 
 export interface EndpointView {
@@ -598,12 +637,24 @@ export interface EndpointView {
   seen: number;
 }
 
+export interface Branch {
+  chosen: number;
+  feedbacks: number;
+  reward: number | null;
+}
+
 export interface Totals {
   requests: number;
   errors: number;
   p50: number | null;
   p95: number | null;
   feedbacks: number;
+  reward: number | null;
+  branches: Record<string, Branch>;
+}
+
+export interface Chosen {
+  rate: number;
   reward: number | null;
 }
 
@@ -612,6 +663,8 @@ export interface Moment {
   errors: number;
   p50: number | null;
   p95: number | null;
+  reward: number | null;
+  branches: Record<string, Chosen>;
 }
 
 export interface Sample {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { applyEndpoint, drawn, NO_ENDPOINT, NODE, plotsOf, rebalanced, sameShares, sharesOf, sharesText } from '../lib/endpoints.js';
+import { applyEndpoint, branchPlotsOf, drawn, exampleOf, filteredEndpoints, NO_ENDPOINT, NODE, plotsOf, rebalanced, sameShares, sharesOf, sharesText } from '../lib/endpoints.js';
 
 const version = (name, traffic, more = {}) => ({ name, traffic, mirror: null, units: { name: `iris-${name}`, type: 'MODEL', children: [] }, ...more });
 
@@ -45,13 +45,38 @@ test('measures are lines of versions over seconds; without requests there is no 
     { at: 100, versions: { v1: { rate: 5, errors: 1, p50: 0.002, p95: 0.01 } } },
     { at: 102, versions: { v1: { rate: 0, errors: 0, p50: null, p95: null }, v2: { rate: 1, errors: 0, p50: 0.5, p95: 0.5 } } }
   ];
-  const titles = { rate: 'rate', errors: 'errors', p50: 'p50', p95: 'p95' };
+  const titles = { rate: 'rate', errors: 'errors', p50: 'p50', p95: 'p95', reward: 'reward' };
   const { metrics } = plotsOf(samples, [version('v1', 90), version('v2', 10)], titles);
   assert.deepEqual(metrics.rate.v1.map(one => [one.step, one.value]), [[0, 5], [2, 0]]);
   assert.deepEqual(metrics.rate.v2.map(one => [one.step, one.value]), [[2, 1]]);
   assert.deepEqual(metrics.p50.v1.map(one => one.value), [2]);
   assert.ok('errors' in metrics);
   assert.ok(!('errors' in plotsOf(samples.slice(1), [version('v1', 90)], titles).metrics));
+});
+
+test('rewards are lines of versions and of branches; where nobody told any there are no plots of them', () => {
+  const moment = (reward, branches = {}) => ({ rate: 1, errors: 0, p50: null, p95: null, reward, branches });
+  const samples = [
+    { at: 100, versions: { b: moment(null, { v1: { rate: 2, reward: null }, v2: { rate: 0, reward: null } }) } },
+    { at: 102, versions: { b: moment(0.5, { v1: { rate: 1, reward: 0.25 }, v2: { rate: 3, reward: 1 } }) } }
+  ];
+  const titles = { rate: 'rate', errors: 'errors', p50: 'p50', p95: 'p95', reward: 'reward' };
+  assert.deepEqual(plotsOf(samples, [version('b', 100)], titles).metrics.reward.b.map(one => one.value), [0.5]);
+  const { metrics } = branchPlotsOf(samples, { chosen: 'chosen', reward: 'reward' });
+  assert.deepEqual(metrics.chosen.v2.map(one => [one.step, one.value]), [[0, 0], [2, 3]]);
+  assert.deepEqual(metrics.reward.v1.map(one => one.value), [0.25]);
+  const quiet = [{ at: 1, versions: { v1: moment(null) } }];
+  assert.ok(!('reward' in plotsOf(quiet, [version('v1', 100)], titles).metrics));
+  assert.equal(branchPlotsOf(quiet, { chosen: 'chosen', reward: 'reward' }), null);
+});
+
+test('rows are found by each word, and the request to try is that of the version that answers most', () => {
+  const row = (name, state, versions) => ({ name, namespace: 'default', state, protocol: 'seldon', message: '', versions: versions.map(one => ({ name: one })) });
+  const rows = [row('iris', 'Ready', ['v1', 'v2']), row('digits', 'Failed', ['v1'])];
+  assert.deepEqual(filteredEndpoints(rows, 'V2 iris').map(one => one.name), ['iris']);
+  assert.deepEqual(filteredEndpoints(rows, 'failed').map(one => one.name), ['digits']);
+  assert.equal(filteredEndpoints(rows, ' ').length, 2);
+  assert.equal(exampleOf([version('v1', 10, { example: '[[1]]' }), version('v2', 90, { example: '[[2]]' })]), '[[2]]');
 });
 
 test('the units of a graph stand in columns and do not overlap', () => {

@@ -15,6 +15,7 @@ from jupyterlab_kf import model
 from jupyterlab_kf.handlers import wire
 from jupyterlab_kf.manifests import studyviews
 from jupyterlab_kf.services import board, trials
+from jupyterlab_kf.services.serving import editing
 
 TARGET = Path(__file__).parents[2] / "labextension" / "src" / "wire.ts"
 HEAD = "// Generated from the Python side by tests/tools/generate_wire.py (make wire); a test fails when it is stale.\n"
@@ -35,6 +36,7 @@ ROOTS: tuple[Any, ...] = (
     trials.TrialDetail,
     wire.Failure,
     wire.EndpointDetail,
+    editing.Workshop,
     wire.ChangeRequest,
     wire.ChangePlan,
     wire.TryRequest,

@@ -199,16 +199,28 @@ def test_an_endpoint_is_read_from_its_seldondeployment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "state", "message"),
+    ("status", "state", "missing", "said"),
     [
-        ({}, "Starting", ""),
-        ({"state": "Creating", "deploymentStatus": made(1, 1), "description": "waits"}, "Starting", "waits"),
-        ({"state": "Failed", "deploymentStatus": made(0, 0), "description": "no image"}, "Failed", "no image"),
+        ({}, "Starting", "v1 (0 of 2), v2 are not ready", ""),
+        (
+            {"state": "Creating", "deploymentStatus": made(1, 1), "description": "waits"},
+            "Starting",
+            "v1 (1 of 2) is not ready",
+            "waits",
+        ),
+        (
+            {"state": "Failed", "deploymentStatus": made(0, 0), "description": "Deployment iris-v1-0-m: no image"},
+            "Failed",
+            "v1 (0 of 2), v2 are not ready",
+            "Deployment iris-v1-0-m: no image",
+        ),
     ],
 )
-def test_an_endpoint_that_does_not_answer_says_what_is_said_of_it(status: Obj, state: str, message: str) -> None:
+def test_an_endpoint_that_does_not_answer_says_what_is_missing_and_what_is_said_of_it(
+    status: Obj, state: str, missing: str, said: str
+) -> None:
     row = endpoint_row(seldon(**status))
-    assert (row.state, row.message) == (state, message)
+    assert (row.state, row.message, row.detail) == (state, missing, said)
 
 
 def test_an_endpoint_with_a_version_that_answers_nothing_and_is_not_ready_is_degraded() -> None:

@@ -13,6 +13,11 @@ import pytest
 import serving_world
 from serving_world import World, installed
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+from sklearn.naive_bayes import GaussianNB  # type: ignore[import-untyped]
+from sklearn.neighbors import KNeighborsClassifier  # type: ignore[import-untyped]
+from sklearn.pipeline import Pipeline  # type: ignore[import-untyped]
+from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
+from sklearn.tree import DecisionTreeClassifier  # type: ignore[import-untyped]
 
 import jupyterlab_kf as kf
 from jupyterlab_kf import kinds
@@ -21,8 +26,9 @@ from jupyterlab_kf.handlers import endpoints
 from jupyterlab_kf.handlers.asks import Endpoint
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, Ref
+from jupyterlab_kf.services.serving import samples
 from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointFeeds, EndpointKey, sample, totals
-from jupyterlab_kf.services.serving.measures import Measures
+from jupyterlab_kf.services.serving.measures import Branch, Measures, measured
 from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.widgets.endpoints import endpoint_card
 from jupyterlab_kf.widgets.wire import MIME_ENDPOINT
@@ -54,6 +60,67 @@ def test_a_prediction_by_hand_says_who_answered(world: World) -> None:
     asked(world, endpoints.feedback, {"request": answer.request, "response": answer.response, "reward": 1})
     version, path, message = world.sent[-1]
     assert (version, path, message["reward"]) == ("v1", "api/v1.0/feedback", 1.0)
+
+
+def test_a_feedback_reaches_the_version_that_answered(world: World) -> None:
+    serve()
+    serve(canary=10)
+    response = {"meta": {"requestPath": {"iris-v2": "image"}}}
+    asked(world, endpoints.feedback, {"request": {}, "response": response, "reward": 0.5})
+    assert world.sent[-1][0] == "v2"
+
+
+def test_what_is_changed_of_a_record_is_one_short_line(world: World) -> None:
+    serve()
+    serve(canary=10)
+    plan = asked(world, endpoints.plan, {"what": "promote", "version": "v2"})
+    lines = [one for one in plan.diff.splitlines() if "provenance" in one]
+    assert lines
+    for line in lines:
+        assert "(LogisticRegression, sklearn, model " in line
+        assert len(line) < 160
+    assert plan.python == "import jupyterlab_kf as kf\n\nkf.endpoint('iris', 'here').promote('v2')\n"
+    assert "name: v1" not in plan.yaml
+
+
+@pytest.mark.parametrize(
+    ("model", "row"),
+    [
+        (StandardScaler().fit(ROWS), (6.333, 3.4, 4.133, 1.233)),
+        (KNeighborsClassifier(1).fit(ROWS, [0, 1, 2]), tuple(ROWS[0])),
+        (
+            Pipeline([("scale", StandardScaler()), ("nb", GaussianNB())]).fit(ROWS, [0, 1, 2]),
+            (6.333, 3.4, 4.133, 1.233),
+        ),
+        (DecisionTreeClassifier(random_state=0).fit([[0.0, 5.0], [1.0, 5.0]], [0, 1]), (0.5, 1.0)),
+        (LogisticRegression().fit(ROWS, [0, 1, 2]), ()),
+    ],
+)
+def test_a_fitted_model_remembers_a_row_that_it_might_be_asked(model: Any, row: tuple[float, ...]) -> None:
+    assert samples.remembered(model, model.n_features_in_) == pytest.approx(row)
+
+
+def test_the_row_that_is_offered_is_the_one_that_was_given(world: World) -> None:
+    serve(example=ROWS[1:])
+    assert json.loads(asked(world, endpoints.detail).example) == [ROWS[1]]
+    assert json.loads(kf.endpoint("iris").view().versions[0].example) == [ROWS[1]]
+    assert samples.given([[float("nan")]]) == ()
+    assert samples.given([["a", 1]]) == ("a", 1)
+    assert samples.given([list(range(1000))]) == ()
+
+
+def test_branches_of_a_router_are_measured() -> None:
+    text = """# TYPE kf_router_pulls counter
+kf_router_pulls_total{{branch="v1",worker_id="1"}} {0}
+kf_router_pulls_total{{branch="v2",worker_id="1"}} 3
+# TYPE kf_router_reward_mean gauge
+kf_router_reward_mean{{branch="v1"}} 0.25
+"""
+    before, after = measured([text.format(4)]), measured([text.format(10)])
+    assert after.branches["v2"] == Branch(chosen=3)
+    moment = sample({"b": before}, {"b": after}, 1.0, 2.0).versions["b"]
+    assert (moment.branches["v1"].rate, moment.branches["v1"].reward, moment.branches["v2"].rate) == (3.0, 0.25, 0.0)
+    assert totals(after).branches["v1"].chosen == 10
 
 
 @pytest.mark.parametrize("said", [{}, {"request": {}, "response": {}, "reward": "much"}, {"request": 1, "reward": 1}])
@@ -122,7 +189,8 @@ def test_the_page_has_the_history_and_a_request_to_try(world: World) -> None:
     found = asked(world, endpoints.detail)
     assert [one.number for one in found.revisions] == [3, 2, 1]
     assert found.revisions[-1].author == "ada"
-    assert found.example == "[[0.0, 0.0, 0.0, 0.0]]"
+    assert found.example == "[[1.0, 1.0, 1.0, 1.0]]", "a linear model remembers no row"
+    assert found.revisions[-1].models.keys() == {"v1"}
     assert found.url == "/seldon/here/iris/api/v1.0/predictions"
     assert "kind: SeldonDeployment" in found.manifest
 
@@ -183,7 +251,8 @@ def test_a_browser_is_sent_an_endpoint_once_and_then_what_is_new() -> None:
     measure()
     (first,) = ask.frames(desk)
     assert (first["fresh"], len(first["samples"]), first["view"]["state"]) == (True, 1, "Ready")
-    assert first["samples"][0]["versions"]["v1"] == {"rate": 2.0, "errors": 0.0, "p50": None, "p95": None}
+    measured = {"rate": 2.0, "errors": 0.0, "p50": None, "p95": None, "reward": None, "branches": {}}
+    assert first["samples"][0]["versions"]["v1"] == measured
     assert list(ask.frames(desk)) == []
     measure()
     measure()

@@ -71,7 +71,8 @@ def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are t
         params: what the class is made with.
         method: the estimator's method that answers, such as predict_proba; predict when left out.
         path: the model's path in a job's results, where there are several.
-        example: an input, by which a PyTorch module is traced that cannot be scripted.
+        example: an input: its first row is offered where the endpoint is tried out, and a PyTorch module that cannot be
+            scripted is traced by it.
         env: environment variables.
         files: further files and folders to ship; the class finds them in its working directory.
         install: packages that the servers install at start unless the image has them: True for those that the model

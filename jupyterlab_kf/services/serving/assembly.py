@@ -170,6 +170,7 @@ def of_graph(graph: Part, read: Read) -> Assembly:
         classes=servers[-1].model.classes if servers[-1].model and isinstance(graph, Chain) else (),
         columns=servers[0].model.columns if servers[0].model else (),
         width=servers[0].model.width if servers[0].model else 0,
+        example=servers[0].model.example if servers[0].model else (),
     )
     return Assembly(every, root)
 
@@ -293,12 +294,21 @@ class _Builder:
     def _kept(self, name: str, model: Model) -> str:
         """Put a model's files where no other unit's are; answers where it is loaded from."""
         if model.source:
+            for path, content in model.files.items():
+                self._put(path, content)
             return self._source(model)
         if not model.files:
             return model.entry
         for path, content in model.files.items():
-            self.files[_below(path, name)] = content
+            self._put(_below(path, name), content)
         return _below(model.entry, name)
+
+    def _put(self, path: str, content: bytes) -> None:
+        """Have a file travel; one unit's code must not become another's."""
+        if self.files.setdefault(path, content) != content:
+            raise UsageError(
+                f"two parts of the graph have files {path} that differ", hint="give one of the modules another name"
+            )
 
     def _source(self, model: Model) -> str:
         """The module of a notebook's class: one for all units of that class, another for another of its name."""
@@ -369,6 +379,7 @@ def _dumped(model: Model) -> Obj:
         "versions": dict(model.versions),
         "classes": list(model.classes),
         "columns": list(model.columns),
+        "example": list(model.example),
         "params": dict(model.params),
         "verbs": None if model.verbs is None else sorted(model.verbs),
     }
@@ -382,6 +393,7 @@ def _loaded(told: Mapping[str, Any]) -> Model:
         versions=told["versions"],
         classes=tuple(told["classes"]),
         columns=tuple(told["columns"]),
+        example=tuple(told.get("example") or ()),
         params=told["params"],
         verbs=None if told["verbs"] is None else frozenset(told["verbs"]),
     )

@@ -213,7 +213,35 @@ def called(model: Any) -> str:
     """What people call a model that nobody has named."""
     if isinstance(model, (str, Path)):
         return repr(str(model))
+    if expression(model):  # a kept one
+        return str(model.called)
     return model.__name__ if isinstance(model, type) else type(model).__name__
+
+
+def expression(model: Any) -> str:
+    """How a model is written in Python that any notebook can run; empty where only its own notebook has it."""
+    found = getattr(model, "expression", "")
+    return found if isinstance(found, str) and not isinstance(model, type) else ""
+
+
+def source(graph: Any) -> str:
+    """A graph as the calls of the package that make it; what has no name of its own has what people call it."""
+    if isinstance(graph, Chain):
+        return f"kf.chain({', '.join(map(source, graph.steps))})"
+    if isinstance(graph, Combiner | Router):
+        word = "combine" if isinstance(graph, Combiner) else "route"
+        by = source(graph.by) if isinstance(graph.by, Unit) else repr(graph.by)
+        given = [*map(source, graph.branches), f"by={by}", *(f"{key}={one!r}" for key, one in graph.settings.items())]
+        return f"kf.{word}({', '.join(given)})"
+    if not isinstance(graph, Unit):
+        return repr(graph)
+    written = expression(graph.model)
+    if not written:
+        return repr(graph)
+    more = {"params": dict(graph.params) or None, "method": graph.method}
+    said = [repr(graph.name)] if graph.name else []
+    said += [f"{key}={one!r}" for key, one in more.items() if one is not None]
+    return f"kf.unit({', '.join([written, *said])})" if said else written
 
 
 def from_text(text: str, variables: Mapping[str, Any]) -> Part:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from jupyterlab_kf import kinds
@@ -22,7 +22,7 @@ from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.services.followed import Feed, Feeds
 from jupyterlab_kf.services.serving import measures, rollout, states
-from jupyterlab_kf.services.serving.measures import Measures, Moment
+from jupyterlab_kf.services.serving.measures import Branch, Measures, Moment
 from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.services.serving.way import Way
 
@@ -48,7 +48,7 @@ class EndpointKey:
 class Totals:
     """What a version measured since its pods started; times in seconds, None where there were no requests.
 
-    ``reward`` is the mean of what was told by ``feedbacks``.
+    ``reward`` is the mean of what was told by ``feedbacks``; ``branches`` are those of a router that learns.
     """
 
     requests: int
@@ -57,6 +57,7 @@ class Totals:
     p95: float | None = None
     feedbacks: int = 0
     reward: float | None = None
+    branches: Mapping[str, Branch] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,13 @@ class Sample:
 def totals(seen: Measures) -> Totals:
     """What is shown of all that a version measured."""
     return Totals(
-        seen.requests, seen.errors, seen.seconds.get(0.5), seen.seconds.get(0.95), seen.feedbacks, seen.mean_reward
+        seen.requests,
+        seen.errors,
+        seen.seconds.get(0.5),
+        seen.seconds.get(0.95),
+        seen.feedbacks,
+        seen.mean_reward,
+        seen.branches,
     )
 
 

@@ -25,8 +25,28 @@ SERVER: Final = "seldon_api_executor_server_requests_seconds"
 FEEDBACK: Final = "seldon_api_model_feedback"
 REWARD: Final = "seldon_api_model_feedback_reward"
 COPIES: Final = "kf_payload_log_copies_total"
+_PULLS: Final = "kf_router_pulls"
+_HEARD: Final = "kf_router_feedback"
+_MEAN: Final = "kf_router_reward_mean"
 _ENGINE: Final = "seldon-container-engine"
 _SUCCESS: Final = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """How a branch of a router that learns does: how often it was chosen, told of, and its mean reward."""
+
+    chosen: int = 0
+    feedbacks: int = 0
+    reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a branch of a router did between two looks: choices per second, and its mean reward since it began."""
+
+    rate: float
+    reward: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +62,7 @@ class Measures:
         own: the metrics that the model's own code made, by name.
         buckets: upper bound of seconds to how many predictions took at most so long.
         lost: copies of payloads that did not reach the monitor.
+        branches: branch of a router that learns to how it does, by the branches' names.
     """
 
     requests: int = 0
@@ -52,6 +73,7 @@ class Measures:
     own: Mapping[str, float] = field(default_factory=dict)
     buckets: Mapping[float, float] = field(default_factory=dict, repr=False)
     lost: int = 0
+    branches: Mapping[str, Branch] = field(default_factory=dict)
 
     @property
     def mean_reward(self) -> float | None:
@@ -68,12 +90,16 @@ class Moment:
         errors: those of them that failed, per second.
         p50: seconds within which half of them were done; None where there were none.
         p95: seconds within which 95 of 100 were done.
+        reward: the mean of all rewards that were told so far; None without any.
+        branches: what the branches of its router did, where it has one that learns.
     """
 
     rate: float
     errors: float
     p50: float | None = None
     p95: float | None = None
+    reward: float | None = None
+    branches: Mapping[str, Chosen] = field(default_factory=dict)
 
 
 def between(before: Measures, after: Measures, seconds: float) -> Moment | None:
@@ -86,6 +112,11 @@ def between(before: Measures, after: Measures, seconds: float) -> Moment | None:
         errors=(after.errors - before.errors) / seconds,
         p50=quantile(fresh, 0.5),
         p95=quantile(fresh, 0.95),
+        reward=after.mean_reward,
+        branches={
+            name: Chosen(max(0, now.chosen - before.branches.get(name, Branch()).chosen) / seconds, now.reward)
+            for name, now in after.branches.items()
+        },
     )
 
 
@@ -149,6 +180,7 @@ def measured(texts: Iterable[str]) -> Measures:
         own=_own(samples),
         buckets=buckets,
         lost=sum(int(one.value) for one in samples if one.name == COPIES and one.labels.get("fate") != "sent"),
+        branches=_branches(samples),
     )
 
 
@@ -161,6 +193,22 @@ def _feedback(samples: Sequence[Sample]) -> tuple[float, float]:
             found.setdefault(one.labels.get("model_name", ""), [0.0, 0.0])[place] += one.value
     heard = max(found.values(), key=lambda pair: pair[0], default=[0.0, 0.0])
     return heard[0], heard[1]
+
+
+def _branches(samples: Sequence[Sample]) -> dict[str, Branch]:
+    """What routers of ours say of their branches; what they choose and hear in several processes is added up."""
+    found: dict[str, Branch] = {}
+    for one in samples:
+        name, told = one.labels.get("branch", ""), one.name.removesuffix("_total")
+        if not name or told not in (_PULLS, _HEARD, _MEAN):
+            continue
+        known = found.get(name, Branch())
+        found[name] = Branch(
+            chosen=known.chosen + (int(one.value) if told == _PULLS else 0),
+            feedbacks=known.feedbacks + (int(one.value) if told == _HEARD else 0),
+            reward=one.value if told == _MEAN else known.reward,
+        )
+    return found
 
 
 def _own(samples: Sequence[Sample]) -> dict[str, float]:

@@ -22,6 +22,7 @@ from jupyterlab_kf.errors import BundleError, UsageError
 from jupyterlab_kf.manifests import frameworks
 from jupyterlab_kf.services import functions, packages
 from jupyterlab_kf.services.bundle import size
+from jupyterlab_kf.services.serving import samples
 
 FOLDER: Final = "model"
 """Where a model's files lie beside the code."""
@@ -66,6 +67,7 @@ class Model:
         verbs: the methods of Seldon's convention that it has; None where they cannot be told.
         detects: whether it finds outliers.
         origin: what made it, such as a job; else empty.
+        example: a row to try it with, where one is known.
         known: its digest, of a model that was kept and comes back in another form; else empty.
     """
 
@@ -84,6 +86,7 @@ class Model:
     verbs: frozenset[str] | None = frozenset({"predict"})
     detects: bool = False
     origin: str = ""
+    example: tuple[Any, ...] = ()
     known: str = ""
 
     @property
@@ -242,6 +245,7 @@ def _sklearn(model: Any, _example: Any) -> Model:
         width=int(getattr(model, "n_features_in_", 0) or 0),
         method=next((name for name in ("predict", "transform", "fit_predict") if hasattr(model, name)), ""),
         detects=_finds_outliers(model),
+        example=samples.remembered(model, int(getattr(model, "n_features_in_", 0) or 0)),
     )
 
 

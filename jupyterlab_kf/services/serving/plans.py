@@ -27,7 +27,7 @@ from jupyterlab_kf.services.contents import Contents, Gap
 from jupyterlab_kf.services.designs import IMAGE
 from jupyterlab_kf.services.packages import Package, normal
 from jupyterlab_kf.services.plans import Plan, Request, flags, shown
-from jupyterlab_kf.services.serving import assembly, graphs, models, shipping
+from jupyterlab_kf.services.serving import assembly, graphs, models, samples, shipping
 from jupyterlab_kf.services.serving.assembly import Assembly, Node
 from jupyterlab_kf.services.serving.models import Model
 from jupyterlab_kf.services.serving.registry import KeptModel
@@ -165,9 +165,9 @@ class ServePlan:
         """The same as a Python call; what has no name of its own is called ``model``."""
         first = graphs.called(self.request.model)
         if self.units:
-            first = f"graph={_kf(self.request.graph or self.request.model)}"
+            first = f"graph={graphs.source(self.request.graph or self.request.model)}"
         elif not isinstance(self.request.model, (str, Path, type)):
-            first = "model"
+            first = graphs.expression(self.request.model) or "model"
         arguments = ",\n    ".join([first, *(f"{key}={shown(value)}" for key, value in self._given())])
         return f"import jupyterlab_kf as kf\n\nendpoint = kf.serve(\n    {arguments},\n)\n"
 
@@ -204,10 +204,10 @@ class ServePlan:
 
 
 def difference(before: Obj | None, after: Obj) -> str:
-    """What is different between two states of an endpoint, as a unified diff of their specs."""
+    """What is different between two states of an endpoint, as a unified diff of their specs; records are in short."""
     if before is None:
         return ""
-    old, new = (plans.to_yaml({"spec": one["spec"]}).splitlines() for one in (before, after))
+    old, new = (plans.to_yaml({"spec": endpoints.in_short(one)["spec"]}).splitlines() for one in (before, after))
     return "\n".join(difflib.unified_diff(old, new, "as it is", "as it would be", lineterm="", n=4))
 
 
@@ -215,11 +215,6 @@ def _asks(unit: Node) -> str:
     """The units that a unit passes requests on to, in words."""
     names_ = ", ".join(child.name for child in unit.children)
     return f", then {names_}" if names_ else ""
-
-
-def _kf(graph: Any) -> str:
-    """A graph as the call of the package that makes it."""
-    return re.sub(r"\b(chain|combine|route)\(", r"kf.\1(", repr(graph))
 
 
 def make(
@@ -431,6 +426,8 @@ def _told(model: Model, request: ServeRequest) -> dict[str, Any]:
         told["width"] = model.width
     if model.columns:
         told["columns"] = list(model.columns[:100])
+    if row := samples.given(request.example) or model.example:
+        told["example"] = list(row)
     if model.classes:
         told["classes"] = list(model.classes)
     if request.params:
@@ -457,7 +454,7 @@ def read(request: ServeRequest, unit: Callable[[ServeRequest], Model] | None = N
         given = graphs.part(request.graph)
     if given is None:
         raise UsageError("there is nothing to serve", hint="give a model, a class, a path or a graph")
-    if isinstance(given, KeptModel):
+    if isinstance(given, KeptModel) and not given.part:
         return _again(request, given.assembly())
     whole = graphs.part(given)
     if isinstance(whole, graphs.Unit):
@@ -495,10 +492,7 @@ def read_model(request: ServeRequest) -> Model:
     """
     root = (request.root or Path.cwd()).resolve()
     if isinstance(request.model, KeptModel):
-        kept = request.model.assembly()
-        if not kept.alone:
-            raise UsageError(f"{request.model!r} is a graph, not one part of one", hint="serve it by itself")
-        return replace(kept.model, params={**kept.root.params})
+        return request.model.model()
     if isinstance(request.model, str) and "\n" in request.model:
         name = models.class_in(request.model, request.filename, request.first_line)
         return models.of_source(request.model, request.filename, name)

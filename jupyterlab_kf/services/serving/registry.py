@@ -13,15 +13,16 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from jupyterlab_kf.errors import BundleError, NotFoundError, UsageError
 from jupyterlab_kf.services import session
 from jupyterlab_kf.services.bundle import size
-from jupyterlab_kf.services.serving import assembly, shipping
+from jupyterlab_kf.services.serving import assembly, pieces, shipping
 from jupyterlab_kf.services.serving.assembly import Assembly
+from jupyterlab_kf.services.serving.models import Model
 from jupyterlab_kf.settings import Settings
 
 _RECORDS: Final = "models"
@@ -129,6 +130,7 @@ class KeptModel:
         made: what it was made with, package to version.
         files: path to the hash of its bytes.
         size: bytes of all files.
+        part: the unit of a graph that is meant; empty for the whole.
     """
 
     digest: str
@@ -141,6 +143,7 @@ class KeptModel:
     made: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     size: int = 0
+    part: str = ""
     _shape: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _place: Place | None = field(default=None, repr=False)
 
@@ -162,6 +165,33 @@ class KeptModel:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         return root
+
+    def unit(self, name: str) -> KeptModel:
+        """A unit of a graph that was kept, to be served by itself or as a part of another graph.
+
+        Raises:
+            UsageError: there is no such unit with a model of its own.
+        """
+        pieces.taken(assembly.load(self._shape, {}), name)
+        return replace(self, part=name)
+
+    def model(self) -> Model:
+        """The model by itself, with what it was made with as its ``params``.
+
+        Raises:
+            UsageError: it is a graph, and no unit of it was named.
+        """
+        return pieces.taken(self.assembly(), self.part)
+
+    def models(self) -> dict[str, Model]:
+        """Unit to its model, without files, of the units with a model of their own; a model alone has no name."""
+        return pieces.every(assembly.load(self._shape, {}))
+
+    @property
+    def expression(self) -> str:
+        """How it is written in Python."""
+        found = f"kf.kept_model({self.digest[:12]!r})"
+        return f"{found}.unit({self.part!r})" if self.part else found
 
     def assembly(self) -> Assembly:
         """What can be served of it again."""
@@ -218,7 +248,11 @@ def keep(served: Assembly, files: Mapping[str, bytes], where: Place, **told: Any
 
 def models() -> list[KeptModel]:
     """The models that were served by this account, or by all who share ``KF_MODELS``; the last one first."""
-    where = place(session.current().settings)
+    return everything(place(session.current().settings))
+
+
+def everything(where: Place | None) -> list[KeptModel]:
+    """The models that are kept there; the last one that was served first."""
     names = where.names(_RECORDS) if where is not None else []
     found = [_read(where, name) for name in names if where is not None and name.endswith(".json")]
     return sorted(found, key=lambda one: one.when, reverse=True)

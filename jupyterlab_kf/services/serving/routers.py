@@ -67,7 +67,9 @@ def make(
         "parameters": endpoints.parameters(given),
         "children": [_plain(there[one].get("graph") or {}) for one in branches],
     }
-    told = {"model": model.digest, "kind": "router", "called": class_name, "branches": list(branches)}
+    told: dict[str, Any] = {"model": model.digest, "kind": "router", "called": class_name, "branches": list(branches)}
+    # Their units keep the names that they have there, and what they are made of is to be found when they are gone.
+    told["borrowed"] = {unit: one for each in branches for unit, one in endpoints.made_of(name, there[each]).items()}
     fresh = endpoints.predictor(
         version,
         graph,

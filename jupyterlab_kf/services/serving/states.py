@@ -7,6 +7,7 @@ for a pod that cannot start has the same reasons whatever it was to do.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,7 @@ class VersionView:
         explanation: why it is not ready.
         units: the same graph as a tree.
         width: how many numbers one row of its input has; 0 where it is not known.
+        example: rows to try it with, as JSON.
     """
 
     name: str
@@ -66,6 +68,7 @@ class VersionView:
     explanation: Explanation | None = None
     units: endpoints.GraphUnit | None = None
     width: int = 0
+    example: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,7 @@ def _version(endpoint: Obj, predictor: Obj, found: Sequence[Obj]) -> VersionView
         code=str(made.get("code") or ""),
         units=endpoints.units_of(predictor.get("graph") or {}),
         width=width if isinstance(width := made.get("width"), int) else 0,
+        example=json.dumps([endpoints.sample(made)]),
     )
 
 

@@ -3,6 +3,7 @@
 import * as React from 'react';
 
 import { KubeflowError } from '../client';
+import { CommandIDs } from '../tokens';
 import type { ChangePlan, ChangeRequest, EndpointKey } from '../wire';
 import { useKubeflow } from './context';
 
@@ -51,9 +52,11 @@ export function useChange(key: EndpointKey, onDone: () => void): Changing {
 
 /** What would change, and the buttons for it. */
 export function Review({ changing }: { changing: Changing }): React.JSX.Element {
-  const { trans } = useKubeflow();
+  const kf = useKubeflow();
+  const { trans } = kf;
   const { request, plan, busy, said, error, hint } = changing;
   const box = React.useRef<HTMLDivElement>(null);
+  const copy = (text: string) => kf.execute(CommandIDs.copyText, { text });
   // Who asked for it with a key goes on with keys.
   React.useEffect(() => {
     if (plan) {
@@ -88,6 +91,17 @@ export function Review({ changing }: { changing: Changing }): React.JSX.Element 
             <button type="button" className="kfx-Button" disabled={busy} onClick={changing.cancel}>
               {trans.__('Cancel')}
             </button>
+            {plan && (
+              <>
+                <span className="kfx-grow" />
+                <button type="button" className="kfx-Button" onClick={() => copy(plan.python)}>
+                  {trans.__('Copy as Python')}
+                </button>
+                <button type="button" className="kfx-Button" onClick={() => copy(plan.yaml)}>
+                  {trans.__('Copy as YAML')}
+                </button>
+              </>
+            )}
           </div>
         </div>
       )}

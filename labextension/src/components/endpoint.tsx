@@ -2,17 +2,20 @@
 
 import * as React from 'react';
 
-import { keyOfEndpoint, NO_ENDPOINT, phaseOf, plotsOf } from '../endpoints';
+import { branchPlotsOf, keyOfEndpoint, NO_ENDPOINT, phaseOf, plotsOf } from '../endpoints';
 import type { EndpointState } from '../endpoints';
-import { moment, number } from '../format';
+import { number } from '../format';
 import { SIGNS } from '../model';
 import { CommandIDs } from '../tokens';
 import type { IKubeflow } from '../tokens';
-import type { EndpointDetail, EndpointKey, EndpointView, Totals, VersionView } from '../wire';
+import type { EndpointKey, EndpointView, Totals, VersionView } from '../wire';
 import { Review, useChange } from './change';
 import type { Changing } from './change';
 import { useKubeflow } from './context';
 import { Graph } from './graph';
+import { GraphEditor } from './graphedit';
+import { History } from './history';
+import { Mirror } from './mirror';
 import { phaseClass, Why } from './parts';
 import { Plots } from './plot';
 import { Traffic } from './traffic';
@@ -86,14 +89,18 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
     rate: trans.__('Requests per second'),
     errors: trans.__('Errors per second'),
     p50: trans.__('Median, ms'),
-    p95: trans.__('95th percentile, ms')
+    p95: trans.__('95th percentile, ms'),
+    reward: trans.__('Mean reward')
   };
+  const branchTitles = { chosen: trans.__('Choices per second'), reward: trans.__('Mean reward by branch') };
   const measured = React.useMemo(
     () => plotsOf(state.samples, view.versions, titles),
     // Titles are words, which change with the language only.
     // eslint-disable-next-line react-hooks/exhaustive-deps
     [state.samples, view.versions]
   );
+  // eslint-disable-next-line react-hooks/exhaustive-deps
+  const branches = React.useMemo(() => branchPlotsOf(state.samples, branchTitles), [state.samples]);
   const busy = state.samples.some(one => Object.values(one.versions).some(({ rate }) => rate > 0));
   const shares = Object.entries(view.pending ?? {});
   const Name = page ? 'h1' : 'span';
@@ -133,14 +140,17 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       {view.versions.map(one => (
         <Why key={one.name} why={one.explanation} />
       ))}
-      {view.state !== 'Ready' && !view.versions.some(one => one.explanation) && view.message && <p className="kfx-Note">{view.message}</p>}
+      {view.state !== 'Ready' && view.message && <Operator message={view.message} open={!view.versions.some(one => one.explanation)} />}
       <Versions view={view} totals={state.totals} changing={live ? changing : null} />
       {shares.length > 0 && (
         <p className="kfx-Note">{trans.__('Once all versions are ready: %1', shares.map(([name, share]) => `${name} ${share} %`).join(', '))}</p>
       )}
       {live && <Review changing={changing} />}
       {live && <Traffic view={view} changing={changing} />}
+      {live && <Mirror view={view} changing={changing} />}
       <Graph versions={view.versions} />
+      {live && <GraphEditor view={view} endpoint={endpoint} changing={changing} />}
+      {live && branches && <Plots view={branches} height={page ? 150 : 110} />}
       {live && (busy ? <Plots view={measured} height={page ? 150 : 110} /> : <p className="kfx-Note">{trans.__('No requests while you have been looking.')}</p>)}
       {live && (
         <>
@@ -150,6 +160,17 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       )}
       {page && <History endpoint={endpoint} mark={`${view.revision}/${done}`} changing={live ? changing : null} />}
     </>
+  );
+}
+
+/** What the operator says, which names Deployments and conditions: for who wants to know. */
+function Operator({ message, open }: { message: string; open: boolean }): React.JSX.Element {
+  const { trans } = useKubeflow();
+  return (
+    <details className="kfx-Note" open={open}>
+      <summary>{trans.__('What the operator says')}</summary>
+      {message}
+    </details>
   );
 }
 
@@ -264,75 +285,5 @@ function Version({ one, seen, rewarded, changing }: VersionProps): React.JSX.Ele
         </td>
       )}
     </tr>
-  );
-}
-
-/** What was changed, by whom, from where; each state can be gone back to. */
-function History({ endpoint, mark, changing }: { endpoint: EndpointKey; mark: string; changing: Changing | null }): React.JSX.Element | null {
-  const { client, trans } = useKubeflow();
-  const [detail, setDetail] = React.useState<EndpointDetail | null>(null);
-  const { namespace, name, uid } = endpoint;
-  React.useEffect(() => {
-    let live = true;
-    client.endpointDetail({ namespace, name, uid }).then(
-      found => live && setDetail(found),
-      () => undefined // the page says itself how it stands with the cluster
-    );
-    return () => {
-      live = false;
-    };
-  }, [client, namespace, name, uid, mark]);
-  if (!detail) {
-    return null;
-  }
-  return (
-    <>
-      <h2 className="kfx-H">{trans.__('History')}</h2>
-      <div className="kfx-Versions" tabIndex={0} role="region" aria-label={trans.__('History of endpoint %1', name)}>
-        <table className="kfx-Table">
-          <thead>
-            <tr>
-              <th scope="col">{trans.__('Revision')}</th>
-              <th scope="col">{trans.__('What')}</th>
-              <th scope="col">{trans.__('Requests')}</th>
-              <th scope="col">{trans.__('Who')}</th>
-              <th scope="col">{trans.__('From')}</th>
-              <th scope="col">{trans.__('When')}</th>
-              {changing && <th scope="col">{trans.__('Change')}</th>}
-            </tr>
-          </thead>
-          <tbody>
-            {detail.revisions.map((one, n) => (
-              <tr key={one.number} data-revision={one.number}>
-                <th scope="row">{one.number}</th>
-                <td>{one.cause}</td>
-                <td>
-                  {Object.entries(one.traffic)
-                    .filter(([, share]) => share)
-                    .map(([version, share]) => `${version} ${share} %`)
-                    .join(', ')}
-                </td>
-                <td>{one.author}</td>
-                <td title={one.notebook || undefined}>{one.notebook.split('/').pop()}</td>
-                <td>{moment(one.when || null)}</td>
-                {changing && (
-                  <td>
-                    {n > 0 && (
-                      <button type="button" className="kfx-Button" disabled={changing.busy} aria-label={trans.__('Roll back to revision %1', one.number)} onClick={() => changing.begin({ what: 'rollback', revision: one.number })}>
-                        {trans.__('Roll back …')}
-                      </button>
-                    )}
-                  </td>
-                )}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      <h2 className="kfx-H">{trans.__('Address')}</h2>
-      <pre className="kfx-Pre" tabIndex={0}>
-        {detail.url}
-      </pre>
-    </>
   );
 }

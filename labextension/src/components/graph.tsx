@@ -9,13 +9,10 @@ import { useKubeflow } from './context';
 
 const MOST_LETTERS = 18;
 
-export function Graph({ versions }: { versions: readonly VersionView[] }): React.JSX.Element | null {
+/** What the types of units are called. */
+export function useUnitWords(): Record<string, string> {
   const { trans } = useKubeflow();
-  const { width, height, units, edges } = React.useMemo(() => drawn(versions), [versions]);
-  if (units.length < 2) {
-    return null;
-  }
-  const words: Record<string, string> = {
+  return {
     REQUESTS: trans.__('requests'),
     MODEL: trans.__('model'),
     ROUTER: trans.__('router'),
@@ -23,6 +20,15 @@ export function Graph({ versions }: { versions: readonly VersionView[] }): React
     TRANSFORMER: trans.__('transformer'),
     OUTPUT_TRANSFORMER: trans.__('output transformer')
   };
+}
+
+export function Graph({ versions }: { versions: readonly VersionView[] }): React.JSX.Element | null {
+  const { trans } = useKubeflow();
+  const words = useUnitWords();
+  const { width, height, units, edges } = React.useMemo(() => drawn(versions), [versions]);
+  if (units.length < 2) {
+    return null;
+  }
   const said = versions.map(one => trans.__('%1 percent of the requests to %2', one.mirror ?? one.traffic, one.graph)).join('; ');
   return (
     <div className="kfx-Graph" tabIndex={0} role="region" aria-label={trans.__('Graph')}>
@@ -35,7 +41,7 @@ export function Graph({ versions }: { versions: readonly VersionView[] }): React
             <g key={`${from.id}>${to.id}`} className={`kfx-Graph-edge${faint ? ' kfx-faint' : ''}`}>
               <path d={`M${x1},${y1}C${middle},${y1} ${middle},${y2} ${x2},${y2}`} />
               {label && (
-                <text x={x2 - 4} y={y2 - 5} textAnchor="end">
+                <text x={x2 - 4} y={y2 > y1 ? y2 + 14 : y2 - 5} textAnchor="end">
                   {label}
                 </text>
               )}

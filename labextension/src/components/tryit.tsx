@@ -3,26 +3,38 @@
 import * as React from 'react';
 
 import { KubeflowError } from '../client';
+import { exampleOf } from '../endpoints';
 import { number } from '../format';
-import type { EndpointKey, EndpointView, TryAnswer } from '../wire';
+import type { EndpointKey, EndpointView, FeedbackRequest, TryAnswer } from '../wire';
 import { useKubeflow } from './context';
 
-const UNKNOWN_WIDTH = 4;
-
-/** One row of as many numbers as the model takes. */
-function example(view: EndpointView): string {
-  const width = view.versions.map(one => one.width).find(Boolean) ?? UNKNOWN_WIDTH;
-  return JSON.stringify([Array<number>(width).fill(0)]);
+export function TryIt({ view, endpoint }: { view: EndpointView; endpoint: EndpointKey }): React.JSX.Element {
+  const { client } = useKubeflow();
+  return (
+    <TryPane
+      example={exampleOf(view.versions)}
+      ask={value => client.predict(endpoint, { value })}
+      tell={view.protocol === 'seldon' ? said => client.feedback(endpoint, said) : null}
+    />
+  );
 }
 
-export function TryIt({ view, endpoint }: { view: EndpointView; endpoint: EndpointKey }): React.JSX.Element {
-  const { client, trans } = useKubeflow();
+interface TryProps {
+  example: string;
+  ask: (value: unknown) => Promise<TryAnswer>;
+  /** Null where the protocol knows no feedback. */
+  tell: ((said: FeedbackRequest) => Promise<unknown>) | null;
+}
+
+export function TryPane({ example, ask, tell }: TryProps): React.JSX.Element {
+  const { trans } = useKubeflow();
   const [text, setText] = React.useState<string | null>(null);
   const [busy, setBusy] = React.useState(false);
   const [answer, setAnswer] = React.useState<TryAnswer | null>(null);
   const [error, setError] = React.useState<[string, string] | null>(null);
   const [told, setTold] = React.useState('');
-  const shown = text ?? example(view);
+  const [given, setGiven] = React.useState(0.5);
+  const shown = text ?? example;
   const fail = (caught: unknown) =>
     setError([caught instanceof Error ? caught.message : String(caught), caught instanceof KubeflowError ? caught.hint : '']);
   const send = async () => {
@@ -37,7 +49,7 @@ export function TryIt({ view, endpoint }: { view: EndpointView; endpoint: Endpoi
     }
     setBusy(true);
     try {
-      setAnswer(await client.predict(endpoint, { value }));
+      setAnswer(await ask(value));
       setError(null);
     } catch (caught) {
       setAnswer(null);
@@ -47,10 +59,10 @@ export function TryIt({ view, endpoint }: { view: EndpointView; endpoint: Endpoi
     }
   };
   const reward = async (value: number) => {
-    if (answer) {
+    if (answer && tell) {
       try {
-        await client.feedback(endpoint, { request: answer.request, response: answer.response, reward: value });
-        setTold(trans.__('Told.'));
+        await tell({ request: answer.request, response: answer.response, reward: value });
+        setTold(trans.__('Told: reward %1.', value));
       } catch (caught) {
         fail(caught);
       }
@@ -84,13 +96,25 @@ export function TryIt({ view, endpoint }: { view: EndpointView; endpoint: Endpoi
         <button type="button" className="kfx-Button kfx-primary" disabled={busy} title={trans.__('Shift Enter')} onClick={() => void send()}>
           {busy ? trans.__('Asking …') : trans.__('Predict')}
         </button>
-        {answer && view.protocol === 'seldon' && (
+        {answer && tell && (
           <>
             <button type="button" className="kfx-Button" title={trans.__('Tell that the answer was right: reward 1')} onClick={() => void reward(1)}>
               {trans.__('Right')}
             </button>
             <button type="button" className="kfx-Button" title={trans.__('Tell that the answer was wrong: reward 0')} onClick={() => void reward(0)}>
               {trans.__('Wrong')}
+            </button>
+            <input
+              type="number"
+              className="kfx-Input kfx-Percent"
+              step="any"
+              value={Number.isNaN(given) ? '' : given}
+              aria-label={trans.__('Reward')}
+              data-lm-suppress-shortcuts=""
+              onChange={event => setGiven(event.target.valueAsNumber)}
+            />
+            <button type="button" className="kfx-Button" disabled={Number.isNaN(given)} title={trans.__('Tell this reward; bandits learn from it')} onClick={() => void reward(given)}>
+              {trans.__('Tell')}
             </button>
           </>
         )}

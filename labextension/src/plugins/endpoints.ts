@@ -55,7 +55,7 @@ export const endpoints: JupyterFrontEndPlugin<void> = {
     });
     addCommands(app, kf, restorer);
     const category = kf.trans.__('Kubeflow');
-    for (const command of [CommandIDs.openEndpoint, CommandIDs.copyEndpoint, CommandIDs.removeEndpoint]) {
+    for (const command of [CommandIDs.openEndpoint, CommandIDs.copyEndpoint, CommandIDs.mirrorEndpoint, CommandIDs.removeEndpoint]) {
       palette?.addItem({ command, category, args: { ask: true } });
     }
     if (registry) {
@@ -107,6 +107,15 @@ function addCommands(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutResto
     Clipboard.copyToSystem((await client.endpointDetail(key)).url);
     Notification.info(trans.__('Copied.'), { autoClose: 1500 });
   });
+  add(CommandIDs.mirrorEndpoint, trans.__('Mirror Requests of Endpoint …'), trans.__('Send copies of requests to a version that answers none, or end that'), key => mirror(kf, key));
+  app.commands.addCommand(CommandIDs.copyText, {
+    label: trans.__('Copy Text'),
+    describedBy: { args: { type: 'object', properties: { text: { type: 'string', description: 'What to copy' } } } },
+    execute: args => {
+      Clipboard.copyToSystem(asText(args.text));
+      Notification.info(trans.__('Copied.'), { autoClose: 1500 });
+    }
+  });
   add(CommandIDs.removeEndpoint, trans.__('Delete Endpoint …'), trans.__('Delete an endpoint with all its versions'), async key => {
     const answer = await showDialog({
       title: trans.__('Delete %1?', key.name),
@@ -123,6 +132,37 @@ function addCommands(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutResto
       args: panel => ({ ...panel.key }),
       name: panel => panel.id
     });
+  }
+}
+
+/** Ask which version is to get copies of how many requests, show what would change, and change it. */
+async function mirror(kf: IKubeflow, key: EndpointKey): Promise<void> {
+  const { client, trans } = kf;
+  const row = (await listed(kf)).find(one => one.namespace === key.namespace && one.name === key.name);
+  const current = row?.versions.find(one => one.mirror);
+  const items = current ? [current.name] : (row?.versions.filter(one => !one.traffic).map(one => one.name) ?? []);
+  if (!items.length) {
+    Notification.info(trans.__('%1 has no version that answers no requests: only such a one can get copies of them.', key.name), { autoClose: 6000 });
+    return;
+  }
+  const version = items.length > 1 ? await InputDialog.getItem({ title: trans.__('Which version gets copies of the requests?'), items }) : null;
+  const name = version ? (version.button.accept ? version.value : null) : items[0];
+  if (!name) {
+    return;
+  }
+  const title = trans.__('Percent of the requests that %1 gets copies of (0 ends it)', name);
+  const percent = await InputDialog.getNumber({ title, value: current ? 0 : 10 });
+  if (!percent.button.accept || percent.value === null) {
+    return;
+  }
+  const request = { what: 'mirror', version: name, percent: percent.value } as const;
+  const plan = await client.planChange(key, request);
+  const body = React.createElement('pre', { className: 'kfx-Pre kfx-Diff' }, plan.diff || trans.__('Nothing: it is like this already.'));
+  const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Apply') })];
+  const answer = await showDialog({ title: trans.__('What would change: %1', plan.cause), body, buttons });
+  if (answer.button.accept && plan.diff) {
+    await client.makeChange(key, { ...request, mark: plan.mark });
+    Notification.info(trans.__('Done: %1.', plan.cause), { autoClose: 3000 });
   }
 }
 
@@ -165,7 +205,7 @@ function listed({ client }: IKubeflow): Promise<EndpointRow[]> {
       watch.dispose();
       resolve(rows);
     };
-    const watch = client.endpoints(frame => end(frame.rows));
+    const watch = client.endpoints(frame => end(frame.rows.filter(row => row.kind === 'SeldonDeployment')));
     const timer = window.setTimeout(() => end([]), PATIENCE);
   });
 }
