@@ -74,8 +74,9 @@ class Condition:
 class Replica:
     """One replica of a job as its pod shows it.
 
-    ``role`` is lower case (``worker``), ``index`` its number within the role. ``phase`` is the pod's phase or
-    ``Waiting`` when the pod does not exist yet. ``exit_code`` is that of the main container's last run.
+    ``role`` is lower case (``worker``), ``index`` its number within the role; below zero where there is only one.
+    ``phase`` is the pod's phase or ``Waiting`` when the pod does not exist yet. ``exit_code`` is that of the main
+    container's last run.
     """
 
     role: str
@@ -92,8 +93,8 @@ class Replica:
 
     @property
     def name(self) -> str:
-        """``worker-0``: the name people and logs use."""
-        return f"{self.role}-{self.index}"
+        """``worker-0``: the name people and logs use; the role alone where there is no number."""
+        return self.role if self.index < 0 else f"{self.role}-{self.index}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,10 +113,20 @@ def format_cpu(cores: float | Decimal) -> str:
 def in_words(resource: str, value: Decimal) -> str:
     """A resource's amount as people say it: ``2 CPUs``, ``1 GPU``, ``1.5 GiB of memory``, ``2 amd.com/gpu``."""
     if resource == "memory":
-        unit, size = ("TiB", 2**40) if value >= 2**40 else ("GiB", 2**30)
-        return f"{value / size:.4g} {unit} of memory"
+        return f"{size_in_words(value)} of memory"
     what = {"cpu": "CPU", "nvidia.com/gpu": "GPU"}.get(resource, resource)
     return f"{value.normalize():f} {what}{'' if value == 1 or what == resource else 's'}"
+
+
+def size_in_words(value: str | Decimal) -> str:
+    """A number of bytes as people say it: ``1.5 GiB``, ``2 TiB``.
+
+    Raises:
+        UsageError: it is no quantity.
+    """
+    number = parse(value)
+    unit, size = ("TiB", 2**40) if number >= 2**40 else ("GiB", 2**30)
+    return f"{number / size:.4g} {unit}"
 
 
 def seconds(text: str) -> float:

@@ -25,12 +25,11 @@ from jupyterlab_kf.services import hardware, session
 from jupyterlab_kf.services.kernels import specs
 from jupyterlab_kf.settings import Settings
 from jupyterlab_kf_hub.form import TEMPLATES
+from jupyterlab_kf_hub.volumes import HOME
 
 if TYPE_CHECKING:
     from jupyterlab_kf_hub.spawner import ProfileSpawner
 
-HOME: Final = "/home/jovyan"
-"""Where the workspace is mounted, as in Jupyter's own images."""
 PROXY: Final = "configurable-http-proxy"
 
 
@@ -66,6 +65,10 @@ def configure(c: Any) -> None:
             share = options.data_dir / "hub" / "share" / "jupyter"
             specs.install(share / "kernels")
             c.KubeSpawner.environment["JUPYTER_PATH"] = str(share)
+        c.ProfileSpawner.note = (
+            "On this machine the memory that you choose is enforced, and CPUs are advice to the programs. "
+            "A volume is a folder: $KF_VOLUME_NAME says where it is."
+        )
         # Pods of equal names have equal addresses in every cluster of this machine: ports tell clusters apart.
         c.KubeSpawner.port = 12000 + zlib.crc32(str(options.cluster_dir).encode()) % 16000
         # A server that listens at all addresses would be taken for every other one: each has its pod's own.

@@ -1,25 +1,64 @@
-"""The form in which hardware is chosen: plain HTML that works without JavaScript, in the hub's own look.
+"""The form in which a server is chosen: plain HTML that works without JavaScript, in the hub's own look.
 
-Everything is escaped by the template engine. What is chosen is checked in `options`; the form is a help.
+Everything is escaped by the template engine. What is chosen is checked in `options`; the form is a help: each profile
+has fields of its own, which are seen where it is chosen, and a last choice is made again where it is still possible.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from jupyterlab_kf import quantities
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.manifests.capacity import Ground
-from jupyterlab_kf.profiles import Catalogue, Use
+from jupyterlab_kf.profiles import Accelerator, Amount, Catalogue, Choice, Limits, Profile, Use, choose
 from jupyterlab_kf.services import hardware
+from jupyterlab_kf.services.hardware import Offer
 from jupyterlab_kf_hub.options import KEYS
+from jupyterlab_kf_hub.volumes import HOME, MOST, NEW, NOTHING, SIZE, Shelf
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 TEMPLATES: Final = Path(__file__).with_name("templates")
+_EMPTY: Final = {"claim": "", "name": "", "size": "", "path": "", "mode": "rw"}
+"""A row of fields for a data volume; of several empty ones the style shows the first."""
+_GIBI: Final = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A text field of a card: what is in it, what counts where it is empty, and what may be said."""
+
+    value: str
+    default: str
+    extent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A profile as it is offered, with the fields that belong to it; None where there is nothing to choose.
+
+    Attributes:
+        kinds: of GPUs, where there are several: resource name and what it is called, with how many there may be.
+        kind: the chosen one.
+    """
+
+    profile: Profile
+    chosen: bool
+    room: str
+    waits: bool
+    cpu: Field | None
+    memory: Field | None
+    gpus: Field | None
+    kinds: tuple[tuple[str, str], ...]
+    kind: str
+    images: tuple[str, ...]
+    image: str
 
 
 @cache
@@ -36,8 +75,25 @@ def _template() -> Template:
     return engine.get_template("form.html")
 
 
-def render(catalogue: Catalogue, groups: Iterable[str], ground: Ground, last: Mapping[str, Any], note: str = "") -> str:
-    """The inside of the form, with the last choice made again where it is still possible."""
+def render(
+    catalogue: Catalogue,
+    groups: Iterable[str],
+    ground: Ground,
+    last: Mapping[str, Any],
+    *,
+    note: str = "",
+    held: Shelf = NOTHING,
+) -> str:
+    """The inside of the form.
+
+    Args:
+        catalogue: the profiles.
+        groups: the person's.
+        ground: what is free.
+        last: the options of the last time, from whichever way in they came; nothing in them is trusted.
+        note: what to say of the hardware here.
+        held: the person's volumes.
+    """
     known = list(groups)
     offers = hardware.offers(ground, catalogue.offered(Use.SERVER, known))
     chosen = str(last.get("hardware") or "")
@@ -48,18 +104,131 @@ def render(catalogue: Catalogue, groups: Iterable[str], ground: Ground, last: Ma
         except UsageError:
             default = catalogue.default(Use.SERVER, known)
             chosen = default.slug if default else ""
+    said = {key: str(value) for key in KEYS if isinstance(value := last.get(key), (str, int, float))}
+    cards = [_card(one, ground, said if one.profile.slug == chosen else {}, chosen) for one in offers]
+    own = said.get("image", "")
+    own = "" if any(own in card.images for card in cards if card.chosen) else own
     environment = last.get("environment") or ""
     if isinstance(environment, Mapping):
         environment = "\n".join(f"{name}={value}" for name, value in environment.items())
-    images = list(dict.fromkeys(image for one in offers for image in one.profile.images))
+    rows = _rows(last.get("volumes"), held)
+    limits = catalogue.limits_of(known)
     return _template().render(
-        offers=offers,
-        chosen=chosen,
-        last={key: str(last.get(key) or "") for key in KEYS},
-        environment=environment,
-        images=images,
-        own_image=catalogue.limits_of(known).own_image,
-        movable=any(one.profile.cpu.movable or one.profile.memory.movable for one in offers),
-        gpus=any(one.profile.accelerators for one in offers),
+        cards=cards,
         note=note,
+        opened=bool(own or environment or rows or said.get("shared_memory") or said.get("workspace")),
+        image=own,
+        own_image=limits.own_image,
+        shared_memory=said.get("shared_memory", ""),
+        environment=environment,
+        workspace=_workspace(said, held),
+        rows=[*rows, *(_EMPTY for _ in range(MOST))][:MOST],
+        held=held,
+        home=str((held.claims or {}).get(held.home, held.home)),
+        storage=_storage(limits, held),
+        HOME=HOME,
+        NEW=NEW,
+        SIZE=SIZE,
     )
+
+
+def _card(offer: Offer, ground: Ground, said: Mapping[str, str], chosen: str) -> Card:
+    profile = offer.profile
+    kinds = {one.resource: one for one in profile.accelerators}
+    several = len(kinds) > 1
+    kind = said.get("accelerator", "")
+    counted = kinds.get(kind) or next(iter(kinds.values()), None)
+    countable = counted is not None and (several or counted.movable)
+    most = max((one.maximum for one in kinds.values()), default=0)
+    least = min((one.minimum for one in kinds.values()), default=0)
+    return Card(
+        profile=profile,
+        chosen=profile.slug == chosen,
+        room=offer.room.sentence,
+        waits=bool(ground.machines) and not offer.room.now,
+        cpu=_amount(profile.cpu, "cpu", said.get("cpu", "")),
+        memory=_amount(profile.memory, "memory", said.get("memory", "")),
+        gpus=Field(said.get("gpus", ""), str(counted.default), f"{least} to {most}")
+        if countable and counted is not None
+        else None,
+        kinds=tuple((one.resource, _kind(profile, one, ground)) for one in kinds.values()) if several else (),
+        kind=kind if kind in kinds else "",
+        images=profile.images if len(profile.images) > 1 else (),
+        image=said.get("image", ""),
+    )
+
+
+def _amount(amount: Amount, resource: str, said: str) -> Field | None:
+    if not amount.movable:
+        return None
+    low, start, high = (_number(resource, text) for text in (amount.minimum, amount.request, amount.maximum))
+    return Field(_number(resource, said), start, f"{low} to {high}")
+
+
+def _number(resource: str, text: str) -> str:
+    """An amount without its unit: CPUs, or GiB of memory; as it was written where that would not be the same."""
+    try:
+        value = quantities.parse(text) / (_GIBI if resource == "memory" else 1)
+    except UsageError:
+        return text
+    short = f"{value.normalize():f}"
+    return short if len(short) <= len("1024.125") else text
+
+
+def _kind(profile: Profile, kind: Accelerator, ground: Ground) -> str:
+    """``NVIDIA A100, 0 to 2; none free now``."""
+    extent = f"{kind.minimum} to {kind.maximum}" if kind.movable else str(kind.default)
+    count = max(kind.default, kind.minimum, min(1, kind.maximum))
+    room = hardware.room_for(ground, choose(profile, Choice(accelerator=kind.resource, gpus=count)))
+    if not ground.machines:
+        free = ""
+    elif not room.ever:
+        free = "; not here"
+    else:
+        free = "; free now" if room.now else "; none free now"
+    return f"{kind.display_name}, {extent}{free}"
+
+
+def _workspace(said: Mapping[str, str], held: Shelf) -> dict[str, str]:
+    """What is in the fields of the workspace."""
+    claim, size = said.get("workspace", ""), said.get("workspace_size", "")
+    there = claim in (held.claims or {})
+    fresh = bool(size) and not there
+    return {
+        "claim": NEW if fresh else claim if there and claim != held.home else "",
+        "name": claim.replace(NEW, "") if fresh else "",
+        "size": size if fresh else "",
+    }
+
+
+def _rows(said: Any, held: Shelf) -> list[dict[str, str]]:
+    """The data volumes of the last time; one that has been made meanwhile is chosen from the list."""
+    rows = []
+    for one in said if isinstance(said, Sequence) and not isinstance(said, str) else ():
+        if not isinstance(one, Mapping):
+            continue
+        claim, size, path = (str(one.get(key) or "") for key in ("claim", "size", "path"))
+        there = claim in (held.claims or {})
+        if not there and not size and not path:
+            continue
+        fresh = bool(size) and not there
+        rows.append(
+            {
+                "claim": NEW if fresh else claim if there else "",
+                "name": claim.replace(NEW, "") if fresh else "",
+                "size": size if fresh else "",
+                "path": path,
+                "mode": "ro" if one.get("read_only") is True else "rw",
+            }
+        )
+    return rows
+
+
+def _storage(limits: Limits, held: Shelf) -> str:
+    """What of the limit on volumes is used, in a sentence; empty where there is no limit."""
+    if limits.storage is None:
+        return ""
+    have = sum(quantities.parse(one.size) for one in (held.claims or {}).values() if one.size)
+    most = quantities.size_in_words(limits.storage)
+    used = f"{quantities.size_in_words(str(have))} are used" if have else "none of it is used yet"
+    return f"Your volumes may have {most} together; {used}."

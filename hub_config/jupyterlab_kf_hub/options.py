@@ -7,6 +7,7 @@ of KubeSpawner, which formats braces: it goes into the pod's manifest as it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,9 +16,18 @@ from typing import Any, Final
 from jupyterlab_kf import names, quantities
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.profiles import Catalogue, Choice, Hardware, Limits, Use, choose
+from jupyterlab_kf_hub import volumes
+from jupyterlab_kf_hub.volumes import NEW, NOTHING, SIZE, Shelf, Volume
 
-KEYS: Final = ("hardware", "cpu", "memory", "gpus", "accelerator", "image", "shared_memory", "environment")
+KEYS: Final = (
+    "hardware", "cpu", "memory", "gpus", "accelerator", "image", "shared_memory", "environment", "workspace",
+    "workspace_size", "volumes",
+)  # fmt: skip
 """The names of options. ``profile`` is not among them: KubeSpawner would take it for one of its own list."""
+_OF_HARDWARE: Final = re.compile(r"(?P<slug>[a-z0-9-]+)\.(?P<key>cpu|memory|gpus|accelerator|image)")
+"""In a form each profile has fields of its own; those of the others do not count."""
+_OF_VOLUME: Final = re.compile(r"volume_(?P<number>\d{1,3})_(?P<key>claim|name|size|path|mode)")
+_NUMBER: Final = re.compile(r"\d+(\.\d+)?")
 _RESERVED: Final = ("JUPYTERHUB_", "JPY_", "KUBERNETES_", "KF_", "LD_")
 _EXACT: Final = frozenset({"HOME", "PATH", "PYTHONPATH", "PYTHONHOME"})
 _MOST_VARIABLES: Final = 50
@@ -25,21 +35,75 @@ _MOST_VARIABLES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A checked wish: the hardware, and environment of one's own."""
+    """A checked wish: the hardware, environment of one's own, and volumes.
+
+    Attributes:
+        workspace: another one than the home; None for the home.
+    """
 
     hardware: Hardware
     environment: Mapping[str, str] = field(default_factory=dict)
+    workspace: Volume | None = None
+    volumes: tuple[Volume, ...] = ()
+
+    def new(self) -> list[Volume]:
+        """The volumes that are to be made."""
+        return [one for one in (self.workspace, *self.volumes) if one is not None and one.size]
 
 
 def from_form(form: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
-    """The options of a posted form or a query; empty fields are left out. Checks nothing."""
+    """The options of a posted form or a query; empty fields are left out. Checks nothing.
+
+    A form has more fields than there are options: amounts for each profile (``gpu.cpu``), and a row of fields for each
+    volume (``volume_1_claim``, ``_name``, ``_size``, ``_path``, ``_mode``).
+    """
+    said = {key: _last(values) for key, values in form.items() if not key.startswith("_")}
     options: dict[str, Any] = {}
-    for key, values in form.items():
-        texts = [value for value in values if isinstance(value, str)]
-        text = texts[-1].strip() if texts else ""
-        if text and not key.startswith("_"):
+    rows: dict[int, dict[str, str]] = {}
+    for key, text in said.items():
+        if own := _OF_HARDWARE.fullmatch(key):
+            if own["slug"] == said.get("hardware") and text and not said.get(own["key"]):
+                # The form's number is of GiB.
+                bare = own["key"] == "memory" and _NUMBER.fullmatch(text)
+                options[own["key"]] = f"{text}Gi" if bare else text
+        elif row := _OF_VOLUME.fullmatch(key):
+            rows.setdefault(int(row["number"]), {})[row["key"]] = text
+        elif text and key != "workspace_name":
             options[key] = text
+    if "workspace_name" in said:
+        options |= _workspace(options.pop("workspace", ""), options.pop("workspace_size", ""), said["workspace_name"])
+    if found := [one for _, row in sorted(rows.items()) if (one := _volume(row))]:
+        options["volumes"] = found
     return options
+
+
+def _last(values: Iterable[Any]) -> str:
+    texts = [value for value in values if isinstance(value, str)]
+    return texts[-1].strip() if texts else ""
+
+
+def _workspace(chosen: str, size: str, name: str) -> dict[str, str]:
+    """The form's three fields: name and size count where a new one was chosen, and not else."""
+    if chosen == NEW:
+        return {"workspace": name or NEW, "workspace_size": size or SIZE}
+    return {"workspace": chosen} if chosen else {}
+
+
+def _volume(row: Mapping[str, str]) -> dict[str, Any]:
+    """A row of fields as a volume; empty for a row that was left alone."""
+    claim, path, mode = row.get("claim", ""), row.get("path", ""), row.get("mode", "")
+    if not claim and not path:
+        return {}
+    one: dict[str, Any] = {"claim": claim}
+    if claim == NEW:
+        one = {"claim": row.get("name") or NEW, "size": row.get("size") or SIZE}
+    elif row.get("size") and "name" not in row:  # a query's: there is no list to choose from
+        one["size"] = row["size"]
+    if path:
+        one["path"] = path
+    if mode not in ("", "rw"):
+        one["read_only"] = True if mode == "ro" else mode
+    return one
 
 
 def check(
@@ -47,6 +111,7 @@ def check(
     catalogue: Catalogue,
     groups: Iterable[str],
     others: Iterable[Hardware] = (),
+    held: Shelf = NOTHING,
 ) -> Wish:
     """The wish, if this person may have it.
 
@@ -55,9 +120,29 @@ def check(
         catalogue: the profiles.
         groups: the person's.
         others: the hardware of their servers that run already.
+        held: their volumes.
 
     Raises:
         UsageError: something is wrong or not allowed; one sentence for the person.
+    """
+    known = list(groups)
+    hardware = chosen_hardware(options, catalogue, known)
+    limits = catalogue.limits_of(known)
+    within(hardware, others, limits)
+    workspace = volumes.workspace(_text(options, "workspace"), _text(options, "workspace_size"), held)
+    places = [one.mount_path for one in hardware.profile.volumes]
+    home = workspace.claim if workspace else held.home
+    data = volumes.data(options.get("volumes"), held, home=home, places=places)
+    wish = Wish(hardware, environment(options.get("environment")), workspace, data)
+    volumes.within(wish.new(), held, limits.storage)
+    return wish
+
+
+def chosen_hardware(options: Mapping[str, Any], catalogue: Catalogue, groups: Iterable[str]) -> Hardware:
+    """The hardware of a wish.
+
+    Raises:
+        UsageError: there is none such for this person, or it cannot be as it is wished; or an option is unknown.
     """
     known = list(groups)
     if unknown := sorted(str(key) for key in options if key not in KEYS):
@@ -67,7 +152,6 @@ def check(
     if not slug and default is None:
         raise UsageError("there is no hardware for servers that you may use; ask who runs this hub")
     profile = catalogue.usable(slug or default.slug, Use.SERVER, known)  # type: ignore[union-attr]  # checked above
-    limits = catalogue.limits_of(known)
     choice = Choice(
         cpu=_text(options, "cpu"),
         memory=_text(options, "memory"),
@@ -76,9 +160,7 @@ def check(
         image=_text(options, "image"),
         shared_memory=_text(options, "shared_memory"),
     )
-    hardware = choose(profile, choice, any_image=limits.own_image)
-    within(hardware, others, limits)
-    return Wish(hardware, environment(options.get("environment")))
+    return choose(profile, choice, any_image=catalogue.limits_of(known).own_image)
 
 
 def within(hardware: Hardware, others: Iterable[Hardware], limits: Limits) -> None:

@@ -9,30 +9,52 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from jupyterhub.spawner import SpawnException
+from jupyterhub.utils import exponential_backoff
 from kubernetes_asyncio.client.rest import ApiException
 from kubespawner import KubeSpawner
-from traitlets import Bool
+from traitlets import Bool, Unicode
 
-from jupyterlab_kf import names, quantities, settings
+from jupyterlab_kf import kinds, names, quantities, settings
 from jupyterlab_kf.cluster import connection
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import KubeflowError, UsageError
 from jupyterlab_kf.manifests import pods
 from jupyterlab_kf.manifests.capacity import Ground
-from jupyterlab_kf.profiles import Catalogue, Hardware, Use, pod_template
+from jupyterlab_kf.manifests.kernels import LABEL_PROFILE
+from jupyterlab_kf.model import Explanation
+from jupyterlab_kf.profiles import Catalogue, Hardware, Use, choose, pod_template
 from jupyterlab_kf.services import hardware
-from jupyterlab_kf_hub import form, idle, options, waiting
+from jupyterlab_kf_hub import form, idle, options, volumes, waiting
 from jupyterlab_kf_hub.reflectors import ENDURING
+from jupyterlab_kf_hub.volumes import Shelf, Volume
 
 _START: Final = f"{names.DOMAIN}/start"
 """Annotation: which start of the server made the pod, so that a create whose answer was lost is recognised."""
 _LOOK: Final = 5.0
 """Seconds that looking for free machines may take before the form goes without."""
+_FRESH: Final = 5.0
+"""Seconds after which what is free is looked at again for somebody who waits."""
+_PAUSE: Final = 0.5
+"""Seconds between two looks at what the hub knows of a pod that starts."""
+_EARLY: Final = 10.0
+"""Seconds before the end of a start's time at which it is given up."""
+_MOST_NAMED: Final = 3
+
+
+class Refusal(SpawnException):  # type: ignore[misc]  # JupyterHub has no annotations
+    """No server, for a reason that a person can do something about. Pages show the sentence and nothing else."""
+
+    def __init__(self, sentence: str, *, reason: str, status_code: int = 400) -> None:
+        super().__init__(sentence, reason=reason, status_code=status_code)
+        self.jupyterhub_message = sentence
 
 
 class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no annotations
@@ -44,8 +66,15 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         help="Refuse hardware that no machine of the cluster has. Turn it off where machines are added on demand.",
     )
 
+    note = Unicode("", config=True, help="What the form says of the hardware here, below the list of it.")
+
+    refused_wish: Mapping[str, Any] | None = None
+    """On a person's default server: what was refused last, so that the form need not be filled in again."""
     _wish: options.Wish | None = None
     _start_id = ""
+    _ground_seen = Ground()
+    _looked = 0.0
+    _began = 0.0
     _hearing: idle.Hearing | None = None
     _callbacks: list[Any]
 
@@ -59,18 +88,38 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         """The names of the person's groups."""
         return sorted(group.name for group in self.user.groups)
 
-    async def ground(self) -> Ground:
-        """The cluster's machines and what is free; nothing where that cannot be known now."""
+    async def look(self) -> tuple[Ground, Shelf]:
+        """The cluster's machines and the person's volumes; nothing where that cannot be known now."""
         chosen = settings.load()
         client = Client(await asyncio.to_thread(connection.open_connection, connection.choose(chosen), chosen))
+        try:
+            self._ground_seen, held = await asyncio.gather(self._ground(client), self._shelf(client))
+        finally:
+            await client.close()
+        self._looked = time.monotonic()
+        return self._ground_seen, held
+
+    async def _ground(self, client: Client) -> Ground:
         try:
             async with asyncio.timeout(_LOOK):
                 return await hardware.survey(client, self.namespace)
         except (KubeflowError, TimeoutError) as error:
             self.log.warning("What is free on the cluster is not known: %s", error)
             return Ground()
-        finally:
-            await client.close()
+
+    async def _shelf(self, client: Client) -> Shelf:
+        try:
+            async with asyncio.timeout(_LOOK):
+                found = await client.list(kinds.PERSISTENT_VOLUME_CLAIM, self.namespace)
+        except (KubeflowError, TimeoutError) as error:
+            self.log.warning("The volumes of %s are not known: %s", self.user.name, error)
+            return Shelf(self.pvc_name, None)
+        alone = bool(self.enable_user_namespaces)
+        return volumes.shelf(found, home=self.pvc_name, person=self._owner(), alone=alone)
+
+    def _owner(self) -> str:
+        """The person as the value of a label, as KubeSpawner writes it on what is theirs."""
+        return str(self._build_common_labels({})[volumes.OWNER])
 
     def others(self) -> list[Hardware]:
         """The hardware of the person's servers that run or start, without this one."""
@@ -78,7 +127,8 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         for spawner in self.user.spawners.values():
             if spawner is not self and spawner.name != self.name and spawner.active:
                 try:
-                    found.append(options.check(spawner.user_options or {}, self.catalogue(), self.groups()).hardware)
+                    said = spawner.user_options or {}
+                    found.append(options.chosen_hardware(said, self.catalogue(), self.groups()))
                 except UsageError as error:  # it was allowed when it was started
                     self.log.warning("Server %r of %s: %s", spawner.name, self.user.name, error)
         return found
@@ -86,10 +136,11 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
     async def offer(self) -> str:
         """The inside of the form."""
         try:
-            return form.render(self.catalogue(), self.groups(), await self.ground(), self.user_options or {})
+            ground, held = await self.look()
+            return form.render(self.catalogue(), self.groups(), ground, self._last(), note=self.note, held=held)
         except UsageError as error:
             self.log.exception("The hardware profiles cannot be read")
-            raise SpawnException(
+            raise Refusal(
                 "The list of hardware has a fault; who runs this hub finds it in the log",
                 reason="profiles",
                 status_code=500,
@@ -98,21 +149,34 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
     def _options_from_form(self, formdata: Mapping[str, list[str]]) -> dict[str, Any]:
         return options.from_form(formdata)
 
+    def _last(self) -> Mapping[str, Any]:
+        """What was said last: what has just been refused, else of this server, else of any other of the person's."""
+        refused = self.user.spawner.refused_wish
+        if isinstance(refused, Mapping):
+            return refused
+        known = (self.user_options, self.user.spawner.user_options)
+        return next((one for one in known if one and isinstance(one, Mapping)), {})
+
     async def accept(self, said: Mapping[str, Any]) -> None:
         """Take the options, from whichever way in.
 
         Raises:
             SpawnException: they are wrong or not allowed.
         """
+        # The page that shows a refusal of any server has the form of the default one.
+        self.user.spawner.refused_wish = said
+        ground, held = await self.look()
         try:
-            wish = options.check(said, self.catalogue(), self.groups(), self.others())
+            wish = options.check(said, self.catalogue(), self.groups(), self.others(), held)
         except UsageError as error:
             raise self._refused(error) from error
         if self.refuse_impossible:
-            room = hardware.room_for(await self.ground(), wish.hardware)
+            room = hardware.room_for(ground, wish.hardware)
             if not room.ever:
-                raise SpawnException(f"{wish.hardware.profile.display_name}: {room.sentence}", reason="impossible")
+                raise Refusal(f"{wish.hardware.profile.display_name}: {room.sentence}", reason="impossible")
+        self.user.spawner.refused_wish = None
         self._wish = wish
+        self._pvc_exists = False  # it was there once; whether it is, is asked for each start
         # These two are told to the server by KubeSpawner as CPU_LIMIT, MEM_LIMIT and so on.
         requests, limits = wish.hardware.requests, wish.hardware.limits
         self.cpu_guarantee, self.cpu_limit = _cores(requests), _cores(limits)
@@ -120,12 +184,60 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         self._start_id = uuid.uuid4().hex
 
     @staticmethod
-    def _refused(error: UsageError) -> SpawnException:
-        sentence = error.message[:1].upper() + error.message[1:]
-        return SpawnException(f"{sentence}. {error.hint}".rstrip(". ") + ".", reason="options")
+    def _refused(error: UsageError) -> Refusal:
+        said = (part.strip().rstrip(".") for part in (error.message, error.hint) if part)
+        return Refusal("".join(f"{one[:1].upper()}{one[1:]}. " for one in said).strip(), reason="options")
 
     async def load_user_options(self) -> None:
         """Nothing: options were taken by :meth:`accept`. KubeSpawner's own looks for ``profile_list``."""
+
+    # ------------------------------------------------------------------------------------------------- its volumes
+
+    async def _make_create_pvc_request(self, pvc: Any, request_timeout: float) -> bool:
+        """Create the home's claim, unless another workspace was chosen."""
+        if self._wish is not None and self._wish.workspace is not None:
+            return True
+        return bool(await super()._make_create_pvc_request(pvc, request_timeout))
+
+    async def get_pod_manifest(self) -> Any:
+        """KubeSpawner's pod; the new volumes that were asked for are made first."""
+        for volume in self._wish.new() if self._wish else ():
+            await exponential_backoff(
+                partial(self._provide, volume),
+                f"The volume {volume.claim} could not be made",
+                timeout=self.k8s_api_request_retry_timeout,
+            )
+        return await super().get_pod_manifest()
+
+    async def _provide(self, volume: Volume) -> bool:
+        """Make a volume as the home is made. One of the same name and size is what an earlier try left.
+
+        Raises:
+            SpawnException: there is another one by now, or the namespace may not have it.
+        """
+        body = self.api.api_client.sanitize_for_serialization(self.get_pvc_manifest())
+        body["metadata"]["name"] = volume.claim
+        body["spec"]["resources"]["requests"]["storage"] = volume.size
+        create = self.api.create_namespaced_persistent_volume_claim(self.namespace, body)
+        try:
+            await asyncio.wait_for(create, self.k8s_api_request_timeout)
+        except TimeoutError:
+            return False
+        except ApiException as error:
+            if error.status != 409:  # noqa: PLR2004  HTTP's Conflict
+                raise self._unable(error) from error
+            found = await self.api.read_namespaced_persistent_volume_claim(volume.claim, self.namespace)
+            there = volumes.shelf(
+                [self.api.api_client.sanitize_for_serialization(found)],
+                home=self.pvc_name,
+                person=self._owner(),
+                alone=bool(self.enable_user_namespaces),
+            )
+            try:
+                volumes.workspace(volume.claim, volume.size, there)
+            except UsageError as other:
+                raise self._refused(other) from other
+        return True
 
     # ------------------------------------------------------------------------------------------------------ the pod
 
@@ -155,18 +267,18 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
             SpawnException: the hardware's volumes and the hub's collide.
         """
         if self._wish is None:
-            raise SpawnException(
-                "The server was started without options being checked", reason="options", status_code=500
-            )
+            raise Refusal("The server was started without options being checked", reason="options", status_code=500)
         body = pod
         head = body.setdefault("metadata", {})
         head["annotations"] = {**(head.get("annotations") or {}), _START: self._start_id}
+        head["labels"] = {**(head.get("labels") or {}), LABEL_PROFILE: self._wish.hardware.profile.slug}
         main = next(one for one in body["spec"]["containers"] if one["name"] == "notebook")
         own = dict(self._wish.environment)
         if (allowed := self._wish.hardware.profile.idle_timeout) is not None:
             # Whoever may be idle only briefly says more often that they are not.
             own["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(idle.interval(allowed))
         main["env"] = [entry for entry in main.get("env") or () if entry["name"] not in own] + pods.environment(own)
+        volumes.mount(body, "notebook", self.pvc_name, self._wish.workspace, self._wish.volumes)
         try:
             return pod_template(body, self._wish.hardware, container="notebook")
         except UsageError as error:
@@ -181,18 +293,59 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
             said = str(error.reason)
         if error.status == 403 and "exceeded quota" in said:  # noqa: PLR2004  HTTP's Forbidden
             sentence = f"The quota of your namespace does not allow it: {said}"
-            refusal: Exception = SpawnException(sentence, reason="quota")
+            refusal: Exception = Refusal(sentence, reason="quota")
             return refusal
         failure: Exception = error
         return failure
 
     def is_pod_running(self, pod: Mapping[str, Any] | None) -> bool:
-        """Whether the server is up; while it starts, a pod that never will is an answer too."""
-        if pod is not None and self._start_future is not None and not self._start_future.done():
-            reason = waiting.hopeless(pod)
-            if reason:
-                raise SpawnException(reason, reason="pod")
+        """Whether the server is up; while it starts, that it never will is an answer too.
+
+        Raises:
+            SpawnException: it never will, or not in time.
+        """
+        if self._start_future is not None and not self._start_future.done():
+            self._judge()
         return bool(super().is_pod_running(pod))
+
+    def _judge(self) -> None:
+        """Give up a start that leads to nothing, with the cause and the next step."""
+        pod, waited = self._pod(), time.monotonic() - self._began
+        found = self._why(pod) if pod else None
+        if pod and waiting.hopeless(found, pod, waited, grows=not self.refuse_impossible):
+            raise Refusal(waiting.given_up(found), reason="pod")
+        # A little before the hub does, which would not say why.
+        if waited > self.start_timeout - min(_EARLY, self.start_timeout / 10):
+            last = next((said for one in reversed(self._heard(pod)) if (said := waiting.sentence(one))), "")
+            raise Refusal(waiting.given_up(found, last, self.start_timeout), reason="timeout", status_code=503)
+
+    async def _start(self) -> str:
+        """Start it, and see that its program stays: a start whose program ends again and again is given up."""
+        self._began = time.monotonic()
+        url = str(await super()._start())
+        place, end = urlsplit(url), time.monotonic() + self.http_timeout
+        while time.monotonic() < end and not await _listens(place.hostname, place.port):
+            self._judge()
+            await asyncio.sleep(_PAUSE)
+        return url
+
+    def _pod(self) -> Mapping[str, Any] | None:
+        """The pod of this start, as the hub last saw it."""
+        reflector = self.pod_reflector
+        pod: Mapping[str, Any] | None = reflector.pods.get(f"{self.namespace}/{self.pod_name}") if reflector else None
+        if pod is None or (pod["metadata"].get("annotations") or {}).get(_START) != self._start_id:
+            return None
+        return pod
+
+    def _heard(self, pod: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+        """The events of the pod, oldest first."""
+        reflector = self.event_reflector
+        if pod is None or not reflector:
+            return []
+        return [one for one in reflector.events if one["involvedObject"].get("uid") == pod["metadata"]["uid"]]
+
+    def _why(self, pod: Mapping[str, Any]) -> Explanation | None:
+        return waiting.explained(pod, self._heard(pod), self._ground_seen)
 
     async def poll_and_notify(self) -> int | None:
         """Whether it still runs; one that has been idle for longer than its profile lets it is stopped."""
@@ -241,16 +394,57 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         raise KeyError(f"pod {pod['metadata']['name']} has no port 'notebook-port'")
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
-        """What happens, in sentences, each once."""
-        last, reached = "", 10
-        yield {"progress": reached, "message": "Your server is asked for."}
-        async for step in super().progress():
-            event = step.get("raw_event")
-            said = waiting.sentence(event) if event else str(step.get("message") or "").strip()
-            reached = max(reached, int(step.get("progress") or 0))
-            if said and said != last:
-                last = said
-                yield {"progress": reached, "message": said}
+        """What happens, in sentences, each once; and while it waits, why, behind whom, and what would be free."""
+        told, last, reached = {""}, "", 10.0
+        yield {"progress": int(reached), "message": "Your server is asked for."}
+        while True:
+            over = self._start_future is not None and self._start_future.done()
+            for text, step in await self._told():
+                if text == last or (step and text in told):
+                    continue
+                last = text
+                if step:
+                    told.add(text)
+                    # How many there will be is not known: each leads a third nearer to 90.
+                    reached += (90 - reached) / 3
+                yield {"progress": int(reached), "message": text}
+            if over:
+                return
+            await asyncio.sleep(_PAUSE)
+
+    async def _told(self) -> list[tuple[str, bool]]:
+        """What there is to tell of the pod now, and whether that is a step forward."""
+        pod = self._pod()
+        if pod is None:
+            return []
+        steps = [(waiting.sentence(one), True) for one in self._heard(pod)]
+        found = self._why(pod)
+        if found is None:
+            return steps
+        if found.cause in waiting.FULL and time.monotonic() - self._looked > _FRESH:
+            await self.look()
+            found = self._why(pod) or found
+        line = ""
+        if found.cause in waiting.FULL and self._wish is not None and self.pod_reflector:
+            name = self._wish.hardware.profile.display_name
+            line = waiting.in_line(pod, self.pod_reflector.pods.values(), name)
+        return [*steps, (waiting.status(found, line, self._free()), False)]
+
+    def _free(self) -> list[str]:
+        """The names of other hardware that this person may have and that would start now."""
+        if self._wish is None or not self._ground_seen.machines:
+            return []
+        groups, others = self.groups(), self.others()
+        limits = self.catalogue().limits_of(groups)
+        found = []
+        for offer in hardware.offers(self._ground_seen, self.catalogue().offered(Use.SERVER, groups)):
+            try:
+                options.within(choose(offer.profile), others, limits)
+            except UsageError:
+                continue
+            if offer.room.now and offer.profile.slug != self._wish.hardware.profile.slug:
+                found.append(offer.profile.display_name)
+        return found[:_MOST_NAMED]
 
     # ------------------------------------------------------------------------------------------------- its own view
 
@@ -281,6 +475,17 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         if known is not None:
             await known.stop()
         return fresh
+
+
+async def _listens(host: str | None, port: int | None) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        async with asyncio.timeout(1):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def _cores(amounts: Mapping[str, str]) -> float | None:

@@ -257,14 +257,17 @@ def _limits(top: Section) -> dict[str, Limits]:
     found = {}
     for name in groups.keys() if groups else ():
         assert groups is not None  # noqa: S101  for the type checker
-        one = groups.section(name, f"the limits of {name!r}", ("servers", "cpu", "memory", "gpus", "own_image"))
+        keys = ("servers", "cpu", "memory", "gpus", "storage", "own_image")
+        one = groups.section(name, f"the limits of {name!r}", keys)
         if one is not None:
             cpu, memory = one.quantity("cpu", "cpu"), one.quantity("memory", "memory")
+            storage = one.quantity("storage", "memory")
             found[name] = Limits(
                 servers=one.whole("servers"),
                 cpu=quantities.parse(cpu) if cpu else None,
                 memory=quantities.parse(memory) if memory else None,
                 gpus=one.whole("gpus"),
+                storage=quantities.parse(storage) if storage else None,
                 own_image=one.flag("own_image"),
             )
     return found

@@ -118,12 +118,17 @@ class Deprecation:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one person may have at a time on the hub, all servers together; None is no limit."""
+    """The most that one person may have at a time on the hub, all servers together; None is no limit.
+
+    Attributes:
+        storage: bytes of all their volumes together; it is asked when a new one is to be made.
+    """
 
     servers: int | None = None
     cpu: Decimal | None = None
     memory: Decimal | None = None
     gpus: int | None = None
+    storage: Decimal | None = None
     own_image: bool = False
 
 
@@ -254,6 +259,7 @@ class Catalogue:
             cpu=_most(base.cpu, [row.cpu for row in rows]),
             memory=_most(base.memory, [row.memory for row in rows]),
             gpus=_most(base.gpus, [row.gpus for row in rows]),
+            storage=_most(base.storage, [row.storage for row in rows]),
             own_image=base.own_image or any(row.own_image for row in rows),
         )
 

@@ -106,6 +106,24 @@ class Hub:
         )
         return answer.json()
 
+    def occupy(self, leave: float) -> None:
+        """A pod that has all of the machine's cores but so many, until :meth:`vacate`."""
+        (node,) = self.kubectl("GET", "/api/v1/nodes")["items"]
+        cpu = f"{round((float(node['status']['allocatable']['cpu']) - leave) * 1000)}m"
+        container = {
+            "name": "c",
+            "image": "jupyterlab-kf/lab",
+            "command": ["sleep", "600"],
+            "resources": {"requests": {"cpu": cpu}},
+        }
+        body = {"metadata": {"name": "busy", "namespace": "default"}, "spec": {"containers": [container]}}
+        self.kubectl("POST", "/api/v1/namespaces/default/pods", body)
+        wait(lambda: bool(self.pods("default")["busy"]["spec"].get("nodeName")), "the machine is busy", 60, self)
+
+    def vacate(self) -> None:
+        """The machine is free again."""
+        self.kubectl("DELETE", "/api/v1/namespaces/default/pods/busy", {"gracePeriodSeconds": 0})
+
     def pods(self, namespace: str) -> dict[str, Any]:
         found = self.kubectl("GET", f"/api/v1/namespaces/{namespace}/pods")
         return {one["metadata"]["name"]: one for one in found.get("items", ())}
@@ -157,10 +175,16 @@ class Person:
 
     def progress(self, name: str = "") -> list[dict[str, Any]]:
         """What the progress page is sent, to its end."""
+        return list(self.steps(name))
+
+    def steps(self, name: str = "") -> Iterator[dict[str, Any]]:
+        """What the progress page is sent, as it comes."""
         path = f"{self.hub.url}/hub/api/users/{self.name}/server{f's/{name}' if name else ''}/progress"
         with self.web.get(path, params={"_xsrf": self.xsrf}, stream=True, timeout=120) as answer:
             assert answer.status_code == 200, answer.text
-            return [json.loads(line[5:]) for line in answer.iter_lines() if line.startswith(b"data:")]
+            for line in answer.iter_lines(chunk_size=1):
+                if line.startswith(b"data:"):
+                    yield json.loads(line[5:])
 
     def files(self, name: str = "") -> set[str]:
         """What is in the person's home, as their server shows it to their browser."""

@@ -49,5 +49,7 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
+    if os.environ.get("STAND_IN") == "ends":
+        raise SystemExit(7)
     port = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"]).port or 8888
     Server((os.environ.get("POD_IP") or "127.0.0.1", port), Answer).serve_forever()

@@ -32,6 +32,7 @@ def spawner(person: str = "ann") -> ProfileSpawner:
     config.KubeSpawner.image = "python:3"
     config.KubeSpawner.cmd = SLEEPS
     config.KubeSpawner.delete_grace_period = 0
+    config.KubeSpawner.http_timeout = 2  # nobody listens there
     config.KubeSpawner.service_account = None
     user = MagicMock(server=Server(), url="/user/ann/", escaped_name=person, groups=[], spawners={})
     user.name = person  # a mock's own name is something else

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from jupyterlab_kf_hub import form, options, waiting
+from jupyterlab_kf_hub import form, options
 
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.manifests.capacity import survey
@@ -95,7 +95,7 @@ def test_the_form_shows_what_is_free_and_remembers_escaped() -> None:
     assert 'value="big" checked' in page
     assert "Big &lt;b&gt;" in page
     assert "<script>" not in page
-    assert 'name="cpu" value="3"' in page
+    assert 'name="big.cpu" value="3"' in page
     assert "Starts at once; 4 like it would." in page
     assert "gpu" not in page  # the profile of another group
     assert "<details open" in page.replace('class="kf-advanced" ', "")
@@ -103,38 +103,3 @@ def test_the_form_shows_what_is_free_and_remembers_escaped() -> None:
 
 def test_a_last_choice_that_is_gone_falls_back() -> None:
     assert 'value="small" checked' in form.render(CATALOGUE, [], survey([], []), {"hardware": "gone"})
-
-
-@pytest.mark.parametrize(
-    ("event", "said"),
-    [
-        ({"reason": "Scheduled", "type": "Normal", "message": "x"}, "A machine was found."),
-        (
-            {
-                "reason": "FailedScheduling",
-                "type": "Warning",
-                "message": "0/3 nodes are available: 3 Insufficient cpu, 1 Insufficient nvidia.com/gpu. "
-                "preemption: 0/3 nodes are available",
-            },
-            "Waiting for a machine: not enough CPU and nvidia.com/gpu is free. It starts as soon as there is.",
-        ),
-        ({"reason": "FieldNotHonoured", "type": "Warning", "message": "uid"}, ""),
-        (
-            {"reason": "FailedMount", "type": "Warning", "message": "no claim"},
-            "The workspace cannot be mounted yet. (no claim)",
-        ),
-    ],
-)
-def test_events_become_sentences(event: dict[str, Any], said: str) -> None:
-    assert waiting.sentence(event) == said
-
-
-def test_a_pod_that_will_never_start_is_known() -> None:
-    def pod(reason: str) -> dict[str, Any]:
-        state = {"waiting": {"reason": reason, "message": "not found"}}
-        return {"status": {"containerStatuses": [{"name": "notebook", "image": "x:1", "state": state}]}}
-
-    assert waiting.hopeless(pod("ImagePullBackOff")) == "Its image cannot be pulled: not found"
-    assert waiting.hopeless(pod("ContainerCreating")) == ""
-    assert waiting.hopeless(pod("ErrImagePull")) == ""  # one try may fail
-    assert waiting.hopeless({}) == ""
