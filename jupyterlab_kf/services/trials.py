@@ -197,7 +197,10 @@ async def _events(client: Client, namespace: str, name: str, pods: Sequence[str]
 def _explained(
     trial: Obj, row: TrialRow, pods: Sequence[Obj], events: Sequence[Event], tail: Sequence[str]
 ) -> Explanation | None:
-    """Why a trial failed, or why it waits."""
+    """Why a trial failed, or why it waits, or that somebody ended it."""
+    if row.state == "Killed":
+        said = row.message.removeprefix("Trial is killed: ")
+        return Explanation(f"{said[:1].upper()}{said[1:]}.") if said else None
     if row.state not in ("Failed", "Pending", "Created", "Running"):
         return None
     spec = trial.get("spec") or {}

@@ -169,8 +169,8 @@ export class Client {
     });
   }
 
-  /** End a study, or give it a budget of so many `trials` in all. */
-  studyDeed(key: StudyKey, deed: 'stop' | 'extend', said: { trials?: number } = {}): Promise<StudyKey> {
+  /** End a study or one `trial` of it, let it go on, or give it a budget of so many `trials` in all. */
+  studyDeed(key: StudyKey, deed: 'stop' | 'stop-trial' | 'resume' | 'extend', said: { trials?: number; trial?: string } = {}): Promise<StudyKey> {
     return this.request(`${studyPlace(key)}/${deed}`, { method: 'POST', body: JSON.stringify(said) });
   }
 

@@ -94,7 +94,7 @@ export interface BranchTitles {
   reward: string;
 }
 
-/** Samples as what plots are made of: over the seconds since the first one, a line for each version. */
+/** Samples as what plots are made of: over the time of the clock, a line for each version. */
 export function plotsOf(samples: readonly Sample[], versions: readonly VersionView[], titles: PlotTitles): Measured {
   const names = versions.map(({ name }) => name);
   const series = (value: (name: string, sample: Sample) => number | null | undefined) => linesOf(samples, names, value);
@@ -128,16 +128,15 @@ export function branchPlotsOf(samples: readonly Sample[], titles: BranchTitles):
   return { metrics, replicas: [], log: [] };
 }
 
-/** A line for each name, of the values that are known. */
+/** A line for each name over the time of the clock, of the values that are known. */
 function linesOf(samples: readonly Sample[], names: readonly string[], value: (name: string, sample: Sample) => number | null | undefined): Record<string, Point[]> {
-  const begin = samples[0]?.at ?? 0;
   return Object.fromEntries(
     names.map((name): [string, Point[]] => [
       name,
       samples.flatMap(sample => {
         const found = value(name, sample);
         // Without requests there is no latency: what was measured last stays the newest.
-        return typeof found === 'number' ? [{ value: found, step: Math.round(sample.at - begin), time: sample.at }] : [];
+        return typeof found === 'number' ? [{ value: found, step: sample.at, time: sample.at }] : [];
       })
     ])
   );

@@ -108,3 +108,38 @@ export function spoken(series: readonly Series[], values: readonly (number | nul
     .map(({ name, value }) => `${name} ${number(value)}`)
     .join(', ');
 }
+
+/** The part of an axis around a single value: wide enough for a mark, and on the value's own side of nothing. */
+export function around(value: number): [number, number] {
+  if (value === 0) {
+    return [0, 1];
+  }
+  const room = Math.abs(value) / 2;
+  return [value - room, value + room];
+}
+
+const DAY = 86_400;
+/** Between marks of an axis of time: what a clock has. */
+const TIMES = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, DAY, 2 * DAY, 7 * DAY, 30 * DAY];
+
+/** Where an axis of epoch seconds has its marks: at most so many, at whole seconds, minutes, hours or days of the clock here. */
+export function timeMarks(low: number, high: number, most: number): number[] {
+  const step = TIMES.find(one => (high - low) / one <= most) ?? 365 * DAY;
+  // Hours and days begin where the clock on the wall says so.
+  const ahead = -60 * new Date(low * 1000).getTimezoneOffset();
+  const marks = [];
+  for (let at = Math.ceil((low + ahead) / step) * step - ahead; at <= high; at += step) {
+    marks.push(at);
+  }
+  return marks;
+}
+
+/** The marks of an axis of time in words: the day where there are several, seconds where those differ. */
+export function timeWords(marks: readonly number[]): string[] {
+  const step = marks.length > 1 ? (marks[1] ?? 0) - (marks[0] ?? 0) : 1;
+  const time: Intl.DateTimeFormatOptions = { hour: 'numeric', minute: '2-digit' };
+  const day: Intl.DateTimeFormatOptions = { month: 'short', day: 'numeric' };
+  const apart = marks.length > 1 && new Date((marks[0] ?? 0) * 1000).getDate() !== new Date((marks[marks.length - 1] ?? 0) * 1000).getDate();
+  const form = step >= DAY ? day : { ...time, ...(step < 60 ? { second: '2-digit' as const } : {}), ...(apart ? day : {}) };
+  return marks.map(at => new Intl.DateTimeFormat(undefined, form).format(new Date(at * 1000)));
+}

@@ -238,3 +238,85 @@ export function sorted(rows: readonly StudyTrial[], order: Order, now: number): 
   });
   return made.map(({ one }) => one);
 }
+
+// When each trial waited and ran
+
+/** When a trial was made, when its program began (null: it waits, or nobody wrote that down), and until when. Epoch seconds. */
+export interface Span {
+  from: number;
+  began: number | null;
+  to: number;
+}
+
+/** Null for a trial that nobody has begun to look after. */
+export function spanOf(trial: StudyTrial, now: number): Span | null {
+  if (trial.started === null) {
+    return null;
+  }
+  const to = trial.finished ?? (trialEnded(trial) ? trial.started : Math.max(now, trial.started));
+  // Notebooks keep records that are older than `began`; clocks of different machines may differ.
+  const began = (trial.began as number | null | undefined) ?? null;
+  return { from: trial.started, began: began === null ? null : Math.min(to, Math.max(began, trial.started)), to };
+}
+
+/** Seconds that a trial waited, and that it ran; null where that is not known. */
+export function partsOf(trial: StudyTrial, now: number): { waited: number | null; ran: number | null } {
+  const span = spanOf(trial, now);
+  if (!span) {
+    return { waited: null, ran: null };
+  }
+  if (span.began === null) {
+    return { waited: trial.state === 'Pending' || trial.state === 'Created' ? span.to - span.from : null, ran: null };
+  }
+  return { waited: span.began - span.from, ran: span.to - span.began };
+}
+
+/** The time from the first of some trials to the last, with a little room; at least a second. */
+export function stretch(trials: readonly StudyTrial[], now: number): [number, number] {
+  let [low, high] = [Infinity, -Infinity];
+  for (const one of trials) {
+    const span = spanOf(one, now);
+    if (span) {
+      low = Math.min(low, span.from);
+      high = Math.max(high, span.to);
+    }
+  }
+  if (low > high) {
+    return [now - 1, now];
+  }
+  const room = Math.max(1, high - low) * 0.02;
+  return [low - room, Math.max(high, low + 1) + room];
+}
+
+// Trials beside one another
+
+export interface Compared {
+  /** The parameters that are not the same in all, with a value a trial. */
+  differ: { name: string; values: string[] }[];
+  same: { name: string; value: string }[];
+}
+
+export function compared(head: StudyHead, trials: readonly StudyTrial[]): Compared {
+  const found: Compared = { differ: [], same: [] };
+  head.parameters.forEach(({ name }, n) => {
+    const values = trials.map(one => one.values[n] ?? '');
+    if (values.every(value => sameValue(value, values[0] ?? ''))) {
+      found.same.push({ name, value: values[0] ?? '' });
+    } else {
+      found.differ.push({ name, values });
+    }
+  });
+  return found;
+}
+
+/** Whether two texts are one value: `0.1` and `0.10` are. */
+function sameValue(a: string, b: string): boolean {
+  return a === b || (a !== '' && b !== '' && Number(a) === Number(b));
+}
+
+/** The best results, the best first. */
+export function bestFew(head: StudyHead, trials: readonly StudyTrial[], most: number): StudyTrial[] {
+  const sign = low(head) ? 1 : -1;
+  const results = trials.filter(one => one.value !== null && counts(one));
+  return results.sort((a, b) => sign * ((a.value ?? 0) - (b.value ?? 0)) || a.number - b.number).slice(0, most);
+}

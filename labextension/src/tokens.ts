@@ -15,6 +15,8 @@ export interface Preferences {
   statusBar: boolean;
   grouped: boolean;
   sort: string;
+  /** Ask before a trial of a study is ended. */
+  askStopTrial: boolean;
   /** What the button in a notebook's toolbar runs. */
   runAsJob: 'notebook' | 'cell' | 'file';
 }
@@ -84,6 +86,9 @@ export const CommandIDs = {
   insertStudy: 'kf:insert-study-cell',
   openStudy: 'kf:open-study',
   stopStudy: 'kf:stop-study',
+  stopTrial: 'kf:stop-trial',
+  resumeStudy: 'kf:resume-study',
+  cloneStudy: 'kf:clone-study',
   extendStudy: 'kf:extend-study',
   promoteStudy: 'kf:promote-study',
   insertBest: 'kf:insert-best-cell',

@@ -40,15 +40,15 @@ test('samples are added up until they begin anew', () => {
   assert.deepEqual(applyEndpoint(second, frame([9], true)).samples.map(one => one.at), [9]);
 });
 
-test('measures are lines of versions over seconds; without requests there is no latency, without errors no plot of them', () => {
+test('measures are lines of versions over the time of the clock; without requests there is no latency, without errors no plot of them', () => {
   const samples = [
     { at: 100, versions: { v1: { rate: 5, errors: 1, p50: 0.002, p95: 0.01 } } },
     { at: 102, versions: { v1: { rate: 0, errors: 0, p50: null, p95: null }, v2: { rate: 1, errors: 0, p50: 0.5, p95: 0.5 } } }
   ];
   const titles = { rate: 'rate', errors: 'errors', p50: 'p50', p95: 'p95', reward: 'reward' };
   const { metrics } = plotsOf(samples, [version('v1', 90), version('v2', 10)], titles);
-  assert.deepEqual(metrics.rate.v1.map(one => [one.step, one.value]), [[0, 5], [2, 0]]);
-  assert.deepEqual(metrics.rate.v2.map(one => [one.step, one.value]), [[2, 1]]);
+  assert.deepEqual(metrics.rate.v1.map(one => [one.step, one.value]), [[100, 5], [102, 0]]);
+  assert.deepEqual(metrics.rate.v2.map(one => [one.step, one.value]), [[102, 1]]);
   assert.deepEqual(metrics.p50.v1.map(one => one.value), [2]);
   assert.ok('errors' in metrics);
   assert.ok(!('errors' in plotsOf(samples.slice(1), [version('v1', 90)], titles).metrics));
@@ -63,7 +63,7 @@ test('rewards are lines of versions and of branches; where nobody told any there
   const titles = { rate: 'rate', errors: 'errors', p50: 'p50', p95: 'p95', reward: 'reward' };
   assert.deepEqual(plotsOf(samples, [version('b', 100)], titles).metrics.reward.b.map(one => one.value), [0.5]);
   const { metrics } = branchPlotsOf(samples, { chosen: 'chosen', reward: 'reward' });
-  assert.deepEqual(metrics.chosen.v2.map(one => [one.step, one.value]), [[0, 0], [2, 3]]);
+  assert.deepEqual(metrics.chosen.v2.map(one => [one.step, one.value]), [[100, 0], [102, 3]]);
   assert.deepEqual(metrics.reward.v1.map(one => one.value), [0.25]);
   const quiet = [{ at: 1, versions: { v1: moment(null) } }];
   assert.ok(!('reward' in plotsOf(quiet, [version('v1', 100)], titles).metrics));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { aligned, look, MOST_SERIES, nearest, seriesOf, spoken, zoomed } from '../lib/plotting.js';
+import { aligned, around, look, MOST_SERIES, nearest, seriesOf, spoken, timeMarks, timeWords, zoomed } from '../lib/plotting.js';
 
 const points = (...pairs) => pairs.map(([step, value]) => ({ step, value, time: null }));
 
@@ -54,4 +54,21 @@ test('zoom stays within the whole, and out of it is all of it', () => {
 test('a place is told in words', () => {
   const series = [{ name: 'worker-0' }, { name: 'worker-1' }];
   assert.equal(spoken(series, [0.31234, null]), 'worker-0 0.3123');
+});
+
+test('around one value there is room, and none on the other side of nothing', () => {
+  assert.deepEqual([around(0), around(4), around(-4)], [[0, 1], [2, 6], [-6, -2]]);
+});
+
+test('an axis of time has its marks at whole times of the clock', () => {
+  const noon = new Date(2026, 4, 3, 12, 0, 0).getTime() / 1000;
+  for (const [long, step] of [[9, 2], [55, 10], [400, 120], [7000, 1800], [86_400, 21_600], [6 * 86_400, 86_400]]) {
+    const marks = timeMarks(noon + 0.3, noon + long, 6);
+    assert.ok(marks.length > 1 && marks.length <= 7, `${long} s have ${marks.length} marks`);
+    assert.ok(marks.every(one => one >= noon && one <= noon + long));
+    assert.equal(marks[1] - marks[0], step, `${long} s`);
+    const first = new Date(marks[0] * 1000);
+    assert.equal((first.getHours() * 3600 + first.getMinutes() * 60 + first.getSeconds()) % Math.min(step, 86_400), 0);
+    assert.equal(new Set(timeWords(marks)).size, marks.length, 'no two marks say the same');
+  }
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { applyStudy, axesOf, history, NO_STUDY, placeOn, placesOf, ranks, saidOn, sorted, within } from '../lib/study.js';
+import { applyStudy, axesOf, bestFew, compared, history, NO_STUDY, partsOf, placeOn, placesOf, ranks, saidOn, sorted, spanOf, stretch, within } from '../lib/study.js';
 
 const head = {
   name: 's', objective: 'loss', direction: 'minimize', best: 's-1',
@@ -80,4 +80,34 @@ test('orders of the table; what has no value stands at the end', () => {
   assert.deepEqual(numbers('p0'), [1, 0, 2]);
   assert.deepEqual(numbers('p1', true), [2, 0, 1]);
   assert.deepEqual(numbers('took', true), [2, 1, 0]);
+});
+
+test('when a trial waited and ran, as far as somebody wrote it down', () => {
+  const at = (state, more) => ({ ...trial(0, null, '0.1', 'adam', state), started: 10, began: null, finished: null, ...more });
+  const cases = [
+    ['waits', at('Pending'), [10, null, 30], [20, null]],
+    ['runs', at('Running', { began: 14 }), [10, 14, 30], [4, 16]],
+    ['ended', at('Succeeded', { began: 14, finished: 20 }), [10, 14, 20], [4, 6]],
+    ['ended, and nobody knows when it began', at('Failed', { finished: 20 }), [10, null, 20], [null, null]],
+    ['of a notebook that knows no beginnings', at('Succeeded', { began: undefined, finished: 20 }), [10, null, 20], [null, null]],
+    ['by clocks that differ', at('Succeeded', { began: 8, finished: 20 }), [10, 10, 20], [0, 10]],
+    ['ended before it was begun', at('Killed', { finished: null }), [10, null, 10], [null, null]]
+  ];
+  for (const [name, one, span, [waited, ran]] of cases) {
+    const { from, began, to } = spanOf(one, 30);
+    assert.deepEqual([from, began, to], span, name);
+    assert.deepEqual(partsOf(one, 30), { waited, ran }, name);
+  }
+  assert.equal(spanOf(at('Pending', { started: null }), 30), null);
+  const [low, high] = stretch(cases.map(([, one]) => one), 30);
+  assert.ok(low < 10 && low > 9 && high > 30 && high < 31);
+  assert.deepEqual(stretch([], 30), [29, 30], 'an axis of no trials is one all the same');
+});
+
+test('trials beside one another: what differs, what does not, and the best few', () => {
+  const some = [trial(0, 0.7, '0.1'), trial(1, 0.5, '0.10'), trial(2, 0.9, '0.1', 'adam', 'Failed')];
+  assert.deepEqual(compared(head, some), { differ: [], same: [{ name: 'lr', value: '0.1' }, { name: 'opt', value: 'adam' }] });
+  assert.deepEqual(compared(head, [...some, trial(3, 0.2, '0.1', 'sgd')]).differ, [{ name: 'opt', values: ['adam', 'adam', 'adam', 'sgd'] }]);
+  assert.deepEqual(bestFew(head, some, 5).map(one => one.number), [1, 0], 'what failed is no result');
+  assert.deepEqual(bestFew({ ...head, direction: 'maximize' }, some, 1).map(one => one.number), [0]);
 });

@@ -150,8 +150,8 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       {live && <Mirror view={view} changing={changing} />}
       <Graph versions={view.versions} />
       {live && <GraphEditor view={view} endpoint={endpoint} changing={changing} />}
-      {live && branches && <Plots view={branches} height={page ? 150 : 110} />}
-      {live && (busy ? <Plots view={measured} height={page ? 150 : 110} /> : <p className="kfx-Note">{trans.__('No requests while you have been looking.')}</p>)}
+      {live && branches && <Plots view={branches} clock height={page ? 150 : 110} />}
+      {live && (busy ? <Plots view={measured} clock height={page ? 150 : 110} /> : <p className="kfx-Note">{trans.__('No requests while you have been looking.')}</p>)}
       {live && (
         <>
           <h2 className="kfx-H">{trans.__('Try it')}</h2>

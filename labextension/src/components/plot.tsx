@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 
-import { number } from '../format';
+import { clock as timeOf, number } from '../format';
 import { plotted, speakers } from '../model';
 import { aligned, look, MOST_SERIES, seriesOf, spoken } from '../plotting';
 import type { Series, Table } from '../plotting';
@@ -29,6 +29,8 @@ export interface DrawnProps {
   onZoom: (zoom: Zoom) => void;
   /** The axis is logarithmic. */
   log?: boolean | undefined;
+  /** The axis has epoch seconds, told as times of the clock. */
+  clock?: boolean | undefined;
   /** What stands at 0, 1, 2 and so on of an axis of choices. */
   choices?: readonly string[] | undefined;
   /** A place of the axis was chosen, by a click or the enter key. */
@@ -42,7 +44,7 @@ export interface DrawnProps {
 const Drawn = React.lazy(() => import('./uplot').catch(() => ({ default: Rows })));
 
 /** The plots of a view side by side, with one legend, by which lines are hidden and shown again. */
-export function Plots(props: { view: Measured; height: number; most?: number; wide?: boolean }): React.JSX.Element | null {
+export function Plots(props: { view: Measured; height: number; most?: number; wide?: boolean; clock?: boolean }): React.JSX.Element | null {
   const { view } = props;
   const group = React.useId();
   const [hidden, setHidden] = React.useState<ReadonlySet<string>>(new Set());
@@ -61,7 +63,7 @@ export function Plots(props: { view: Measured; height: number; most?: number; wi
     <>
       <div className={`kfx-Plots${props.wide ? ' kfx-wide' : ''}`}>
         {all.map(({ name, series }) => (
-          <Plot key={name} title={name} series={series} hidden={hidden} height={props.height} group={group} />
+          <Plot key={name} title={name} series={series} hidden={hidden} height={props.height} group={group} clock={props.clock} />
         ))}
       </div>
       <Legend series={longest} hidden={hidden} onToggle={name => setHidden(toggled(hidden, name))} />
@@ -95,6 +97,7 @@ interface PlotProps {
   hidden: ReadonlySet<string>;
   height: number;
   group: string;
+  clock?: boolean | undefined;
 }
 
 const Plot = React.memo(function Plot({ series, ...more }: PlotProps): React.JSX.Element {
@@ -110,7 +113,7 @@ export interface FigureProps extends PlotProps {
 }
 
 /** One plot with its title, its values at the pointer, and its table. */
-export function Figure({ title, series, data, hidden, height, group, log, choices, onPick }: FigureProps): React.JSX.Element {
+export function Figure({ title, series, data, hidden, height, group, log, clock, choices, onPick }: FigureProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const [at, setAt] = React.useState<number | null>(null);
   const [zoom, setZoom] = React.useState<Zoom>(null);
@@ -123,12 +126,12 @@ export function Figure({ title, series, data, hidden, height, group, log, choice
     .map((one, n) => ({ one, value: at === null ? newest(n) : data.values[n]?.[at] }))
     .filter(({ one }) => !hidden.has(one.name));
   const label = trans.__('%1, %2 values', title, data.xs.length);
-  const drawn = { data, series, hidden, height, group, label, zoom, onZoom: setZoom, at, onAt: setAt, log, choices, onPick };
+  const drawn = { data, series, hidden, height, group, label, zoom, onZoom: setZoom, at, onAt: setAt, log, clock, choices, onPick };
   return (
     <figure className="kfx-Plot">
       <figcaption>
         <b>{title}</b>
-        <span className="kfx-dim">{at === null ? '' : `@ ${named(data.xs[at] ?? null, choices)}`}</span>
+        <span className="kfx-dim">{at === null ? '' : `@ ${named(data.xs[at] ?? null, drawn)}`}</span>
         {shown.slice(0, MOST_TOLD).map(({ one, value }) => (
           <span key={one.name} className="kfx-Plot-value" title={one.name}>
             <i style={{ background: look(one.index).color }} />
@@ -164,11 +167,11 @@ export function Figure({ title, series, data, hidden, height, group, log, choice
 }
 
 /** A place of an axis in words. */
-export function named(x: number | null, choices: readonly string[] | undefined): string {
-  return choices && x !== null ? (choices[x] ?? '') : number(x);
+export function named(x: number | null, { choices, clock }: Pick<DrawnProps, 'choices' | 'clock'>): string {
+  return clock ? timeOf(x) : choices && x !== null ? (choices[x] ?? '') : number(x);
 }
 
-function Rows({ data, series, height, label, choices }: DrawnProps): React.JSX.Element {
+function Rows({ data, series, height, label, choices, clock }: DrawnProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const from = Math.max(0, data.xs.length - MOST_ROWS);
   return (
@@ -177,7 +180,7 @@ function Rows({ data, series, height, label, choices }: DrawnProps): React.JSX.E
       <table className="kfx-Table">
         <thead>
           <tr>
-            <th scope="col">{data.stepped ? trans.__('Step') : trans.__('Value')}</th>
+            <th scope="col">{clock ? trans.__('Time') : data.stepped ? trans.__('Step') : trans.__('Value')}</th>
             {series.map(one => (
               <th key={one.name} scope="col">
                 {one.name}
@@ -188,7 +191,7 @@ function Rows({ data, series, height, label, choices }: DrawnProps): React.JSX.E
         <tbody>
           {data.xs.slice(from).map((x, n) => (
             <tr key={n}>
-              <th scope="row">{named(x, choices)}</th>
+              <th scope="row">{named(x, { choices, clock })}</th>
               {series.map((one, which) => {
                 const value = data.values[which]?.[from + n];
                 return <td key={one.name}>{value === undefined ? '' : number(value)}</td>;
@@ -209,24 +212,29 @@ function Legend(props: { series: Series[]; hidden: ReadonlySet<string>; onToggle
   }
   return (
     <div className="kfx-Legend" role="group" aria-label={trans.__('Lines of the plots')}>
-      {props.series.map(one => {
-        const { color, dash } = look(one.index);
-        return (
-          <button key={one.name} type="button" aria-pressed={!props.hidden.has(one.name)} onClick={() => props.onToggle(one.name)}>
-            <svg width="22" height="10" aria-hidden="true">
-              <line x1="0" x2="22" y1="5" y2="5" stroke={color} strokeWidth="2" strokeDasharray={dash.join(' ')} />
-            </svg>
-            {one.name}
-          </button>
-        );
-      })}
+      {props.series.map(one => (
+        <button key={one.name} type="button" aria-pressed={!props.hidden.has(one.name)} onClick={() => props.onToggle(one.name)}>
+          <Look index={one.index} />
+          {one.name}
+        </button>
+      ))}
       {props.series.length === MOST_SERIES && <span className="kfx-dim">{trans.__('the first %1', MOST_SERIES)}</span>}
     </div>
   );
 }
 
+/** A piece of a line as it is drawn. */
+export function Look({ index }: { index: number }): React.JSX.Element {
+  const { color, dash } = look(index);
+  return (
+    <svg className="kfx-Look" width="22" height="10" aria-hidden="true">
+      <line x1="0" x2="22" y1="5" y2="5" stroke={color} strokeWidth="2" strokeDasharray={dash.join(' ')} />
+    </svg>
+  );
+}
+
 /** What a place of the axis says, for those who listen. */
-export function saidAt({ data, series, hidden, choices }: DrawnProps, index: number): string {
+export function saidAt({ data, series, hidden, choices, clock }: DrawnProps, index: number): string {
   const shown = series.map((one, n) => ({ one, value: data.values[n]?.[index] })).filter(({ one }) => !hidden.has(one.name));
-  return `${named(data.xs[index] ?? null, choices)}: ${spoken(shown.map(({ one }) => one), shown.map(({ value }) => value))}`;
+  return `${named(data.xs[index] ?? null, { choices, clock })}: ${spoken(shown.map(({ one }) => one), shown.map(({ value }) => value))}`;
 }

@@ -11,11 +11,12 @@ import type { StudyHead, StudyKey, StudyRecord } from '../wire';
 import { useKubeflow, useNow } from './context';
 import { Badge, phaseClass } from './parts';
 import { StudyActions } from './studyactions';
+import { Gantt } from './studygantt';
 import { Parallel } from './studyparallel';
 import { Curves, History, Importance, Slices } from './studyplots';
 import { Trials } from './studytrials';
 
-export type StudyPage = 'overview' | 'parallel' | 'slices' | 'trials';
+export type StudyPage = 'overview' | 'parallel' | 'slices' | 'timeline' | 'trials';
 
 const NO_BRUSH: Brush = {};
 /** Heights in a cell, and in the main area. */
@@ -79,6 +80,7 @@ export function Body({ state, head, live, small, page: begun, onPage }: BodyProp
   const [page, setPage] = React.useState<StudyPage>(begun ?? 'overview');
   const [brush, setBrush] = React.useState<Brush>(NO_BRUSH);
   const [chosen, setChosen] = React.useState('');
+  const [compared, setCompared] = React.useState<readonly string[]>([]);
   const sizes = small ? SMALL : LARGE;
   const { trials } = state;
   const { parameters, objective } = head;
@@ -106,6 +108,7 @@ export function Body({ state, head, live, small, page: begun, onPage }: BodyProp
     ['overview', trans.__('Overview')],
     ['parallel', trans.__('Parallel coordinates')],
     ['slices', trans.__('Parameters')],
+    ['timeline', trans.__('Timeline')],
     ['trials', trans.__('Trials')]
   ];
   const onKeyDown = (event: React.KeyboardEvent) => {
@@ -155,7 +158,7 @@ export function Body({ state, head, live, small, page: begun, onPage }: BodyProp
           <>
             <Parallel axes={axes} trials={trials} smaller={low(head)} brush={brush} onBrush={setBrush} chosen={chosen} height={sizes.parallel} />
             {cleared}
-            <Trials state={state} head={head} rows={rows} chosen={chosen} onChoose={setChosen} height={sizes.table / 2} live={live} />
+            <Trials state={state} head={head} rows={rows} chosen={chosen} onChoose={setChosen} height={sizes.table / 2} compared={compared} onCompare={setCompared} live={live} />
           </>
         )}
         {page === 'slices' && (
@@ -167,7 +170,13 @@ export function Body({ state, head, live, small, page: begun, onPage }: BodyProp
         {page === 'trials' && (
           <>
             {cleared}
-            <Trials state={state} head={head} rows={rows} chosen={chosen} onChoose={setChosen} height={sizes.table} live={live} />
+            <Trials state={state} head={head} rows={rows} chosen={chosen} onChoose={setChosen} height={sizes.table} compared={compared} onCompare={setCompared} live={live} />
+          </>
+        )}
+        {page === 'timeline' && (
+          <>
+            {cleared}
+            <Gantt state={state} head={head} rows={rows} chosen={chosen} onChoose={setChosen} height={sizes.table} live={live} />
           </>
         )}
       </div>

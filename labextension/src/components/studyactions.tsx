@@ -12,6 +12,8 @@ export function StudyActions({ head, best }: { head: StudyHead; best: boolean })
   const { client, trans } = kf;
   const key = { namespace: head.namespace, name: head.name, uid: head.uid };
   const run = (command: string, more: object = {}) => kf.execute(command, { ...key, ...more });
+  // Where nothing is left of the budget, to resume is to extend.
+  const left = !head.budget || head.done < head.budget;
   const copyables: [string, string][] = [
     ['magic', trans.__('Copy as magic')],
     ['python', trans.__('Copy as Python')],
@@ -25,11 +27,19 @@ export function StudyActions({ head, best }: { head: StudyHead; best: boolean })
           ■ {trans.__('Stop')}
         </button>
       )}
-      {head.state !== 'Failed' && (
+      {head.resumable && left && (
+        <button type="button" className="kfx-Button" onClick={() => run(CommandIDs.resumeStudy, { budget: head.budget, had: head.done })} title={trans.__('Let it go on from where it ended')}>
+          ▶ {trans.__('Resume')}
+        </button>
+      )}
+      {(!studyEnded(head) || head.resumable) && (
         <button type="button" className="kfx-Button" onClick={() => run(CommandIDs.extendStudy, { budget: head.budget })} title={trans.__('Give it more trials')}>
           {trans.__('Extend …')}
         </button>
       )}
+      <button type="button" className="kfx-Button" onClick={() => run(CommandIDs.cloneStudy)} title={trans.__('The form of a study like it, as a new cell')}>
+        {trans.__('Clone …')}
+      </button>
       {best && (
         <>
           <button type="button" className="kfx-Button" onClick={() => run(CommandIDs.insertBest)} title={trans.__('The code with the best parameters, as a new cell')}>

@@ -2,26 +2,24 @@
 
 import * as React from 'react';
 
-import { TRIAL } from '../client';
 import { clean, duration, number } from '../format';
 import { SIGNS } from '../model';
-import { sorted, took, trialEnded } from '../study';
+import { bestFew, sorted, took } from '../study';
 import type { Order, StudyState } from '../study';
-import { CommandIDs } from '../tokens';
-import type { StudyHead, StudyTrial, TrialDetail } from '../wire';
+import type { StudyHead, StudyTrial } from '../wire';
 import { useKubeflow, useNow } from './context';
-import { Log } from './log';
-import { Badge, phaseClass } from './parts';
+import { phaseClass } from './parts';
+import { Comparison } from './studycompare';
+import { TrialView } from './studytrial';
+import { marksOf, phaseOf } from './trialmarks';
 import { Virtual } from './virtual';
 import { phaseWord } from './words';
 
 const HEIGHT = 28;
-/** The phase whose sign and colour a trial's state has. */
-const PHASES: Record<string, string> = { Created: 'Pending', Killed: 'Suspended', EarlyStopped: 'Suspended', MetricsUnavailable: 'Failed' };
-
-export function phaseOf(state: string): string {
-  return PHASES[state] ?? state;
-}
+/** Trials that can be compared at a time. */
+const MOST_COMPARED = 12;
+/** Those that one button compares. */
+const FEW = 5;
 
 interface Column {
   id: string;
@@ -53,11 +51,14 @@ export interface TrialsProps {
   chosen: string;
   onChoose: (trial: string) => void;
   height: number;
+  /** The trials that are compared, in the order in which they were taken. */
+  compared: readonly string[];
+  onCompare: (trials: readonly string[]) => void;
   /** Whether the cluster can be asked. */
   live: boolean;
 }
 
-export function Trials({ state, head, rows, chosen, onChoose, height, live }: TrialsProps): React.JSX.Element {
+export function Trials({ state, head, rows, chosen, onChoose, height, compared, onCompare, live }: TrialsProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const [order, setOrder] = React.useState<Order>({ by: 'number', down: true });
   const [wanted, setWanted] = React.useState('');
@@ -72,7 +73,29 @@ export function Trials({ state, head, rows, chosen, onChoose, height, live }: Tr
   );
   const states = React.useMemo(() => [...new Set(state.trials.map(one => one.state))].sort(), [state.trials]);
   const at = shown.findIndex(one => one.name === chosen);
-  const template = columns.map(one => one.width).join(' ');
+  const template = ['28px', ...columns.map(one => one.width)].join(' ');
+  const taken = React.useMemo(() => new Set(compared), [compared]);
+  // A row is drawn anew only when it changes, so what it calls stays the same.
+  const latest = React.useRef({ compared, onCompare });
+  latest.current = { compared, onCompare };
+  const take = React.useCallback((name: string) => {
+    const { compared: now, onCompare: tell } = latest.current;
+    if (now.includes(name)) {
+      tell(now.filter(one => one !== name));
+    } else if (now.length < MOST_COMPARED) {
+      tell([...now, name]);
+    }
+  }, []);
+  const [reveal, setReveal] = React.useState(0);
+  const lead = () => {
+    onCompare(leaders.map(one => one.name));
+    setReveal(reveal + 1);
+  };
+  const beside = React.useMemo(() => {
+    const known = new Map(state.trials.map(one => [one.name, one]));
+    return compared.flatMap(name => known.get(name) ?? []);
+  }, [state.trials, compared]);
+  const leaders = React.useMemo(() => (compared.length ? [] : bestFew(head, rows, FEW)), [compared.length, head, rows]);
   const onKeyDown = (event: React.KeyboardEvent) => {
     const last = shown.length - 1;
     const moves: Record<string, number> = {
@@ -89,6 +112,10 @@ export function Trials({ state, head, rows, chosen, onChoose, height, live }: Tr
       event.preventDefault();
       event.stopPropagation();
       onChoose(trial.name);
+    } else if (event.key === ' ' && at >= 0) {
+      event.preventDefault();
+      event.stopPropagation();
+      take(chosen);
     } else if (event.key === 'Escape') {
       onChoose('');
     }
@@ -106,13 +133,23 @@ export function Trials({ state, head, rows, chosen, onChoose, height, live }: Tr
           ))}
         </select>
         <span className="kfx-dim" role="status">
+          {compared.length > 0 && trans._n('%1 trial is ticked · ', '%1 trials are ticked · ', compared.length)}
           {shown.length === state.total ? trans._n('%1 trial', '%1 trials', shown.length) : trans.__('%1 of %2 trials', shown.length, state.total)}
         </span>
+        <span className="kfx-grow" />
+        {leaders.length > 1 && (
+          <button type="button" className="kfx-Button" onClick={lead} title={trans.__('See the best beside one another; or tick trials, by pointer or with the space key')}>
+            {trans.__('Compare the best %1', leaders.length)}
+          </button>
+        )}
       </div>
-      <div className="kfx-Trials" role="grid" aria-label={trans.__('Trials of %1', head.name)} aria-rowcount={shown.length + 1} aria-colcount={columns.length} data-lm-suppress-shortcuts="">
+      <div className="kfx-Trials" role="grid" aria-label={trans.__('Trials of %1', head.name)} aria-multiselectable="true" aria-rowcount={shown.length + 1} aria-colcount={columns.length + 1} data-lm-suppress-shortcuts="">
         <div className="kfx-Trials-all" style={{ minWidth: 100 * columns.length }}>
           <div role="rowgroup" className="kfx-Trials-heads">
             <div role="row" className="kfx-Trials-row kfx-Trials-head" style={{ gridTemplateColumns: template }} aria-rowindex={1}>
+              <div role="columnheader">
+                <span className="kfx-sr">{trans.__('Compare')}</span>
+              </div>
               {columns.map(one => (
                 <div key={one.id} role="columnheader" className={one.numeric ? 'kfx-num' : undefined} aria-sort={order.by === one.id ? (order.down ? 'descending' : 'ascending') : 'none'}>
                   <button type="button" onClick={() => setOrder({ by: one.id, down: order.by === one.id ? !order.down : false })}>
@@ -136,7 +173,7 @@ export function Trials({ state, head, rows, chosen, onChoose, height, live }: Tr
                 const one = shown[index];
                 return (
                   one && (
-                    <Row key={one.name} trial={one} best={one.name === head.best} index={index} chosen={one.name === chosen} template={template} now={one.state === 'Running' ? now : 0} onChoose={onChoose} />
+                    <Row key={one.name} head={head} taken={taken.has(one.name)} full={compared.length >= MOST_COMPARED} onTake={take} trial={one} best={one.name === head.best} index={index} chosen={one.name === chosen} template={template} now={one.state === 'Running' ? now : 0} onChoose={onChoose} />
                   )
                 );
               }}
@@ -144,13 +181,19 @@ export function Trials({ state, head, rows, chosen, onChoose, height, live }: Tr
           </div>
         </div>
       </div>
-      {trial && <Detail key={trial.name} trial={trial} head={head} live={live} onClose={() => onChoose('')} />}
+      {trial && <TrialView key={trial.name} trial={trial} head={head} live={live} onClose={() => onChoose('')} />}
+      {beside.length > 1 && <Comparison head={head} trials={beside} now={now} height={Math.min(240, height)} reveal={reveal} onRemove={take} onClear={() => onCompare([])} />}
     </>
   );
 }
 
 interface RowProps {
+  head: StudyHead;
   trial: StudyTrial;
+  taken: boolean;
+  /** As many are taken as can be compared. */
+  full: boolean;
+  onTake: (trial: string) => void;
   best: boolean;
   index: number;
   chosen: boolean;
@@ -159,21 +202,23 @@ interface RowProps {
   onChoose: (trial: string) => void;
 }
 
-const Row = React.memo(function Row({ trial, best, index, chosen, template, now, onChoose }: RowProps): React.JSX.Element {
+const Row = React.memo(function Row({ head, trial, taken, full, onTake, best, index, chosen, template, now, onChoose }: RowProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const phase = phaseOf(trial.state);
   return (
     <div
       role="row"
-      className={`kfx-Trials-row ${phaseClass(phase)}${chosen ? ' kfx-active' : ''}`}
+      className={`kfx-Trials-row kfx-TrialRow ${phaseClass(phase)}${chosen ? ' kfx-active' : ''}`}
       style={{ height: HEIGHT, gridTemplateColumns: template }}
       aria-rowindex={index + 2}
       aria-selected={chosen}
-      data-number={trial.number}
-      data-state={trial.state}
+      {...marksOf(head, trial)}
       title={clean(trial.message) || undefined}
-      onClick={() => onChoose(chosen ? '' : trial.name)}
+      onClick={event => (event.ctrlKey || event.metaKey ? onTake(trial.name) : onChoose(chosen ? '' : trial.name))}
     >
+      <div role="gridcell" className="kfx-Trials-take" onClick={event => event.stopPropagation()}>
+        <input type="checkbox" tabIndex={-1} checked={taken} disabled={full && !taken} aria-label={trans.__('Compare trial %1', trial.number)} onChange={() => onTake(trial.name)} />
+      </div>
       <div role="gridcell" className="kfx-num">
         {best && (
           <span role="img" aria-label={trans.__('the best')}>
@@ -207,110 +252,3 @@ const Row = React.memo(function Row({ trial, best, index, chosen, template, now,
     </div>
   );
 });
-
-/** One trial: what it was given, how it ended, its last lines, its whole log, and what can be made of it. */
-function Detail({ trial, head, live, onClose }: { trial: StudyTrial; head: StudyHead; live: boolean; onClose: () => void }): React.JSX.Element {
-  const kf = useKubeflow();
-  const { client, trans } = kf;
-  const [found, setFound] = React.useState<TrialDetail | null>(null);
-  const [error, setError] = React.useState('');
-  const [whole, setWhole] = React.useState(false);
-  const [replica, setReplica] = React.useState('');
-  const { name, state } = trial;
-  React.useEffect(() => {
-    let here = live;
-    if (live) {
-      client.trial(head.namespace, name).then(
-        detail => {
-          if (here) {
-            setFound(detail);
-            setError('');
-          }
-        },
-        (reason: unknown) => {
-          if (here) {
-            setError(reason instanceof Error ? reason.message : String(reason));
-          }
-        }
-      );
-    }
-    return () => {
-      here = false;
-    };
-  }, [client, head.namespace, name, state, live]);
-  const key = { namespace: head.namespace, name: head.name, uid: head.uid, trial: name };
-  const told: [string, string][] = found ? Object.entries(found.parameters) : head.parameters.map((one, n) => [one.name, trial.values[n] ?? '']);
-  const facts: [string, string][] = [
-    ...told,
-    ...(found && found.exit_code !== null ? [[trans.__('Exit code'), String(found.exit_code)] as [string, string]] : [])
-  ];
-  return (
-    <section className={`kfx-Trial ${phaseClass(phaseOf(state))}`} aria-label={trans.__('Trial %1', trial.number)}>
-      <div className="kfx-Head">
-        <h2 className="kfx-Name">{trans.__('Trial %1', trial.number)}</h2>
-        <Badge phase={phaseOf(state)} word={phaseWord(trans, state)} />
-        {trial.value !== null && (
-          <b>
-            {head.objective} {number(trial.value)}
-          </b>
-        )}
-        <span className="kfx-dim">{name}</span>
-        <span className="kfx-grow" />
-        <span className="kfx-Actions">
-          {live && (
-            <>
-              <button type="button" className="kfx-Button" onClick={() => kf.execute(CommandIDs.insertBest, key)}>
-                {trans.__('Parameters into a cell')}
-              </button>
-              <button type="button" className="kfx-Button" onClick={() => kf.execute(CommandIDs.promoteStudy, key)}>
-                {trans.__('Train with these')}
-              </button>
-              <button type="button" className="kfx-Button" aria-expanded={whole} onClick={() => setWhole(!whole)}>
-                {trans.__('Log')}
-              </button>
-            </>
-          )}
-          <button type="button" className="kfx-Icon" aria-label={trans.__('Close trial %1', trial.number)} title={trans.__('Close')} onClick={onClose}>
-            ✕
-          </button>
-        </span>
-      </div>
-      {trialEnded(trial) && trial.message && (
-        <div className="kfx-Why" role="note">
-          <p>
-            <b>{clean(trial.message)}</b>
-          </p>
-        </div>
-      )}
-      <dl className="kfx-Facts">
-        {facts.map(([fact, said]) => (
-          <React.Fragment key={fact}>
-            <dt>{fact}</dt>
-            <dd>{said}</dd>
-          </React.Fragment>
-        ))}
-      </dl>
-      {error && <p className="kfx-Note">{error}</p>}
-      {whole ? (
-        <div className="kfx-Trial-log">
-          <Log jobKey={{ kind: TRIAL, namespace: head.namespace, name, uid: '' }} view={null} replica={replica} onReplica={setReplica} />
-        </div>
-      ) : (
-        found &&
-        found.tail.length > 0 && (
-          <>
-            <h3 className="kfx-H">{trans.__('Last lines')}</h3>
-            <pre className="kfx-Pre" tabIndex={0}>
-              {found.tail.map((line, n) => (
-                <span key={n} className={state === 'Failed' && n === found.tail.length - 1 ? 'kfx-Pre-error' : undefined}>
-                  {clean(line)}
-                  {'\n'}
-                </span>
-              ))}
-            </pre>
-          </>
-        )
-      )}
-    </section>
-  );
-}

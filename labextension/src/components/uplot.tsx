@@ -5,13 +5,16 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 
 import { number } from '../format';
-import { look, nearest, zoomed } from '../plotting';
+import { around, look, nearest, timeMarks, timeWords, zoomed } from '../plotting';
 import { resolved, useTheme } from './ink';
 import { saidAt } from './plot';
 import type { DrawnProps, Zoom } from './plot';
 
 /** Values that an arrow goes with the shift key. */
 const FAR = 10;
+/** Seconds that an axis of time has at least, and pixels between its marks. */
+const LEAST_TIME = 10;
+const ROOM_OF_TIME = 90;
 /** Between marks of an axis of whole numbers: no epoch is the half of one. */
 const WHOLE_STEPS = [0, 1, 2, 3, 4, 5, 6, 7, 8].flatMap(power => [1, 2, 5].map(factor => factor * 10 ** power));
 
@@ -126,7 +129,7 @@ function options(node: HTMLElement, now: () => DrawnProps): uPlot.Options {
     height,
     padding: [6, 8, 0, 0],
     legend: { show: false },
-    scales: { x: { time: false, distr: log ? 3 : 1, range: () => now().zoom ?? whole(now()) } },
+    scales: { x: { time: false, distr: log ? 3 : 1, range: () => now().zoom ?? whole(now()) }, y: { range: tall } },
     axes: [
       { ...axis, size: 24, gap: 2, space: 60, ...places(now()) },
       { ...axis, size: 52, gap: 4, space: 34 }
@@ -173,16 +176,28 @@ function options(node: HTMLElement, now: () => DrawnProps): uPlot.Options {
   };
 }
 
-function whole({ data: { xs }, log, choices }: DrawnProps): [number, number] {
+function whole({ data: { xs }, log, clock, choices }: DrawnProps): [number, number] {
   if (choices) {
     return [-0.5, choices.length - 0.5];
   }
   const low = xs[0] ?? (log ? 1 : 0);
   const high = xs[xs.length - 1] ?? (log ? 10 : 1);
+  if (clock && high - low < LEAST_TIME) {
+    const middle = xs.length ? (low + high) / 2 : Date.now() / 1000;
+    return [middle - LEAST_TIME / 2, middle + LEAST_TIME / 2];
+  }
   if (low !== high) {
     return [low, high];
   }
-  return log ? [low / 2, low * 2] : [low - 1, high + 1];
+  return log ? [low / 2, low * 2] : around(low);
+}
+
+/** The range of the values: with some room, and not of nothing where they are all the same. */
+function tall(_: uPlot, low: number | null, high: number | null): uPlot.Range.MinMax {
+  if (low === null || high === null) {
+    return [0, 1];
+  }
+  return low === high ? around(low) : uPlot.rangeNum(low, high, 0.1, true);
 }
 
 /** Whether a number is 1, 10, 0.1 and so on. */
@@ -192,7 +207,13 @@ function isPower(value: number): boolean {
 }
 
 /** Where an axis has its marks, where the library's own would be wrong. */
-function places({ data: { xs }, choices, log }: DrawnProps): uPlot.Axis {
+function places({ data: { xs }, choices, clock, log }: DrawnProps): uPlot.Axis {
+  if (clock) {
+    return {
+      splits: (made, _, low, high) => timeMarks(low, high, Math.max(2, Math.floor(made.width / ROOM_OF_TIME))),
+      values: (_, splits) => timeWords(splits)
+    };
+  }
   if (log) {
     return { filter: (_, splits) => splits.map(value => (isPower(value) ? value : null)), incrs: [1] };
   }

@@ -2,15 +2,16 @@
 
 import { ILayoutRestorer } from '@jupyterlab/application';
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { Clipboard, Dialog, ICommandPalette, InputDialog, Notification, showDialog, WidgetTracker } from '@jupyterlab/apputils';
+import { Dialog, ICommandPalette, InputDialog, Notification, showDialog, WidgetTracker } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
 
 import { kubeflowIcon } from '../icons';
 import { sourceOf } from '../launching';
 import { CommandIDs, IKubeflow } from '../tokens';
 import type { JobTab } from '../tokens';
-import type { Copies, JobKey } from '../wire';
-import { insert, tell } from './deeds';
+import type { JobKey } from '../wire';
+import { asText, copy, deedsAbout, insert, rowOf, tell } from './deeds';
+import type { Args } from './deeds';
 import { show } from './showing';
 
 const KEY_SCHEMA = {
@@ -25,8 +26,6 @@ const KEY_SCHEMA = {
     as: { type: 'string', description: 'What to copy: magic, python, yaml or kubectl' }
   }
 } as const;
-
-type Args = Record<string, unknown>;
 
 export const commands: JupyterFrontEndPlugin<void> = {
   id: 'jupyterlab-kf:commands',
@@ -59,16 +58,12 @@ function jobOf(app: JupyterFrontEnd, args: Args): JobKey | null {
     const { kind, name } = args;
     return { kind, name, namespace: asText(args.namespace), uid: asText(args.uid) };
   }
-  const row = app.contextMenuHitTest(node => node.classList.contains('kfx-JobRow'));
+  const row = rowOf(app, 'kfx-JobRow');
   if (!row) {
     return null;
   }
-  const { kind = '', namespace = '', name = '', uid = '' } = row.dataset;
+  const { kind = '', namespace = '', name = '', uid = '' } = row;
   return { kind, namespace, name, uid };
-}
-
-function asText(value: unknown): string {
-  return typeof value === 'string' ? value : '';
 }
 
 function addViews(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutRestorer | null): void {
@@ -113,31 +108,19 @@ function addViews(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutRestorer
 
 function addDeeds(app: JupyterFrontEnd, kf: IKubeflow, notebooks: INotebookTracker | null): void {
   const { client, trans } = kf;
+  const about = deedsAbout(app, KEY_SCHEMA, args => jobOf(app, args));
   const deed = (
     id: string,
     label: string,
     act: (key: JobKey, args: Args) => Promise<void>,
     visible: (phase: string, kind: string) => boolean = () => true
-  ) =>
-    app.commands.addCommand(id, {
-      label,
-      describedBy: { args: KEY_SCHEMA },
-      isVisible: args => {
-        const row = args.kind ? null : app.contextMenuHitTest(node => node.classList.contains('kfx-JobRow'));
-        return !row || visible(row.dataset.phase ?? '', row.dataset.kind ?? '');
-      },
-      execute: async args => {
-        const key = jobOf(app, args);
-        if (!key) {
-          return;
-        }
-        try {
-          await act(key, args);
-        } catch (error) {
-          tell(error);
-        }
-      }
-    });
+  ) => {
+    const isVisible = (args: Args) => {
+      const row = args.kind ? undefined : rowOf(app, 'kfx-JobRow');
+      return !row || visible(row.phase ?? '', row.kind ?? '');
+    };
+    about(id, { label, isVisible }, act);
+  };
   const active = (phase: string) => phase !== 'Succeeded' && phase !== 'Failed';
   deed(
     CommandIDs.suspend,
@@ -170,9 +153,7 @@ function addDeeds(app: JupyterFrontEnd, kf: IKubeflow, notebooks: INotebookTrack
     }
   });
   deed(CommandIDs.copyAs, trans.__('Copy Job'), async (key, args) => {
-    const copies = await client.copies(key);
-    Clipboard.copyToSystem(copies[(asText(args.as) || 'yaml') as keyof Copies]);
-    Notification.info(trans.__('Copied.'), { autoClose: 1500 });
+    copy(kf, await client.copies(key), args.as);
   });
   deed(CommandIDs.insertCell, trans.__('Insert Job as Cell'), async key => {
     insert(app, kf, notebooks, (await client.copies(key)).magic);

@@ -14,7 +14,7 @@ import type { Left, Preferences, Section } from '../tokens';
 import type { JobKey, JobView } from '../wire';
 
 const MOST_REMEMBERED = 100;
-export const DEFAULTS: Preferences = { notify: 'all', statusBar: true, grouped: false, sort: 'created', runAsJob: 'notebook' };
+export const DEFAULTS: Preferences = { notify: 'all', statusBar: true, grouped: false, sort: 'created', askStopTrial: true, runAsJob: 'notebook' };
 
 class Kubeflow implements IKubeflow {
   constructor(

@@ -12,7 +12,8 @@ import { widgetOf } from '../panels/side';
 import { CommandIDs, IKubeflow } from '../tokens';
 import type { EndpointKey, EndpointRow, EndpointView } from '../wire';
 import { addRenderer } from './cells';
-import { tell } from './deeds';
+import { asText, deedsAbout, rowOf } from './deeds';
+import type { Args } from './deeds';
 
 export const MIME_ENDPOINT = 'application/vnd.jupyterlab-kf.endpoint+json';
 /** Milliseconds that the list of endpoints may take. */
@@ -74,23 +75,9 @@ function addCommands(app: JupyterFrontEnd, kf: IKubeflow, restorer: ILayoutResto
   const { client, trans } = kf;
   type EndpointPanel = import('../panels/endpoint').EndpointPanel;
   const tracker = new WidgetTracker<EndpointPanel>({ namespace: 'jupyterlab-kf-endpoints' });
+  const about = deedsAbout(app, KEY_SCHEMA, async args => endpointOf(app, args) ?? (await askForEndpoint(kf)));
   const add = (id: string, label: string, caption: string, act: (key: EndpointKey) => Promise<void>) =>
-    app.commands.addCommand(id, {
-      label,
-      caption,
-      icon: kubeflowIcon,
-      describedBy: { args: KEY_SCHEMA },
-      execute: async args => {
-        try {
-          const key = endpointOf(app, args) ?? (await askForEndpoint(kf));
-          if (key) {
-            await act(key);
-          }
-        } catch (error) {
-          tell(error);
-        }
-      }
-    });
+    about(id, { label, caption, icon: kubeflowIcon }, act);
   add(CommandIDs.openEndpoint, trans.__('Open Endpoint'), trans.__('Show the versions, the measures and the history of an endpoint'), async key => {
     const { EndpointPanel, endpointPanelId } = await import('../panels/endpoint');
     const id = endpointPanelId(key);
@@ -166,21 +153,17 @@ async function mirror(kf: IKubeflow, key: EndpointKey): Promise<void> {
   }
 }
 
-function asText(value: unknown): string {
-  return typeof value === 'string' ? value : '';
-}
-
 /** The endpoint that a command is about: of its arguments, or the row that the context menu was opened on. */
-function endpointOf(app: JupyterFrontEnd, args: Record<string, unknown>): EndpointKey | null {
+function endpointOf(app: JupyterFrontEnd, args: Args): EndpointKey | null {
   if (typeof args.name === 'string') {
     return { name: args.name, namespace: asText(args.namespace) || 'default', uid: asText(args.uid) };
   }
   // Lab remembers where a context menu was opened last; who comes from the palette does not mean that.
-  const row = args.ask ? undefined : app.contextMenuHitTest(node => node.classList.contains('kfx-Endpoint'));
+  const row = args.ask ? undefined : rowOf(app, 'kfx-Endpoint');
   if (!row) {
     return null;
   }
-  const { namespace = '', name = '', uid = '' } = row.dataset;
+  const { namespace = '', name = '', uid = '' } = row;
   return { namespace, name, uid };
 }
 

@@ -3,8 +3,8 @@
 import * as React from 'react';
 
 import { useKubeflow } from '../../components/context';
+import { EventTable } from '../../components/events';
 import { Empty } from '../../components/parts';
-import { clean, moment } from '../../format';
 import type { Event } from '../../wire';
 import { useMark, useRead, Waiting } from './reading';
 import type { Common } from './reading';
@@ -25,32 +25,5 @@ export function Events({ jobKey, view }: Common): React.JSX.Element {
       </Empty>
     );
   }
-  return (
-    <table className="kfx-Table">
-      <thead>
-        <tr>
-          <th scope="col">{trans.__('Time')}</th>
-          <th scope="col">{trans.__('About')}</th>
-          <th scope="col">{trans.__('Reason')}</th>
-          <th scope="col">{trans.__('Message')}</th>
-        </tr>
-      </thead>
-      <tbody>
-        {[...value].reverse().map((event, n) => (
-          <tr key={n} className={event.type === 'Warning' ? 'kfx-warning' : undefined}>
-            <td title={moment(event.last)}>{event.last === null ? '' : new Date(event.last * 1000).toLocaleTimeString()}</td>
-            <td>
-              {event.about.kind} {event.about.name}
-            </td>
-            <td>
-              {event.type === 'Warning' ? '⚠ ' : ''}
-              {event.reason}
-              {event.count > 1 ? ` ×${event.count}` : ''}
-            </td>
-            <td>{clean(event.message)}</td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
+  return <EventTable events={value} />;
 }
