@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import exponential_backoff
 from kubernetes_asyncio.client.rest import ApiException
 from kubespawner import KubeSpawner
@@ -32,8 +31,9 @@ from jupyterlab_kf.manifests.kernels import LABEL_PROFILE
 from jupyterlab_kf.model import Explanation
 from jupyterlab_kf.profiles import Catalogue, Hardware, Use, choose, pod_template
 from jupyterlab_kf.services import hardware
-from jupyterlab_kf_hub import form, idle, options, volumes, waiting
+from jupyterlab_kf_hub import form, idle, options, refusals, volumes, waiting
 from jupyterlab_kf_hub.reflectors import ENDURING
+from jupyterlab_kf_hub.refusals import Refusal
 from jupyterlab_kf_hub.volumes import Shelf, Volume
 
 _START: Final = f"{names.DOMAIN}/start"
@@ -47,14 +47,6 @@ _PAUSE: Final = 0.5
 _EARLY: Final = 10.0
 """Seconds before the end of a start's time at which it is given up."""
 _MOST_NAMED: Final = 3
-
-
-class Refusal(SpawnException):  # type: ignore[misc]  # JupyterHub has no annotations
-    """No server, for a reason that a person can do something about. Pages show the sentence and nothing else."""
-
-    def __init__(self, sentence: str, *, reason: str, status_code: int = 400) -> None:
-        super().__init__(sentence, reason=reason, status_code=status_code)
-        self.jupyterhub_message = sentence
 
 
 class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no annotations
@@ -90,13 +82,18 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
 
     async def look(self) -> tuple[Ground, Shelf]:
         """The cluster's machines and the person's volumes; nothing where that cannot be known now."""
+        self._looked = time.monotonic()
         chosen = settings.load()
-        client = Client(await asyncio.to_thread(connection.open_connection, connection.choose(chosen), chosen))
+        try:
+            opened = await asyncio.to_thread(connection.open_connection, connection.choose(chosen), chosen)
+        except KubeflowError as error:
+            self.log.warning("The cluster cannot be looked at: %s", error)
+            return Ground(), Shelf(self.pvc_name, None)
+        client = Client(opened)
         try:
             self._ground_seen, held = await asyncio.gather(self._ground(client), self._shelf(client))
         finally:
             await client.close()
-        self._looked = time.monotonic()
         return self._ground_seen, held
 
     async def _ground(self, client: Client) -> Ground:
@@ -169,7 +166,7 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         try:
             wish = options.check(said, self.catalogue(), self.groups(), self.others(), held)
         except UsageError as error:
-            raise self._refused(error) from error
+            raise refusals.of(error) from error
         if self.refuse_impossible:
             room = hardware.room_for(ground, wish.hardware)
             if not room.ever:
@@ -183,11 +180,6 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         self.mem_guarantee, self.mem_limit = _bytes(requests), _bytes(limits)
         self._start_id = uuid.uuid4().hex
 
-    @staticmethod
-    def _refused(error: UsageError) -> Refusal:
-        said = (part.strip().rstrip(".") for part in (error.message, error.hint) if part)
-        return Refusal("".join(f"{one[:1].upper()}{one[1:]}. " for one in said).strip(), reason="options")
-
     async def load_user_options(self) -> None:
         """Nothing: options were taken by :meth:`accept`. KubeSpawner's own looks for ``profile_list``."""
 
@@ -197,7 +189,10 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         """Create the home's claim, unless another workspace was chosen."""
         if self._wish is not None and self._wish.workspace is not None:
             return True
-        return bool(await super()._make_create_pvc_request(pvc, request_timeout))
+        try:
+            return bool(await super()._make_create_pvc_request(pvc, request_timeout))
+        except ApiException as error:
+            raise refusals.by_cluster(error) from error
 
     async def get_pod_manifest(self) -> Any:
         """KubeSpawner's pod; the new volumes that were asked for are made first."""
@@ -225,7 +220,7 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
             return False
         except ApiException as error:
             if error.status != 409:  # noqa: PLR2004  HTTP's Conflict
-                raise self._unable(error) from error
+                raise refusals.by_cluster(error) from error
             found = await self.api.read_namespaced_persistent_volume_claim(volume.claim, self.namespace)
             there = volumes.shelf(
                 [self.api.api_client.sanitize_for_serialization(found)],
@@ -236,7 +231,7 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
             try:
                 volumes.workspace(volume.claim, volume.size, there)
             except UsageError as other:
-                raise self._refused(other) from other
+                raise refusals.of(other) from other
         return True
 
     # ------------------------------------------------------------------------------------------------------ the pod
@@ -251,7 +246,7 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
             return False
         except ApiException as error:
             if error.status != 409:  # noqa: PLR2004  HTTP's Conflict
-                raise self._unable(error) from error
+                raise refusals.by_cluster(error) from error
             there = await self.api.read_namespaced_pod(name, self.namespace)
             if (there.metadata.annotations or {}).get(_START) == self._start_id:
                 return True
@@ -282,21 +277,7 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         try:
             return pod_template(body, self._wish.hardware, container="notebook")
         except UsageError as error:
-            raise self._refused(error) from error
-
-    @staticmethod
-    def _unable(error: Any) -> Exception:
-        """A refusal of the cluster in its own sentence; what is the hub's own fault stays an error."""
-        try:
-            said = str(json.loads(error.body or "{}").get("message") or error.reason)
-        except ValueError:
-            said = str(error.reason)
-        if error.status == 403 and "exceeded quota" in said:  # noqa: PLR2004  HTTP's Forbidden
-            sentence = f"The quota of your namespace does not allow it: {said}"
-            refusal: Exception = Refusal(sentence, reason="quota")
-            return refusal
-        failure: Exception = error
-        return failure
+            raise refusals.of(error) from error
 
     def is_pod_running(self, pod: Mapping[str, Any] | None) -> bool:
         """Whether the server is up; while it starts, that it never will is an answer too.
@@ -421,13 +402,13 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         found = self._why(pod)
         if found is None:
             return steps
-        if found.cause in waiting.FULL and time.monotonic() - self._looked > _FRESH:
+        if found.cause not in waiting.FULL or self._wish is None:
+            return [*steps, (waiting.status(found), False)]
+        if time.monotonic() - self._looked > _FRESH:
             await self.look()
             found = self._why(pod) or found
-        line = ""
-        if found.cause in waiting.FULL and self._wish is not None and self.pod_reflector:
-            name = self._wish.hardware.profile.display_name
-            line = waiting.in_line(pod, self.pod_reflector.pods.values(), name)
+        name = self._wish.hardware.profile.display_name
+        line = waiting.in_line(pod, self.pod_reflector.pods.values(), name)
         return [*steps, (waiting.status(found, line, self._free()), False)]
 
     def _free(self) -> list[str]:

@@ -203,6 +203,28 @@ def inside(folder: Path, path: str) -> Path:
     return folder / path
 
 
+def nest(outer: Path, path: str, inner: Path) -> bool:
+    """Show a volume at a path inside another one's folder, by a link; False where something else is there.
+
+    An empty folder gives way, as what a kubelet leaves where it mounted something; a link is of an earlier pod.
+    """
+    place = outer / path
+    if not place.parent.resolve().is_relative_to(outer.resolve()):  # by a link that a program has made
+        return False
+    if place.is_symlink():
+        if place.readlink() == inner:
+            return True
+        place.unlink(missing_ok=True)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir():
+            place.rmdir()
+        place.symlink_to(inner)
+    except OSError:  # files are there, or another pod was quicker
+        return place.is_symlink() and place.readlink() == inner
+    return True
+
+
 def reclaim(folder: Path) -> None:
     """Delete what a volume or pod left; somebody else deleting the same is fine."""
     shutil.rmtree(folder, ignore_errors=True)

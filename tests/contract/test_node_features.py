@@ -100,14 +100,15 @@ async def test_volumes_of_every_kind(cluster: Cluster) -> None:
         {"name": "all", "mountPath": "/all"},
         {"name": "disk", "mountPath": "/disk", "subPath": "mine"},
         {"name": "tmp", "mountPath": "/scratch"},
+        {"name": "conf", "mountPath": "/scratch/inside"},
     ]
-    script = "cat /etc/conf/a /all/deep/a /all/s /all/labels; wc -c < /etc/conf/b; echo kept > /disk/f; "
+    script = "ls /scratch; cat /etc/conf/a /all/deep/a /all/s /all/labels; wc -c < /etc/conf/b; echo kept > /disk/f; "
     script += "stat -c %a /etc/conf/a"
     spec = {"restartPolicy": "Never", "volumes": volumes}
     spec["containers"] = [{"name": "c", "image": "i", "command": ["sh", "-c", script], "volumeMounts": mounts}]
     cluster.create("vols", spec, labels={"x": "y"})
     await cluster.ended("vols")
-    assert await cluster.log("vols") == 'AASx="y"1\n600\n'
+    assert await cluster.log("vols") == 'inside\nAASx="y"1\n600\n'
     bound = cluster.registry.get(kinds.PERSISTENT_VOLUME_CLAIM, "default", "disk")
     assert bound["status"]["phase"] == "Bound"
     assert (cluster.kubelet.claims_dir / bound["spec"]["volumeName"] / "mine" / "f").read_text() == "kept\n"

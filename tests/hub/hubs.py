@@ -123,6 +123,7 @@ class Hub:
     def vacate(self) -> None:
         """The machine is free again."""
         self.kubectl("DELETE", "/api/v1/namespaces/default/pods/busy", {"gracePeriodSeconds": 0})
+        wait(lambda: "busy" not in self.pods("default"), "the machine is free", 60, self)
 
     def pods(self, namespace: str) -> dict[str, Any]:
         found = self.kubectl("GET", f"/api/v1/namespaces/{namespace}/pods")

@@ -198,7 +198,8 @@ def test_who_waits_is_told_why_behind_whom_and_what_is_free(hub: Hub) -> None:
     watcher.start()
     wait(lambda: bool(hub.pods("kf-eve")), "the second is in line", 60, hub)
     wait(lambda: "jupyter-eve" in hub.pods("kf-eve") and _unplaced(hub, "eve"), "the scheduler has spoken", 60, hub)
-    told = " ".join(step["message"] for step in _peek(eve, "in line"))
+    # Until the hub has seen the machine, it does not say what is free on it.
+    told = _peek(eve, "stop this start")[-1]["message"]
     assert "Your server asks for 1 CPU, and the only machine does not have that much free now." in told
     assert "It is second in line for Wide." in told
     assert "Small" in told
@@ -255,10 +256,13 @@ def test_a_program_that_ends_again_and_again_ends_the_start(hub: Hub) -> None:
 def test_stop_stops_the_server_that_starts_and_no_other(hub: Hub, ann: Person) -> None:
     ann.spawn(hardware="small")
     ann.wait_ready()
-    ann.spawn("second", hardware="broken")
+    hub.occupy(0.5)
+    ann.spawn("second", hardware="wide")
     page = ann.web.get(f"{hub.url}/hub/spawn-pending/ann/second").text
     assert 'var server = "second";' in page
     assert 'href="/hub/spawn/ann/second"' in page
     ann.stop("second")
+    wait(lambda: set(hub.pods("kf-ann")) == {"jupyter-ann"}, "the one that waited is gone", 60, hub)
     assert ann.ready()
     ann.stop()
+    hub.vacate()

@@ -14,9 +14,9 @@ from unittest.mock import MagicMock
 
 import pytest
 from jupyterhub.objects import Hub, Server
+from jupyterhub.spawner import SpawnException
 from jupyterlab_kf_hub.config import servers
 from jupyterlab_kf_hub.spawner import ProfileSpawner
-from kubernetes_asyncio.client.rest import ApiException
 from traitlets.config import Config
 
 SPACE = os.environ["HUB_NAMESPACE"]
@@ -69,7 +69,7 @@ async def main() -> int:
     assert await again.poll() is not None
     # Room for one claim: the second asks whether the first one is there before it says what is wrong.
     other = spawner("bob")
-    with pytest.raises(ApiException, match="exceeded quota"):
+    with pytest.raises(SpawnException, match="exceeded quota"):
         await start(other)
     await again.delete_forever()
     print("the day is done")

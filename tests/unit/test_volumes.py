@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jupyterlab_kf.embedded.kubelet.environment import Sources
-from jupyterlab_kf.embedded.volumes import Cluster, MountError, inside, lay_out, reclaim
+from jupyterlab_kf.embedded.volumes import Cluster, MountError, inside, lay_out, nest, reclaim
 
 Obj = dict[str, Any]
 CONFIG = {
@@ -89,3 +89,25 @@ def test_no_key_leads_out_of_its_volume(tmp_path: Path) -> None:
     items = [{"key": "a", "path": "../../escaped"}]
     with pytest.raises(MountError):
         lay_out(pod({"name": "v", "configMap": {"name": "conf", "items": items}}), tmp_path, cluster(tmp_path))
+
+
+def test_a_volume_inside_another_one_is_seen_there(tmp_path: Path) -> None:
+    home, data, more = (tmp_path / name for name in ("home", "data", "more"))
+    for folder in (home, data, more):
+        folder.mkdir()
+    (data / "a").touch()
+    assert nest(home, "x/data", data)
+    assert nest(home, "x/data", data)
+    assert (home / "x" / "data" / "a").exists()
+    assert nest(home, "x/data", more)  # of another pod since
+    assert (home / "x" / "data").readlink() == more
+    (home / "empty").mkdir()
+    assert nest(home, "empty", data)
+    (home / "mine").mkdir()
+    (home / "mine" / "kept").touch()
+    assert not nest(home, "mine", data)
+    assert (home / "mine" / "kept").exists()
+    (home / "out").symlink_to(tmp_path)
+    assert not nest(home, "out/side", data)
+    reclaim(home)
+    assert (data / "a").exists()

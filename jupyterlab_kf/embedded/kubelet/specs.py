@@ -1,7 +1,8 @@
 """From a container of a manifest to what its supervisor is told: argv, environment, folder, limits.
 
-Pure but for one look at the disk: whether a working directory exists. Everything the machine cannot give as written
-(a mount, a cluster name, an ssh server) is replaced by what it can give, and said in a note that becomes an event.
+Pure but for the disk: whether a working directory exists, and links where one volume is mounted inside another.
+Everything the machine cannot give as written (a mount, a cluster name, an ssh server) is replaced by what it can give,
+and said in a note that becomes an event.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jupyterlab_kf.embedded.kubelet import listening, ports
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError, Mount, Sources, expand
 from jupyterlab_kf.embedded.kubelet.processes import MARKER
 from jupyterlab_kf.embedded.kubelet.whereabouts import Whereabouts
-from jupyterlab_kf.embedded.volumes import MountError, inside
+from jupyterlab_kf.embedded.volumes import MountError, inside, nest
 from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.quantities import parse
 
@@ -75,6 +76,7 @@ def container_spec(
     declared = env_rules.declared(container, pod, node.sources(pod))
     argv = _runnable(_words(container, environment, declared), container, environment, notes)
     mounts = _mounts(plan, container, declared)
+    _nested(mounts, notes)
     own = plan.folder / "work" / str(container["name"])
     own.mkdir(parents=True, exist_ok=True)
     cwd = str(own)
@@ -144,6 +146,18 @@ def _mounts(plan: Plan, container: Mapping[str, Any], declared: Mapping[str, str
                 real.mkdir(parents=True)
         result.append(Mount(path, str(real)))
     return result
+
+
+def _nested(mounts: Sequence[Mount], notes: list[Note]) -> None:
+    """A volume that is mounted inside another one is seen there, too, by programs that list the outer one's folder."""
+    for mount in mounts:
+        around = [one for one in mounts if mount.path.startswith(f"{one.path}/")]
+        outer = max(around, key=lambda one: len(one.path), default=None)
+        if outer is None or not Path(outer.real).is_dir():
+            continue
+        if not nest(Path(outer.real), mount.path.removeprefix(f"{outer.path}/"), Path(mount.real)):
+            said = f"{mount.path} shows files that the volume at {outer.path} has there; its own are at {mount.real}"
+            notes.append(("MountHidden", said))
 
 
 def _say_mounts(moved: Sequence[Mount], notes: list[Note]) -> None:
