@@ -38,7 +38,7 @@ def propose(study: Study, index: int, attempt: int) -> Point:
     """The next point: spread out at first, then where most improvement is expected."""
     done = [one for one in study.history if one.loss is not None]
     first = int(study.number("n_initial_points", 10))
-    if len(study.history) < first or len(done) < 2:  # noqa: PLR2004  a variance needs two
+    if study.total < first or len(done) < 2:  # noqa: PLR2004  a variance needs two
         return plain.sobol(study, index, attempt)
     space = _Space(study.parameters)
     shown, losses = _observed(study.history)
@@ -119,7 +119,7 @@ def fit(x: Array, y: Array, groups: NDArray[np.intp]) -> Process:
     found = optimize.minimize(
         _negative_posterior,
         start,
-        args=(x, y, groups),
+        args=(_squares(x, groups), y),
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
@@ -129,29 +129,39 @@ def fit(x: Array, y: Array, groups: NDArray[np.intp]) -> Process:
     return Process.of(x, y, scales[groups], signal, noise)
 
 
-def _negative_posterior(theta: Array, x: Array, y: Array, groups: NDArray[np.intp]) -> tuple[float, Array]:
+def _squares(x: Array, groups: NDArray[np.intp]) -> Array:
+    """A row a parameter: the squared distances along it of all pairs of observations, whatever the scales."""
+    rows = []
+    for group in range(int(groups.max()) + 1):
+        columns = x[:, groups == group]
+        rows.append(((columns[:, None, :] - columns[None, :, :]) ** 2).sum(axis=2).ravel())
+    return np.stack(rows)
+
+
+def _negative_posterior(theta: Array, squares: Array, y: Array) -> tuple[float, Array]:
     """Minus the log posterior of log scales, log signal and log noise, with its gradient."""
-    size = len(theta) - 2
-    scales, signal, noise = np.exp(theta[:size]), math.exp(theta[-2]), math.exp(theta[-1])
-    distance = _distance(x, x, scales[groups])
-    shape = _matern(distance)
-    covariance = signal * shape + (noise + _JITTER) * np.eye(len(x))
+    size, count = len(theta) - 2, len(y)
+    closeness = np.exp(-2 * theta[:size])
+    signal, noise = math.exp(theta[-2]), math.exp(theta[-1])
+    scaled = _SQRT5 * np.sqrt(closeness @ squares).reshape(count, count)
+    decay = np.exp(-scaled)
+    shape = (1 + scaled + scaled**2 / 3) * decay
+    covariance = signal * shape
+    covariance[np.diag_indices(count)] += noise + _JITTER
     try:
         factor = linalg.cholesky(covariance, lower=True, check_finite=False)
     except linalg.LinAlgError:
         return 1e10, np.zeros_like(theta)
     weights = linalg.cho_solve((factor, True), y, check_finite=False)
-    inverse = linalg.cho_solve((factor, True), np.eye(len(x)), check_finite=False)
+    triangle, _ = linalg.lapack.dpotri(factor, lower=1)
+    inverse = triangle + np.tril(triangle, -1).T
     value = 0.5 * float(y @ weights) + float(np.log(np.diag(factor)).sum())
     outer = inverse - np.outer(weights, weights)
     gradient = np.empty_like(theta)
     # Of the Matern-5/2 kernel by the logarithm of a scale: signal * 5/3 (1 + sqrt5 r) exp(-sqrt5 r) * d_i^2 / l_i^2
-    common = outer * (signal * 5.0 / 3.0 * (1 + _SQRT5 * distance) * np.exp(-_SQRT5 * distance))
-    for group in range(size):
-        columns = x[:, groups == group] / scales[group]
-        squares = ((columns[:, None, :] - columns[None, :, :]) ** 2).sum(axis=2)
-        gradient[group] = 0.5 * float((common * squares).sum())
-    gradient[-2] = 0.5 * float((outer * shape).sum()) * signal
+    common = outer * ((1 + scaled) * decay)
+    gradient[:size] = 0.5 * signal * 5.0 / 3.0 * closeness * (squares @ common.ravel())
+    gradient[-2] = 0.5 * float(np.vdot(outer, shape)) * signal
     gradient[-1] = 0.5 * float(np.trace(outer)) * noise
     # Priors: scales about half the range, signal about 1, noise small but free to grow.
     centres = np.concatenate([np.full(size, math.log(0.5)), [0.0, math.log(1e-3)]])

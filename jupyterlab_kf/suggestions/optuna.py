@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from jupyterlab_kf.suggestions import plain
 from jupyterlab_kf.suggestions.study import DONE, PENDING, AskError, Point, Study
+from jupyterlab_kf.suggestions.telling import remembered
 
 _SIGMA: Final = 1 / 6
 """First step of CMA-ES, as a part of each range."""
@@ -39,15 +40,17 @@ def _parzen(study: Study, seed: int) -> Point:
         else distributions.CategoricalDistribution(list(range(len(one.texts))))
         for one in study.parameters
     }
+    shown = remembered(study.history)
+    startup = int(study.number("n_startup_trials", 10))
     sampler = library.samplers.TPESampler(
         seed=seed,
         multivariate=True,
         constant_liar=True,
-        n_startup_trials=int(study.number("n_startup_trials", 10)),
+        n_startup_trials=startup if study.total <= len(shown) else min(startup, len(shown) // 2),
         n_ei_candidates=int(study.number("n_ei_candidates", 24)),
     )
     made = library.create_study(sampler=sampler)
-    for one in study.history:
+    for one in shown:
         pairs = zip(study.parameters, one.point, strict=True)
         units = {p.name: p.unit(text) if p.ordered else int(p.unit(text)) for p, text in pairs}
         state = states.COMPLETE if one.state == DONE else states.RUNNING if one.state == PENDING else states.FAIL

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from jupyterlab_kf.suggestions.space import Parameter
 from jupyterlab_kf.suggestions.study import DONE, PENDING, Point, Seen, Study
+from jupyterlab_kf.suggestions.telling import remembered
 
-_BEST, _LATEST = 150, 250
 _DEFAULTS: Final = {"gamma": 0.25, "prior_weight": 1.0, "n_EI_candidates": 24}
 
 
@@ -30,33 +30,22 @@ def propose(study: Study, index: int, attempt: int) -> Point:
     }
     domain = Domain(_never_called, space, pass_expr_memo_ctrl=False)
     trials = Trials()
-    shown = _shown(study.history)
-    trials.insert_trial_docs([_document(number, one, study.parameters) for number, one in shown])
+    shown = remembered(study.history)
+    trials.insert_trial_docs([_document(number, one, study.parameters) for number, one in enumerate(shown)])
     trials.refresh()
     seed = int(np.random.SeedSequence([study.seed, index, attempt]).generate_state(1)[0] & 0x7FFFFFFF)
     if study.algorithm == "anneal":
-        (made,) = anneal.suggest([len(study.history)], domain, trials, seed)
+        (made,) = anneal.suggest([len(shown)], domain, trials, seed)
     else:
         options: dict[str, Any] = {name: study.number(name, value) for name, value in _DEFAULTS.items()}
         options["n_EI_candidates"] = int(options["n_EI_candidates"])
-        (made,) = tpe.suggest([len(study.history)], domain, trials, seed, verbose=False, **options)
+        (made,) = tpe.suggest([len(shown)], domain, trials, seed, verbose=False, **options)
     values = made["misc"]["vals"]
     return tuple(one.text(float(values[one.name][0])) for one in study.parameters)
 
 
 def _never_called(_: Any) -> float:
     return math.nan
-
-
-def _shown(history: Sequence[Seen]) -> list[tuple[int, Seen]]:
-    """Numbered history: all of it, or its best, its latest and what is pending."""
-    numbered = list(enumerate(history))
-    if len(numbered) <= _BEST + _LATEST:
-        return numbered
-    done = sorted((one for one in numbered if one[1].loss is not None), key=lambda one: one[1].loss or 0.0)
-    pending = [one for one in numbered if one[1].state == PENDING]
-    kept = {one[0]: one for one in (*done[:_BEST], *numbered[-_LATEST:], *pending)}
-    return [kept[number] for number in sorted(kept)]
 
 
 def _document(number: int, one: Seen, parameters: Sequence[Parameter]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The question and the answer: a study as plain JSON, read into values that algorithms work with. Pure.
 
-Question: ``{algorithm, settings, parameters, objective, seed, count, history, max}``, where ``parameters`` are an
-Experiment's and ``history`` has every suggestion so far, in order: ``{name, assignments, state, value, labels}`` with
-state ``pending``, ``done`` or ``failed`` and the objective's value of those that are done. Answer:
+Question: ``{algorithm, settings, parameters, objective, seed, count, history, before, max}``, where ``parameters`` are
+an Experiment's and ``history`` has the suggestions so far, in order: ``{name, assignments, state, value, labels}`` with
+state ``pending``, ``done`` or ``failed`` and the objective's value of those that are done; ``before`` counts those that
+are left out, as :mod:`.telling` allows. Answer:
 ``{suggestions: [{assignments, labels}], end}``: fewer suggestions than asked for mean "ask again when a trial has
 ended", or, with a reason in ``end``, that there is nothing more to try. ``{error}`` says what cannot be done at all.
 """
@@ -46,7 +47,7 @@ def _study(question: Mapping[str, Any]) -> Study:
     sign = -1.0 if question.get("objective") == "maximize" else 1.0
     history = tuple(_seen(one, parameters, sign) for one in question.get("history") or ())
     seed = int(given["random_state"]) if "random_state" in given else int(question.get("seed") or 0)
-    return Study(algorithm, given, parameters, seed, history, question.get("max"))
+    return Study(algorithm, given, parameters, seed, history, question.get("max"), int(question.get("before") or 0))
 
 
 def _seen(one: Mapping[str, Any], parameters: Sequence[Parameter], sign: float) -> Seen:
@@ -83,7 +84,7 @@ def _suggest(study: Study, count: int) -> tuple[list[Suggested], str]:
 
 def _fresh(study: Study, propose: Callable[[Study, int, int], Point], taken: set[Point]) -> Point:
     """A point that was not tried before; in an endless space that is any."""
-    index = len(study.history)
+    index = study.total
     for attempt in range(_TRIES):
         point = propose(study, index, attempt)
         if point not in taken:

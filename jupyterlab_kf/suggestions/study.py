@@ -36,7 +36,7 @@ class Suggested:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Everything an algorithm may look at."""
+    """Everything an algorithm may look at. ``before`` counts suggestions that are left out of the history."""
 
     algorithm: str
     settings: Mapping[str, str]
@@ -44,6 +44,12 @@ class Study:
     seed: int
     history: tuple[Seen, ...]
     max_trials: int | None = None
+    before: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many suggestions there were."""
+        return self.before + len(self.history)
 
     def number(self, name: str, default: float) -> float:
         """A setting as a number."""

@@ -6,6 +6,7 @@ many      a hundred single-process jobs submitted at once
 extension the cost of %load_ext, against ``import kubernetes``
 api       reads and writes a second and watch latency at 100, 1,000 and 10,000 objects
 log       a log line's way to the notebook
+studies   regret and cost of suggestions, trials a minute, a metric's way to the screen, against hyperopt and Optuna
 scale     10,000 pods of 2,000 jobs on 1,000 nodes of a real API server, against other clients (minutes; needs Go once)
 routes    what Envoy costs between a client and a pod, and how soon changed weights count
 engine    a graph's rate and CPU for each request, against Seldon's executor (KF_SELDON_EXECUTOR) or a bare proxy
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import Row
-from sections import api, engine, extension, launch, log_line, many, memory, panels, routes, scale, torch, unit
+from sections import api, engine, extension, launch, log_line, many, memory, panels, routes, scale, studies, torch, unit
 
 from jupyterlab_kf.embedded import daemon
 from jupyterlab_kf.settings import load
@@ -40,6 +41,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
     "api": api.api,
     "panels": panels.panels,
     "many": many.many,
+    "studies": studies.studies,
     "torch": torch.torch,
     "scale": scale.scale,
     "engine": engine.engine,

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import jupyterlab_kf as kf
-from jupyterlab_kf.services import studydeeds
+from jupyterlab_kf.services import trials
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.studyfeed import StudyKey
 from jupyterlab_kf.services.tuning import studies_of
@@ -32,7 +32,7 @@ async def look(namespace: str, name: str) -> None:
             await told.wait()
             told.clear()
     (_, last) = list(feed.since(0))[-1]
-    detail = await studydeeds.trial_detail(await desk.client(), namespace, last.name)
+    detail = await trials.trial_detail(await desk.client(), namespace, last.name)
     assert (detail.exit_code, detail.state) == (0, "Succeeded"), detail
     assert any("loss=" in line for line in detail.tail), detail
     leave()
@@ -55,6 +55,9 @@ def main(name: str) -> None:
     for state in stopped.changes():
         if state == "Running" and any(row.state == "Running" for row in stopped.trials):
             break
+    one = next(row.name for row in stopped.trials if row.state == "Running")
+    assert stopped.stop_trial(one).state == "Killed"
+    assert stopped.status == "Running", "one that somebody ended is no failure"
     stopped.stop()
     # The study has ended at once; its trials follow.
     deadline = time.monotonic() + 60

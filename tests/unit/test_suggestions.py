@@ -11,6 +11,7 @@ import pytest
 
 from jupyterlab_kf.suggestions.questions import ask
 from jupyterlab_kf.suggestions.space import SpaceError, parameter
+from jupyterlab_kf.suggestions.telling import worth_telling
 
 Obj = dict[str, Any]
 SPACE: list[Obj] = [
@@ -129,6 +130,24 @@ def test_failed_trials_do_not_stop_an_algorithm() -> None:
 )
 def test_what_cannot_be_asked(algorithm: str, settings: Obj, said: str) -> None:
     assert said in ask(question(algorithm, 1, [], settings=settings))["error"]
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "anneal", "multivariate-tpe", "random", "sobol", "cmaes", "hyperband"])
+def test_what_need_not_be_told_changes_no_answer(algorithm: str) -> None:
+    settings = {"r_l": "5", "resource_name": "layers"} if algorithm == "hyperband" else {}
+    history: list[Obj] = []
+    for number in range(430):
+        words = [f"{(number % 97 + 1) / 100}", f"{number % 6 / 10}", f"{number % 3 * 4 + 1}", "16", "sgd"]
+        assignments = dict(zip([one["name"] for one in SPACE], words, strict=True))
+        end = {"state": "done", "value": float(number * 7919 % 431)} if number % 40 else {"state": "pending"}
+        history.append({"name": str(number), "assignments": assignments, **end})
+    ends = [(one["state"], one.get("value")) for one in history]
+    told = worth_telling(algorithm, SPACE, ends, 1.0)
+    assert {number for number, (state, _) in enumerate(ends) if state == "pending"} <= set(told) or not told
+    assert (len(told) < len(history)) == (algorithm not in ("cmaes", "hyperband"))
+    assert len(worth_telling(algorithm, SPACE[1:], ends, 1.0)) == len(history), "a point could come twice"
+    whole = question(algorithm, 2, history, settings=settings)
+    assert ask({**whole, "history": [history[place] for place in told], "before": 430 - len(told)}) == ask(whole)
 
 
 @pytest.mark.parametrize("spec", SPACE, ids=lambda spec: str(spec["name"]))

@@ -18,6 +18,7 @@ from jupyterlab_kf.controllers.katib.template import LABEL_EXPERIMENT
 from jupyterlab_kf.controllers.support import is_true, name, namespace, suffix, terminating, uid
 from jupyterlab_kf.model import Obj, format_time, labels
 from jupyterlab_kf.suggestions import settings
+from jupyterlab_kf.suggestions.telling import worth_telling
 
 END_REACHED: Final = "SuggestionEndReached"
 _SOURCE: Final = "suggestion-controller"
@@ -78,32 +79,42 @@ def asked(experiment: Obj, status: Mapping[str, Any], trials: list[Obj], count: 
     spec = experiment["spec"]
     algorithm = spec.get("algorithm") or {}
     found = {name(trial): trial for trial in trials}
-    history = []
-    for one in status.get("suggestions") or ():
-        trial = found.get(str(one.get("name")))
-        end = conditions.end_of(trial) if trial else ""
-        value = conditions.objective_value(trial) if trial else None
-        state = "done" if end in ("Succeeded", "EarlyStopped") and value is not None else "failed" if end else "pending"
-        history.append(
-            {
-                "name": one.get("name"),
-                "assignments": {p["name"]: p["value"] for p in one.get("parameterAssignments") or ()},
-                "labels": one.get("labels") or {},
-                "state": state,
-                "value": value if state == "done" else None,
-            }
-        )
+    suggested = status.get("suggestions") or ()
+    ends = [_end(found.get(str(one.get("name")))) for one in suggested]
+    objective = (spec.get("objective") or {}).get("type")
+    sign = -1.0 if objective == "maximize" else 1.0
+    told = worth_telling(str(algorithm.get("algorithmName")), spec.get("parameters") or (), ends, sign)
+    history = [
+        {
+            "name": suggested[place].get("name"),
+            "assignments": {p["name"]: p["value"] for p in suggested[place].get("parameterAssignments") or ()},
+            "labels": suggested[place].get("labels") or {},
+            "state": ends[place][0],
+            "value": ends[place][1],
+        }
+        for place in told
+    ]
     return {
         "algorithm": algorithm.get("algorithmName"),
         "settings": settings.as_mapping(algorithm.get("algorithmSettings")),
         "parameters": spec.get("parameters") or [],
-        "objective": (spec.get("objective") or {}).get("type"),
+        "objective": objective,
         # Not the clock nor chance: the same study asked again after a crash goes on as it would have.
         "seed": zlib.crc32(uid(experiment).encode()),
         "count": count,
         "history": history,
+        "before": len(suggested) - len(history),
         "max": spec.get("maxTrialCount"),
     }
+
+
+def _end(trial: Obj | None) -> tuple[str, float | None]:
+    """How a suggestion's trial stands: ``pending``, ``done`` with its value, or ``failed``."""
+    end = conditions.end_of(trial) if trial else ""
+    value = conditions.objective_value(trial) if trial and end else None
+    if end in ("Succeeded", "EarlyStopped") and value is not None:
+        return "done", value
+    return ("failed" if end else "pending"), None
 
 
 def _answered(before: Obj, experiment: Obj, answer: Mapping[str, Any], now: float) -> Obj:
