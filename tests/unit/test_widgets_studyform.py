@@ -15,7 +15,8 @@ from jupyterlab_kf.magics.studies import read_cell
 from jupyterlab_kf.manifests.studyviews import StudyRecord
 from jupyterlab_kf.services import designs, spaces
 from jupyterlab_kf.services.designs import StudyPlan, StudyRequest
-from jupyterlab_kf.widgets.studyform import StudyForm, around, cost, preview, scale_of
+from jupyterlab_kf.widgets.parameters import around, preview, scale_of
+from jupyterlab_kf.widgets.studyform import StudyForm, cost
 
 CELL = """lr = loguniform(1e-4, 1e-1)
 units = integer(16, 64, 16)
