@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registries import begun
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded.registry import APPLY_PATCH, MERGE_PATCH, Registry, WriteOptions
-from jupyterlab_kf.embedded.store import Store
 from jupyterlab_kf.errors import ApiError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
@@ -20,7 +20,7 @@ WRITE = WriteOptions(manager="test")
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    store = Store(tmp_path / "store.db")
+    store = begun(tmp_path)
     yield Registry(store)
     store.close()
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registries import begun
 
 from jupyterlab_kf import controllers, kinds
 from jupyterlab_kf.embedded.collector import Collector
 from jupyterlab_kf.embedded.registry import MERGE_PATCH, DeleteOptions, Registry
-from jupyterlab_kf.embedded.store import Store
 from jupyterlab_kf.model import Obj, Ref
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    store = Store(tmp_path / "store.db")
+    store = begun(tmp_path)
     yield Registry(store)
     store.close()
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from registries import begun
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers.istio import webhook
 from jupyterlab_kf.embedded.apiserver import validation
 from jupyterlab_kf.embedded.registry import MERGE_PATCH, Registry
-from jupyterlab_kf.embedded.store import Store
 from jupyterlab_kf.errors import InvalidError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "manifests" / "serving"
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    store = Store(tmp_path / "store.db")
+    store = begun(tmp_path)
     yield Registry(store, clock=lambda: 1_800_000_000.0)
     store.close()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registries import begun
 
 from jupyterlab_kf import controllers, kinds
 from jupyterlab_kf.embedded.apiserver.selectors import Selector, parse
@@ -48,7 +49,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def registry(tmp_path: Path, clock: Clock) -> Iterator[Registry]:
-    store = Store(tmp_path / "store.db")
+    store = begun(tmp_path)
     yield Registry(store, clock=clock)
     store.close()
 

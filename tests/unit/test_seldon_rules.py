@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from registries import begun
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers.seldon import validation
 from jupyterlab_kf.embedded.registry import MERGE_PATCH, Registry
-from jupyterlab_kf.embedded.store import Store
 from jupyterlab_kf.errors import InvalidError
 from jupyterlab_kf.model import Obj
 
@@ -46,7 +46,7 @@ def ready_made(server: str = "SKLEARN_SERVER", **more: Any) -> Obj:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    store = Store(tmp_path / "store.db")
+    store = begun(tmp_path)
     yield Registry(store, clock=lambda: 1_800_000_000.0)
     store.close()
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registries import begun
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded.apiserver import discovery, tables, validation
 from jupyterlab_kf.embedded.registry import Registry
-from jupyterlab_kf.embedded.store import Store
 from jupyterlab_kf.errors import InvalidError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
@@ -22,7 +22,7 @@ NOW = 1_800_000_000.0
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    store = Store(tmp_path / "store.db")
+    store = begun(tmp_path)
     yield Registry(store, clock=lambda: NOW)
     store.close()
 
