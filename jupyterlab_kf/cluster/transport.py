@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jupyterlab_kf import names
 from jupyterlab_kf.cluster.connection import Connection
-from jupyterlab_kf.errors import UnreachableError
+from jupyterlab_kf.errors import ClusterError, UnreachableError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -84,14 +84,19 @@ class Transport:
         self._streams: set[aiohttp.StreamReader] = set()
         self._renewing = asyncio.Lock()
         self._renewals = 0
+        self._closed = False
 
     async def replace(self, connection: Connection) -> None:
         """Speak through another connection from now on; what is open is closed."""
         self.connection = connection
-        await self.close()
+        await self._hang_up()
 
     async def close(self) -> None:
-        """Close all connections; who reads one is told that nobody answers any more."""
+        """Close all connections, for good; who reads one is told that nobody answers any more."""
+        self._closed = True  # a task that runs on a little longer must not open a pool that nobody closes
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         for stream in self._streams:
             import aiohttp
 
@@ -242,9 +247,15 @@ class Transport:
 
     @asynccontextmanager
     async def _using(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """The pool; one that was retired meanwhile is closed by its last user."""
+        """The pool; one that was retired meanwhile is closed by its last user.
+
+        Raises:
+            ClusterError: this way was closed.
+        """
         import aiohttp
 
+        if self._closed:
+            raise ClusterError(f"the connection to {self.connection.name!r} was closed")
         if self._session is None:
             connector = aiohttp.TCPConnector(
                 ssl=self.connection.tls if self.connection.tls is not None else True,

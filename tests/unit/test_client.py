@@ -17,6 +17,7 @@ from jupyterlab_kf.cluster.connection import Connection
 from jupyterlab_kf.errors import (
     AlreadyExistsError,
     ApiError,
+    ClusterError,
     ConflictError,
     ForbiddenError,
     InvalidError,
@@ -328,6 +329,17 @@ async def test_what_is_open_ends_when_the_client_speaks_through_another_connecti
     with pytest.raises(UnreachableError, match="closed"):
         await reading
     over.set()
+
+
+async def test_a_client_that_was_closed_opens_nothing_any_more(server: Server, client: Client) -> None:
+    server.answers = [(200, {"items": []})]
+    await client.list(kinds.POD, "n")
+    await client.close()
+    with pytest.raises(ClusterError, match="closed"):
+        await client.list(kinds.POD, "n")
+    with pytest.raises(ClusterError, match="closed"):
+        _ = [line async for line in client.logs("n", "p")]
+    assert len(server.requests) == 1
 
 
 async def test_a_rule_of_the_cluster_that_does_not_answer_is_told_as_such(server: Server, client: Client) -> None:

@@ -257,7 +257,8 @@ async def feed_ours() -> None:
     async with our_client() as client:
         obj = await client.get(kinds.PYTORCH_JOB, space(0), "job-0000")
         before, began = used(), time.monotonic()
-        view = await anext(feed.views(client, kinds.PYTORCH_JOB, feed.Picture(obj)))
+        async with contextlib.aclosing(feed.views(client, kinds.PYTORCH_JOB, feed.Picture(obj))) as views:
+            view = await anext(views)
         say(cpu=used() - before, rss=resident(), objects=len(view.replicas), seconds=time.monotonic() - began)
 
 
