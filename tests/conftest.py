@@ -109,7 +109,7 @@ def kubectl(cluster: Settings, kubectl_path: Path, tmp_path_factory: pytest.Temp
     home = tmp_path_factory.mktemp("kubectl-home")
 
     def run(
-        *args: str, check: bool = True, stdin: str | None = None, timeout: float = 60
+        *args: str, check: bool = True, stdin: str | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [str(kubectl_path), "--kubeconfig", str(cluster.embedded_kubeconfig), *args],

@@ -51,7 +51,7 @@ class Served:
         async def run() -> Any:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(60)
 
 
 def serve(directory: Path) -> Iterator[Served]:
@@ -92,14 +92,14 @@ def serve(directory: Path) -> Iterator[Served]:
 
     worker = threading.Thread(target=thread, name="api-server")
     worker.start()
-    assert ready.wait(20), "the server did not start"
+    assert ready.wait(60), "the server did not start"
     if failed:
         raise failed[0]
     try:
         yield made[0]
     finally:
         made[0].loop.call_soon_threadsafe(stop[0].set)
-        worker.join(20)
+        worker.join(60)
         assert not worker.is_alive(), "the server did not stop"
         if failed:
             raise failed[0]

@@ -245,7 +245,7 @@ async def engine(program: list[str], group: Obj, environment: dict[str, str], fo
 
 
 async def _serves(running: Running, log: Path) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         if running.process.returncode is not None:
             break
         if await status(running.url + "/live") == 200:
@@ -264,8 +264,8 @@ async def status(url: str) -> int:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Wait until it is so; half a minute at most."""
-    for _ in range(3000):
+    """Wait until it is so; a minute at most."""
+    for _ in range(6000):
         if true():
             return
         await asyncio.sleep(0.01)
@@ -274,7 +274,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 async def answers(url: str) -> None:
     """Wait until it is answered with 200."""
-    for _ in range(300):
+    for _ in range(1200):
         if await status(url) == 200:
             return
         await asyncio.sleep(0.05)
@@ -283,7 +283,7 @@ async def answers(url: str) -> None:
 
 async def listens(port: int) -> None:
     """Wait until somebody listens there."""
-    for _ in range(300):
+    for _ in range(3000):
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()

@@ -84,7 +84,7 @@ async def ask(running: Running, case: Obj) -> Obj:
     metadata = [("seldon-puid", "case"), *case.get("metadata", {}).items()]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
         call = channel.unary_unary(f"/seldon.protos.Seldon/{case['method']}")(
-            message(name, **members).SerializeToString(), metadata=metadata, timeout=20
+            message(name, **members).SerializeToString(), metadata=metadata, timeout=60
         )
         code = await call.code()
         answer: Obj = {"code": code.name}

@@ -51,7 +51,7 @@ class Cluster:
         found = self.registry.list(kinds.EVENT, "default")
         return [f"{e['reason']}: {e['message']}" for e in found if e["involvedObject"]["name"] == name]
 
-    async def until(self, true: Callable[[], bool], limit: float = 15.0) -> None:
+    async def until(self, true: Callable[[], bool], limit: float = 60.0) -> None:
         deadline = time.monotonic() + limit
         while not true():
             if time.monotonic() > deadline:

@@ -107,7 +107,7 @@ class Bed:
             counts = [status.get(key, 0) for key in ("updatedReplicas", "readyReplicas", "replicas")]
             return status.get("observedGeneration") == generation and counts == [replicas] * 3
 
-        until(there, seconds=30, what=f"{deployment} with {replicas} replicas", every=0.05)
+        until(there, seconds=60, what=f"{deployment} with {replicas} replicas", every=0.05)
 
     def pods(self, version: str, name: str = "m") -> list[Obj]:
         found = self.api.list("v1", "Pod", self.namespace)
@@ -139,7 +139,7 @@ class Bed:
                 return str((service["metadata"].get("annotations") or {}).get(ADDRESS, ""))
             return ""
 
-        return str(until(found, seconds=30, what="a gateway"))
+        return str(until(found, seconds=60, what="a gateway"))
 
     def gateway_pod(self) -> Obj:
         def found() -> Obj | None:
@@ -149,7 +149,7 @@ class Bed:
                     return pod
             return None
 
-        return dict(until(found, seconds=20, what="a ready gateway"))
+        return dict(until(found, seconds=60, what="a ready gateway"))
 
     def route(self, name: str, *http: Obj, ready: str = "") -> str:
         """Routes below ``/NAME/``; back when Envoy has them."""
@@ -162,7 +162,7 @@ class Bed:
         return f"/{name}/"
 
     def settled(self, path: str) -> None:
-        until(lambda: self.get(path).status == 200, seconds=15, what=f"the route {path}", every=0.005)
+        until(lambda: self.get(path).status == 200, seconds=60, what=f"the route {path}", every=0.005)
 
     def to(self, subset: str = "", **more: Any) -> Obj:
         where = {"host": "m", **({"subset": subset} if subset else {})}

@@ -32,7 +32,7 @@ class Client:
     """One keep-alive connection."""
 
     def __init__(self, served: Served) -> None:
-        self.connection = http.client.HTTPSConnection("127.0.0.1", served.server.port, context=served.tls, timeout=20)
+        self.connection = http.client.HTTPSConnection("127.0.0.1", served.server.port, context=served.tls, timeout=60)
         self.answer: http.client.HTTPResponse | None = None
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:

@@ -80,7 +80,7 @@ Send = Callable[..., tuple[int, Any]]
 @pytest.fixture
 def send(shared_server: Served) -> Iterator[Send]:  # noqa: F811  the fixture
     connection = http.client.HTTPSConnection(
-        "127.0.0.1", shared_server.server.port, context=shared_server.tls, timeout=20
+        "127.0.0.1", shared_server.server.port, context=shared_server.tls, timeout=60
     )
 
     def one(method: str, path: str, body: Any = None, media: str = "application/json") -> tuple[int, Any]:

@@ -76,7 +76,7 @@ def test_kubernetes_watch(api: Any, place: str) -> None:
 
     def follow() -> None:
         stream = kubernetes.watch.Watch().stream(
-            core.list_namespaced_config_map, place, label_selector="mine", timeout_seconds=20
+            core.list_namespaced_config_map, place, label_selector="mine", timeout_seconds=60
         )
         for event in stream:
             seen.append((event["type"], event["object"].metadata.name))
@@ -91,7 +91,7 @@ def test_kubernetes_watch(api: Any, place: str) -> None:
         threading.Event().wait(0.01)
     other.create_namespaced_config_map(place, config("after", {"mine": ""}))
     other.delete_namespaced_config_map("before", place)
-    thread.join(20)
+    thread.join(60)
     assert seen == [("ADDED", "before"), ("ADDED", "after"), ("DELETED", "before")]
 
 
@@ -120,7 +120,7 @@ async def test_kubernetes_asyncio(site: Site, place: str) -> None:
             place,
             label_selector="mine",
             resource_version=version,
-            timeout_seconds=10,
+            timeout_seconds=60,
         ) as stream:
             seen = []
             async for event in stream:
@@ -157,4 +157,4 @@ def test_kr8s(site: Site, place: str) -> None:
         break
     job.delete()
     made.delete()
-    made.wait("delete", timeout=10)
+    made.wait("delete", timeout=60)

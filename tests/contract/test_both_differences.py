@@ -64,12 +64,12 @@ def defined(api: Api, schema: Obj, **spec: object) -> bool:
     api.request("POST", root, definition)
     try:
         path = "/apis/differences.example.com/v1/probes"
-        until(lambda: taken(api, "GET", path), seconds=30, what="the kind")
+        until(lambda: taken(api, "GET", path), seconds=60, what="the kind")
         body = {"apiVersion": "differences.example.com/v1", "kind": "Probe", "metadata": {"name": "p"}, "spec": spec}
         return taken(api, "POST", f"{path}?dryRun=All", body)
     finally:
         api.request("DELETE", f"{root}/{name}")
-        until(lambda: not taken(api, "GET", f"{root}/{name}"), seconds=30, what="the end of the kind")
+        until(lambda: not taken(api, "GET", f"{root}/{name}"), seconds=60, what="the end of the kind")
 
 
 def expressions(api: Api, _: str) -> bool:
@@ -114,7 +114,7 @@ def jobs(place: str) -> str:
 
 def made(api: Api, place: str, label: str) -> list[Obj]:
     """The pods with a label, when there are any."""
-    return until(lambda: api.list("v1", "Pod", place, labels=label), seconds=30, what=f"pods of {label}")
+    return until(lambda: api.list("v1", "Pod", place, labels=label), seconds=60, what=f"pods of {label}")
 
 
 def tracking(api: Api, place: str) -> bool:
@@ -153,7 +153,7 @@ def adoption(api: Api, place: str) -> bool:
         status: Obj = api.get("apps/v1", "ReplicaSet", "p", place).get("status", {})
         return status.get("replicas") == 1
 
-    until(settled, seconds=30, what="the ReplicaSet's pod")
+    until(settled, seconds=60, what="the ReplicaSet's pod")
     return bool(api.get("v1", "Pod", "p", place)["metadata"].get("ownerReferences"))
 
 

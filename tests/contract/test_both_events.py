@@ -119,6 +119,6 @@ def test_a_controller_tells_what_it_did_on_its_object(site: Site, ctl: Kubectl) 
         found = site.api.list("v1", "Event", ctl.namespace)
         return [one for one in found if one["reason"] == "SuccessfulCreate" and one["involvedObject"]["name"] == "j"]
 
-    (one, *_) = until(told, seconds=30, what="the job's event")
+    (one, *_) = until(told, seconds=60, what="the job's event")
     assert one["message"].startswith("Created pod: j-")
     assert (one["type"], one["source"]["component"]) == ("Normal", "job-controller")

@@ -91,12 +91,14 @@ class Talk:
     def __init__(self, manager: AsyncKernelManager, client: AsyncKernelClient) -> None:
         self.manager, self.client = manager, client
 
-    async def run(self, code: str) -> str:
-        """What a cell prints; the name of its error when it fails."""
+    async def run(self, code: str, begun: asyncio.Event | None = None) -> str:
+        """What a cell prints; the name of its error when it fails. ``begun`` is set when it prints something."""
         said: list[str] = []
 
         def hear(message: dict[str, Any]) -> None:
             said.append(message["content"].get("text", "") if message["msg_type"] == "stream" else "")
+            if begun is not None and said[-1]:
+                begun.set()
 
         reply = await self.client.execute_interactive(textwrap.dedent(code), timeout=PATIENCE, output_hook=hear)
         content = reply["content"]
@@ -162,8 +164,9 @@ async def test_a_kernel_runs_in_a_pod_of_its_profile(site: Site, here: str, talk
 
 async def test_an_interrupt_ends_a_cell_and_not_the_kernel(talk: Talk) -> None:
     await talk.run("kept = 42")
-    cell = asyncio.create_task(talk.run("import time\ntime.sleep(600)"))
-    await asyncio.sleep(1)
+    begun = asyncio.Event()
+    cell = asyncio.create_task(talk.run("import time\nprint('begun', flush=True)\ntime.sleep(600)", begun))
+    await asyncio.wait_for(begun.wait(), PATIENCE)
     await talk.manager.interrupt_kernel()
     assert await asyncio.wait_for(cell, PATIENCE) == "KeyboardInterrupt"
     assert await talk.run("print(kept)") == "42"

@@ -89,10 +89,10 @@ def test_patch_label_annotate_scale(kubectl: Kubectl) -> None:
 
 def test_wait_and_delete(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=POD)
-    assert "deleted" in kubectl("delete", "pod", "p", "--timeout=10s")
+    assert "deleted" in kubectl("delete", "pod", "p", "--timeout=60s")
     kubectl("apply", "-f", "-", stdin=POD)
     kubectl("delete", "pod", "p", "--wait=false")
-    kubectl("wait", "--for=delete", "pod/p", "--timeout=10s")
+    kubectl("wait", "--for=delete", "pod/p", "--timeout=60s")
 
 
 def test_a_strict_mistake_is_named(kubectl: Kubectl) -> None:
@@ -150,11 +150,11 @@ spec:
     additionalPrinterColumns: [{name: Size, type: integer, jsonPath: .spec.size}]
 """
     kubectl("apply", "-f", "-", stdin=definition)
-    kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=5s")
+    kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=60s")
     kubectl("apply", "-f", "-", stdin="apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {}\n")
     assert "SIZE" in kubectl("get", "wd")
     assert kubectl("get", "wd", "w", "-o", "jsonpath={.spec.size}") == "3"
-    kubectl("delete", "crd", "widgets.example.com", "--timeout=10s")
+    kubectl("delete", "crd", "widgets.example.com", "--timeout=60s")
     assert kubectl.run("get", "wd").returncode == 1
 
 

@@ -354,10 +354,10 @@ def test_scale(api: Api, place: str) -> None:
     scale = api.request("GET", f"{path}/d/scale")
     assert (scale["kind"], scale["apiVersion"], scale["spec"]) == ("Scale", "autoscaling/v1", {"replicas": 1})
     assert scale["status"]["selector"] == "app=d"
-    until(lambda: api.request("GET", f"{path}/d/scale")["status"]["replicas"] == 1, seconds=30, what="one replica")
+    until(lambda: api.request("GET", f"{path}/d/scale")["status"]["replicas"] == 1, seconds=60, what="one replica")
     patched = api.request("PATCH", f"{path}/d/scale", {"spec": {"replicas": 3}}, content_type=MERGE)
     assert patched["spec"]["replicas"] == 3
-    until(lambda: len(api.list("v1", "Pod", place)) == 3, seconds=30, what="three pods")
+    until(lambda: len(api.list("v1", "Pod", place)) == 3, seconds=60, what="three pods")
     wrong = refusal(api, "PATCH", f"{path}/d/scale", {"spec": {"replicas": -1}}, content_type=MERGE)
     assert (wrong.code, "must be greater than or equal to 0" in wrong.message) == (422, True)
 
@@ -436,12 +436,12 @@ def test_what_is_owned_goes_with_its_owner(api: Api, place: str, policy: str) ->
     owner = api.request("POST", configs(place), config("owner"))
     api.request("POST", configs(place), owned_by(owner, "owned", blocking=True))
     api.request("DELETE", f"{configs(place)}/owner", {"propagationPolicy": policy})
-    until(lambda: there(api, "v1", "ConfigMap", "owner", place) is None, seconds=30, what="the owner's end")
+    until(lambda: there(api, "v1", "ConfigMap", "owner", place) is None, seconds=60, what="the owner's end")
     if policy == "Orphan":
         left = api.get("v1", "ConfigMap", "owned", place)
         assert "ownerReferences" not in left["metadata"]
     else:
-        until(lambda: there(api, "v1", "ConfigMap", "owned", place) is None, seconds=30, what="the end of the owned")
+        until(lambda: there(api, "v1", "ConfigMap", "owned", place) is None, seconds=60, what="the end of the owned")
 
 
 def test_a_finalizer_holds(api: Api, place: str) -> None:
@@ -553,9 +553,9 @@ def test_a_definition_serves_its_kind_until_it_is_deleted(api: Api, place: str) 
         found = api.request("GET", f"{path}/{plural}.example.com").get("status", {}).get("conditions") or ()
         return any((one["type"], one["status"]) == ("Established", "True") for one in found)
 
-    until(established, seconds=20, what="the definition")
+    until(established, seconds=60, what="the definition")
     mine = f"/apis/example.com/v1/namespaces/{place}/{plural}"
-    until(lambda: plural in api.resources("example.com/v1"), seconds=20, what="its resource")
+    until(lambda: plural in api.resources("example.com/v1"), seconds=60, what="its resource")
     head = {"apiVersion": "example.com/v1", "kind": plural.capitalize(), "metadata": {"name": "g"}}
     made = api.request("POST", mine, head | {"spec": {"size": 2, "extra": 1}})
     assert made["spec"] == {"size": 2, "colour": "red"}
@@ -578,7 +578,7 @@ def test_a_definition_serves_its_kind_until_it_is_deleted(api: Api, place: str) 
             return error.code == 404
         return False
 
-    until(gone, seconds=30, what="the end of its kind")
+    until(gone, seconds=60, what="the end of its kind")
 
 
 @pytest.mark.parametrize(

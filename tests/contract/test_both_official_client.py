@@ -28,7 +28,7 @@ def test_scripts_go_on_with_the_official_client(here: kf.Cluster, place: str, tm
         )
         assert made.metadata.creation_timestamp is not None
         seen = []
-        for event in watch.Watch().stream(core.list_namespaced_config_map, place, timeout_seconds=20):
+        for event in watch.Watch().stream(core.list_namespaced_config_map, place, timeout_seconds=60):
             if event["object"].metadata.name == "notes":
                 seen.append((event["type"], event["object"].data["a"]))
                 if event["type"] == "ADDED":

@@ -134,7 +134,7 @@ def test_a_pod_that_does_not_fit_waits_and_says_why(ctl: Kubectl) -> None:
     manifest = yaml.safe_load(pod("big", "pass"))
     manifest["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1000"}}
     ctl("apply", "-f", "-", stdin=json.dumps(manifest))
-    ctl("wait", "--for=condition=PodScheduled=false", "pod/big", "--timeout=30s")
+    ctl("wait", "--for=condition=PodScheduled=false", "pod/big", "--timeout=60s")
     described = ctl("describe", "pod", "big")
     assert "FailedScheduling" in described
     assert "nodes are available: 1 Insufficient cpu" in described
@@ -174,7 +174,7 @@ def test_deleting_a_pod_lets_it_end_by_itself_first(ctl: Kubectl) -> None:
     with follow(ctl, "logs", "-f", "graceful") as log:
         assert log.stdout is not None
         lines = [log.stdout.readline()]
-        ctl("delete", "pod", "graceful", "--wait=true", "--timeout=30s")
+        ctl("delete", "pod", "graceful", "--wait=true", "--timeout=60s")
         lines += log.stdout.readlines()
     assert lines == ["ready\n", "closing\n"]
 

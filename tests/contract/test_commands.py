@@ -34,7 +34,7 @@ def test_make_lab_opens_the_quick_start(tmp_path: Path) -> None:
             assert "/lab/tree/quickstart.ipynb" in _opened(tmp_path / "RUNTIME")
         finally:
             os.killpg(lab.pid, signal.SIGTERM)
-            lab.wait(timeout=30)
+            lab.wait(timeout=90)
 
 
 def _answer(url: str, server: subprocess.Popen[bytes]) -> bytes:

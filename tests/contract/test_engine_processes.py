@@ -355,4 +355,4 @@ async def test_with_a_certificate_both_faces_speak_tls(tmp_path: Path) -> None:
         async with grpc.aio.secure_channel(f"localhost:{running.grpc_port}", credentials) as channel:
             method = channel.unary_unary("/seldon.protos.Seldon/ModelMetadata")
             with pytest.raises(grpc.aio.AioRpcError, match="Failed to find model"):
-                await method(b"", timeout=20)
+                await method(b"", timeout=60)

@@ -109,9 +109,9 @@ def test_too_many_requests_are_refused(bed: Bed) -> None:
     match = {"context": "GATEWAY", "routeConfiguration": {"vhost": {"route": {"name": "limited"}}}}
     patch = {"applyTo": "HTTP_ROUTE", "match": match, "patch": {"operation": "MERGE", "value": value}}
     bed.put("networking.istio.io/v1alpha3", "EnvoyFilter", "limited", {"configPatches": [patch]}, ROOT)
-    until(lambda: bed.get(path).status == 429, seconds=10, what="the limit")
+    until(lambda: bed.get(path).status == 429, seconds=60, what="the limit")
     bed.api.delete("networking.istio.io/v1alpha3", "EnvoyFilter", "limited", ROOT)
-    until(lambda: bed.get(path).status == 200, seconds=10, what="the end of the limit")
+    until(lambda: bed.get(path).status == 200, seconds=60, what="the end of the limit")
 
 
 def test_tokens_and_rights_are_asked_for_where_pods_ask_for_them(bed: Bed) -> None:
@@ -127,8 +127,8 @@ def test_tokens_and_rights_are_asked_for_where_pods_ask_for_them(bed: Bed) -> No
     ]
     bed.put(SECURITY, "AuthorizationPolicy", "guarded", {**selector, "action": "ALLOW", "rules": allowed})
     ann, root = token(SECRET, iss="tests", sub="ann"), token(SECRET, iss="tests", sub="root", groups=["admins"])
-    until(lambda: bed.get(path + "open/a", authorization="Bearer no").status == 401, seconds=10, what="the tokens")
-    until(lambda: bed.get(path + "open/a").status == 403, seconds=10, what="the rights")
+    until(lambda: bed.get(path + "open/a", authorization="Bearer no").status == 401, seconds=60, what="the tokens")
+    until(lambda: bed.get(path + "open/a").status == 403, seconds=60, what="the rights")
     seen = bed.get(path + "open/a", authorization=f"Bearer {ann}")
     assert (seen.status, seen.said["headers"]["x-sub"]) == (200, "ann")
     assert bed.get(path + "closed", authorization=f"Bearer {ann}").status == 403
@@ -154,9 +154,9 @@ def test_keys_are_fetched_from_where_the_issuer_has_them(bed: Bed) -> None:
     bed.put(
         SECURITY, "RequestAuthentication", "fetched", {**selector, "jwtRules": [{"issuer": "far", "jwksUri": address}]}
     )
-    until(lambda: bed.get(path, authorization="Bearer no").status == 401, seconds=10, what="the rules")
+    until(lambda: bed.get(path, authorization="Bearer no").status == 401, seconds=60, what="the rules")
     good = {"authorization": f"Bearer {token(SECRET, iss='far', sub='ann')}"}
-    until(lambda: bed.get(path, **good).status == 200, seconds=15, what="the keys")
+    until(lambda: bed.get(path, **good).status == 200, seconds=60, what="the keys")
     other = token(b"another secret that is long enough for HS256 too", iss="far", sub="ann")
     assert bed.get(path, authorization=f"Bearer {other}").status == 401
     bed.api.delete(SECURITY, "RequestAuthentication", "fetched", bed.namespace)
@@ -174,10 +174,10 @@ def test_a_mirror_gets_a_copy_and_one_that_is_dead_changes_nothing(bed: Bed) -> 
     ip = bed.pods("v2")[0]["status"]["podIP"]
 
     def copies() -> int:
-        with urllib.request.urlopen(f"http://{ip}:{PORTS['m']}/count", timeout=5) as found:
+        with urllib.request.urlopen(f"http://{ip}:{PORTS['m']}/count", timeout=60) as found:
             return int(json.loads(found.read()).get("/copy", 0))
 
-    until(lambda: copies() == 20, seconds=5, what="20 copies")
+    until(lambda: copies() == 20, seconds=60, what="20 copies")
     slices = {
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 9}],
@@ -221,9 +221,9 @@ def test_grpc_is_routed_by_method_and_headers(bed: Bed) -> None:
     bed.route("grpc", {"match": match, "rewrite": {}, "route": [{"destination": {"host": "g"}}]})
     with grpc.insecure_channel(bed.url.removeprefix("http://")) as channel:
         call = channel.unary_unary("/seldon.protos.Seldon/Predict")
-        assert call(b"x", metadata=[("seldon", "iris")], timeout=5) == b"/seldon.protos.Seldon/Predict iris x"
+        assert call(b"x", metadata=[("seldon", "iris")], timeout=60) == b"/seldon.protos.Seldon/Predict iris x"
         with pytest.raises(grpc.RpcError) as refused:
-            call(b"x", metadata=[("seldon", "other")], timeout=5)
+            call(b"x", metadata=[("seldon", "other")], timeout=60)
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -256,12 +256,12 @@ def test_tls_ends_at_the_gateway_with_a_certificate_from_a_secret(bed: Bed) -> N
         except OSError:
             return None
 
-    assert until(asked, seconds=10, what="an answer over TLS")["headers"]["x-forwarded-proto"] == "https"
+    assert until(asked, seconds=60, what="an answer over TLS")["headers"]["x-forwarded-proto"] == "https"
 
 
 def test_what_is_not_honoured_is_said_on_the_object_once(bed: Bed) -> None:
     bed.route("odd", {"match": [{"uri": {"prefix": "/odd/"}, "sourceLabels": {"app": "x"}}], "route": [bed.to("v1")]})
-    told = until(lambda: bed.events("VirtualService", "odd"), seconds=10, what="an event")
+    told = until(lambda: bed.events("VirtualService", "odd"), seconds=60, what="an event")
     assert any(line.startswith("Warning NotHonoured: spec.http[1].match[0].sourceLabels.app: ") for line in told)
     assert bed.get("/odd/").status == 200
 
@@ -273,7 +273,7 @@ def test_what_envoy_refuses_is_said_and_the_rest_goes_on(bed: Bed) -> None:
         bed.put(NETWORK, "Gateway", "taken", {"selector": {"istio": "ingressgateway"}, "servers": [server]})
         spec = {"hosts": ["*"], "gateways": ["taken"], "tcp": [{"route": [bed.to("v1")]}]}
         bed.put(NETWORK, "VirtualService", "taken", spec)
-        told = until(lambda: bed.events("Gateway", "taken"), seconds=10, what="an event")
+        told = until(lambda: bed.events("Gateway", "taken"), seconds=60, what="an event")
     assert "EnvoyRefused" in told[0]
     assert "Address already in use" in told[0]
     assert bed.get("/first/").status == 200
@@ -341,6 +341,6 @@ def test_a_gateway_that_is_killed_is_back_by_itself(bed: Bed) -> None:
     path = bed.route("phoenix", {"route": [bed.to("v1")]})
     began = time.monotonic()
     bed.kill(bed.gateway_pod())
-    until(lambda: bed.get(path).status != 200, seconds=5, what="the end of the gateway", every=0.005)
-    until(lambda: bed.get(path).status == 200, seconds=20, what="the gateway", every=0.01)
+    until(lambda: bed.get(path).status != 200, seconds=60, what="the end of the gateway", every=0.005)
+    until(lambda: bed.get(path).status == 200, seconds=60, what="the gateway", every=0.01)
     print(f"back after {time.monotonic() - began:.2f} s")

@@ -79,7 +79,7 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=90)
 
     def _ask(self) -> None:
         while not self._over.is_set():

@@ -154,7 +154,7 @@ def test_a_class_becomes_available_and_answers_through_the_service_proxy(endpoin
         endpoint.ask("iris-main:8000", body={"data": "nonsense"})
     assert refused.value.code in (400, 500)
     endpoint.ctl("delete", "sdep", "iris")
-    until(lambda: "No resources" in endpoint.ctl.run("get", "deploy,pod,svc").stderr, seconds=40, what="the end of all")
+    until(lambda: "No resources" in endpoint.ctl.run("get", "deploy,pod,svc").stderr, seconds=60, what="the end of all")
 
 
 def test_any_program_on_the_units_own_paths_is_a_unit(endpoint: Endpoint, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_ready_made_server_fetches_its_model_and_serves_it(endpoint: Endpoint,
 def test_a_model_that_cannot_be_fetched_is_told_of_in_the_status(endpoint: Endpoint) -> None:
     graph = {"name": "flowers", "implementation": "SKLEARN_SERVER", "modelUri": "gs://bucket/model"}
     endpoint.apply({"name": "main", "graph": graph})
-    until(lambda: "not from gs://" in str(endpoint.status.get("description")), seconds=40, what="the reason")
+    until(lambda: "not from gs://" in str(endpoint.status.get("description")), seconds=60, what="the reason")
 
 
 def test_no_request_is_lost_when_a_version_replaces_another(endpoint: Endpoint, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_no_request_is_lost_when_a_version_replaces_another(endpoint: Endpoint, 
             endpoint.until("Available")
         # Until the last pod that was replaced is gone.
         until(
-            lambda: endpoint.ctl("get", "pod", "-o", "name").count("pod/") == 1, seconds=40, what="the end of the old"
+            lambda: endpoint.ctl("get", "pod", "-o", "name").count("pod/") == 1, seconds=60, what="the end of the old"
         )
     assert failures == []
     assert set(seen) == {"1", "2", "3"}
@@ -208,9 +208,9 @@ def test_a_version_that_cannot_work_leaves_the_one_before(endpoint: Endpoint, tm
     endpoint.until("Available")
     with load(endpoint, "iris-main:8000") as (seen, failures):
         endpoint.apply(unit(tmp_path, VERSION="2", BROKEN="yes"))
-        until(lambda: "ends again and again" in str(endpoint.status.get("description")), seconds=40, what="the reason")
+        until(lambda: "ends again and again" in str(endpoint.status.get("description")), seconds=60, what="the reason")
         before = seen["1"]
-        until(lambda: seen["1"] > before + 20, seconds=20, what="answers of the old version")
+        until(lambda: seen["1"] > before + 20, seconds=60, what="answers of the old version")
         endpoint.apply(unit(tmp_path, VERSION="3"))
         endpoint.until("Available")
         time.sleep(1)

@@ -76,7 +76,7 @@ class Hub:
                 stdout=log,
                 stderr=log,
             )
-        wait(self._up, "the hub answers", 60, self)
+        wait(self._up, "the hub answers", 180, self)
         found = re.search(r"with the password (\S+)", self.log.read_text()[before:])
         assert found, self.log.read_text()
         self.password = found[1]
@@ -92,7 +92,7 @@ class Hub:
     def stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
+            self.process.wait(120)
 
     def kubectl(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """One request to the cluster with the owner's own rights."""
@@ -172,7 +172,7 @@ class Person:
         return bool(found and found["ready"])
 
     def wait_ready(self, name: str = "") -> None:
-        wait(lambda: self.ready(name), f"{self.name}'s server is ready", 90, self.hub)
+        wait(lambda: self.ready(name), f"{self.name}'s server is ready", 180, self.hub)
 
     def progress(self, name: str = "") -> list[dict[str, Any]]:
         """What the progress page is sent, to its end."""
@@ -224,7 +224,7 @@ class Person:
 
     def stop(self, name: str = "") -> None:
         self.api("DELETE", f"/users/{self.name}/server{f's/{name}' if name else ''}")
-        wait(lambda: self.server(name) is None or not self.ready(name), "the server has stopped", 60, self.hub)
+        wait(lambda: self.server(name) is None or not self.ready(name), "the server has stopped", 120, self.hub)
 
 
 def wait(done: Callable[[], bool], what: str, seconds: float, hub: Hub) -> None:

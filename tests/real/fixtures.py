@@ -58,7 +58,7 @@ def namespace() -> Iterator[Callable[[RealCluster], str]]:
                 return bool(api.get("v1", "ServiceAccount", "default", name))
             return False
 
-        until(there, seconds=30, what="the namespace's service account")
+        until(there, seconds=60, what="the namespace's service account")
         return name
 
     yield make

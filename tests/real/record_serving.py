@@ -103,7 +103,7 @@ def record(api: Api, name: str, spec: dict[str, Any]) -> dict[str, Any]:
         return found if (found.get("status") or {}).get("state") == "Available" else None
 
     try:
-        until(available, seconds=40, what=f"availability of {name}")
+        until(available, seconds=60, what=f"availability of {name}")
     except TimeoutError as error:
         print(error, file=sys.stderr)
     time.sleep(2)

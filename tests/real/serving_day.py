@@ -35,7 +35,7 @@ async def listed() -> list[str]:
     changed = asyncio.Event()
     desk.listen(lambda *_: changed.set())
     await desk.ready()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while (rows := desk.endpoints()) is None or not rows.known:
             changed.clear()
             await changed.wait()

@@ -27,7 +27,7 @@ async def look(namespace: str, name: str) -> None:
     """What a study's view in the panels asks for."""
     desk, told = Desk(), asyncio.Event()
     feed, leave = desk.study_feeds.look(StudyKey(namespace, name), told.set)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while feed.head(time.time()) is None:
             await told.wait()
             told.clear()
@@ -60,7 +60,7 @@ def main(name: str) -> None:
     assert stopped.status == "Running", "one that somebody ended is no failure"
     stopped.stop()
     # The study has ended at once; its trials follow.
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while {row.state for row in stopped.trials} != {"Killed"}:
         assert time.monotonic() < deadline, stopped.trials
         time.sleep(0.2)

@@ -82,7 +82,7 @@ def test_gives_users_the_rights_of_their_roles_and_tells_in_the_audit_log(
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "researchers"}],
     }
     api.create(binding)
-    until(lambda: _allowed(user, mine), seconds=10, what="the right to list pods")
+    until(lambda: _allowed(user, mine), seconds=60, what="the right to list pods")
     assert not _allowed(user, other)
     user.close()
     told = [
@@ -178,7 +178,7 @@ def test_api_server_that_is_killed_comes_back_with_everything(
             return False
 
     until(back, seconds=60, what="return of the API server")
-    until(lambda: _submitted(api, name), seconds=30, what="a job accepted through the webhook")
+    until(lambda: _submitted(api, name), seconds=60, what="a job accepted through the webhook")
     assert ends(api, "TFJob", "after", name)["Succeeded"] == "True"
 
 
@@ -197,7 +197,7 @@ def test_component_can_be_taken_away_for_a_while(real_cluster: RealCluster, api:
     assert "nodeName" not in api.get("v1", "Pod", "p", name)["spec"]
     assert "kube-scheduler" not in real_cluster.state()["components"]
     real_cluster.order("resume", "kube-scheduler")
-    until(lambda: api.get("v1", "Pod", "p", name)["spec"].get("nodeName"), seconds=30, what="a node for the pod")
+    until(lambda: api.get("v1", "Pod", "p", name)["spec"].get("nodeName"), seconds=60, what="a node for the pod")
 
 
 # --- the MPI operator
@@ -394,8 +394,8 @@ def test_nothing_is_left_when_it_ends_however_it_ends(who: str) -> None:
             parent = int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
             os.kill(parent, signal.SIGKILL)
         if who != "nobody":
-            until(lambda: not _commands_of(folder), seconds=30, what="end of all processes")
-            until(lambda: not sockets.exists(), seconds=30, what="removal of what was left")
+            until(lambda: not _commands_of(folder), seconds=60, what="end of all processes")
+            until(lambda: not sockets.exists(), seconds=60, what="removal of what was left")
     finally:
         cluster.stop()
     assert _commands_of(folder) == []

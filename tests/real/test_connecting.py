@@ -137,7 +137,7 @@ async def test_a_pods_token_is_read_again_when_the_server_takes_the_old_one_no_m
             await asyncio.sleep(0.2)
 
     with pytest.raises(UnauthorizedError):
-        await asyncio.wait_for(refused(), 30)  # the server looks anew after some seconds
+        await asyncio.wait_for(refused(), 90)  # the server looks anew after some seconds
     (account / "token").write_text(token())
     assert await whoami(client) == me
     await client.close()

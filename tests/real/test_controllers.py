@@ -50,7 +50,7 @@ class Process:
 
     def end(self, number: int) -> int:
         self.running.send_signal(number)
-        return self.running.wait(timeout=30)
+        return self.running.wait(timeout=90)
 
 
 Place = tuple[str, Callable[[str], Process]]
@@ -157,7 +157,7 @@ def test_what_the_webhook_would_refuse_fails_with_its_reason(node_cluster: RealC
         status = api.get(KATIB, "Experiment", name, space).get("status") or {}
         return next((c["message"] for c in status.get("conditions") or () if c["type"] == "Failed"), "")
 
-    until(lambda: told("empty"), seconds=30, what="the refusal")
+    until(lambda: told("empty"), seconds=60, what="the refusal")
     assert "parameters[0]" in told("empty")
     assert not api.list(KATIB, "Trial", space)
     # A valid study whose metrics are in a file: no placeholder is missing, so the collector is what is said.
@@ -169,5 +169,5 @@ def test_what_the_webhook_would_refuse_fails_with_its_reason(node_cluster: RealC
         "trialTemplate": {**spec["trialTemplate"], "trialSpec": words},
     }
     api.create({**made, "metadata": {"name": "files", "namespace": space}, "spec": {**spec, **changed}})
-    until(lambda: told("files"), seconds=30, what="the refusal")
+    until(lambda: told("files"), seconds=60, what="the refusal")
     assert told("files").startswith("metrics collector File reads files in pods")

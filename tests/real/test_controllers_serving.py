@@ -79,7 +79,7 @@ def test_what_was_served_is_served_and_replaced_and_ended(served: Served) -> Non
     served.create("iris", CASES["canary"])
     status = served.until("iris", "Available")
     assert set(status["serviceStatus"]) >= {"iris-main", "iris-canary"}
-    until(lambda: served.names(ISTIO, "VirtualService") == ["iris"], seconds=20, what="the routes")
+    until(lambda: served.names(ISTIO, "VirtualService") == ["iris"], seconds=60, what="the routes")
     before = served.names("apps/v1", "ReplicaSet")
     generations = [one["metadata"]["generation"] for one in served.api.list("apps/v1", "Deployment", served.space)]
     assert generations == [1, 1], "what is as it should be is not written again"
@@ -89,7 +89,7 @@ def test_what_was_served_is_served_and_replaced_and_ended(served: Served) -> Non
         lambda: served.names("apps/v1", "Deployment") == ["iris-default-0-model"], seconds=60, what="the end of the old"
     )
     served.until("iris", "Available")
-    until(lambda: served.names(ISTIO, "DestinationRule") == ["iris-default"], seconds=20, what="the rules")
+    until(lambda: served.names(ISTIO, "DestinationRule") == ["iris-default"], seconds=60, what="the rules")
     assert not set(before) & set(served.names("apps/v1", "ReplicaSet"))
     (changed,) = only["predictors"]
     changed = {**changed, "annotations": {"note": "x"}, "labels": {"version": "second"}}
@@ -99,9 +99,9 @@ def test_what_was_served_is_served_and_replaced_and_ended(served: Served) -> Non
         return [one["spec"]["subsets"][0]["labels"] for one in served.api.list(ISTIO, "DestinationRule", served.space)]
 
     until(lambda: subsets() == [{"version": "second"}], seconds=60, what="the routes to the next version")
-    until(lambda: served.names("v1", "Service") == ["iris-default", "iris-default-model"], seconds=20, what="services")
+    until(lambda: served.names("v1", "Service") == ["iris-default", "iris-default-model"], seconds=60, what="services")
     served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(timeout=30) == 0
+    assert served.process.wait(timeout=90) == 0
     uses = used(served.cluster, "seldon", served.space)
     role = granted("serving-controllers")
     assert uses - role == set(), "used, but not by this role"

@@ -110,7 +110,7 @@ def _until_served(api: Api, objects: Iterable[Obj]) -> None:
     def served() -> bool:
         return all(name in api.resources(group) for group, name in wanted)
 
-    until(served, seconds=30, what="service of the new kinds")
+    until(served, seconds=60, what="service of the new kinds")
 
 
 def _serves_webhooks(plan: Plan) -> bool:
