@@ -229,10 +229,93 @@ def _optuna_point(problem: Problem, trial: Any) -> Point:
     return point
 
 
+MOST_EPOCHS = 27
+EPOCHS = 20 * MOST_EPOCHS
+
+
+class Course(Game):
+    """The mixed problem with epochs: an error that falls as they pass, sooner where the rate is greater."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__("mixed", seed)
+        self.spent = 0
+        self._shown = (0, math.inf, math.inf)
+
+    def after(self, point: Point, epochs: int) -> float:
+        """What is seen after so many epochs."""
+        truth = self.problem.truth(point)
+        left = 0.3 * math.exp(-epochs / (4 - math.log10(point["rate"])))
+        seen = truth + left + 0.002 * float(self._noise.normal())
+        self._shown = min(self._shown, (-epochs, seen, truth))
+        return seen
+
+    @property
+    def regret(self) -> float:
+        """Of the point that looked best of those with most epochs."""
+        return self._shown[2] - self.problem.least
+
+
+def ours_by_epochs(algorithm: str, seed: int) -> float:
+    """The regret of hyperband, ASHA, or of an algorithm that gives each trial all epochs; each trial begins anew."""
+    game = Course(seed)
+    space = [one.katib(name) for name, one in game.problem.space.items()]
+    settings: dict[str, str] = {}
+    if algorithm in ("hyperband", "asha"):
+        space.append(Dimension(1, MOST_EPOCHS, whole=True).katib("epochs"))
+        settings = {"resource_name": "epochs", "r_l": str(MOST_EPOCHS), "eta": "3"}
+    history: list[dict[str, Any]] = []
+    while game.spent < EPOCHS:
+        (one,) = ask({**_question(algorithm, space, history, seed), "settings": settings})["suggestions"]
+        point = {name: kind.read(one["assignments"][name]) for name, kind in game.problem.space.items()}
+        epochs = int(one["assignments"].get("epochs", MOST_EPOCHS))
+        game.spent += epochs
+        history.append({"name": str(len(history)), "state": "done", "value": game.after(point, epochs), **one})
+    return game.regret
+
+
+def optuna_by_epochs(sampler: str, seed: int) -> float:
+    """Optuna's Hyperband, which prunes a trial where it stands and so pays no epoch twice."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    game = Course(seed)
+    pruner = optuna.pruners.HyperbandPruner(1, MOST_EPOCHS, 3)
+    study = optuna.create_study(sampler=getattr(optuna.samplers, sampler)(seed=seed), pruner=pruner)
+
+    def trial(asked: Any) -> float:
+        point, seen = _optuna_point(game.problem, asked), math.inf
+        for epoch in range(1, MOST_EPOCHS + 1):
+            seen = game.after(point, epoch)
+            game.spent += 1
+            asked.report(seen, epoch)
+            if asked.should_prune():
+                raise optuna.TrialPruned
+        return seen
+
+    while game.spent < EPOCHS:
+        study.optimize(trial, 1)
+    return game.regret
+
+
+def epochs() -> Iterator[Row]:
+    """Hyperband and ASHA with the epochs of 20 whole trials, beside random trials and Optuna's Hyperband."""
+    seeds = range(SEEDS * 3)
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        peer, model = (
+            list(pool.map(optuna_by_epochs, [name] * len(seeds), seeds)) for name in ("RandomSampler", "TPESampler")
+        )
+        said, told = "regret, epochs of 20 whole trials", "Optuna's Hyperband, random"
+        yield Row(f"{said}: Optuna's Hyperband, TPE", model, peer, told, unit="")
+        for name in ("random", "hyperband", "asha", "tpe", "bayesianoptimization"):
+            found = list(pool.map(ours_by_epochs, [name] * len(seeds), seeds))
+            yield Row(f"{said}: {name}", found, peer, told, unit="")
+
+
 def studies() -> Iterator[Row]:
     """All of it."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of the processes below; the suggestion service has it, too
     yield from regret()
+    yield from epochs()
     yield from suggesting()
     yield from running()
     yield from plotting()
