@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from studies_world import record, trial
 
 import jupyterlab_kf as kf
+from jupyterlab_kf.magics import studies
 from jupyterlab_kf.magics.studies import tune_arguments, tune_parser
 from jupyterlab_kf.widgets.studies import SHOWN, study_card
 from jupyterlab_kf.widgets.wire import MIME_STUDY
@@ -60,3 +62,60 @@ def test_wrong_words(line: str, said: str) -> None:
     with pytest.raises(kf.UsageError) as caught:
         tune_arguments(tune_parser("%%kf_tune").parse_args(line.split()))
     assert said in str(caught.value)
+
+
+class Known:
+    """A study that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = list[tuple[Any, ...]]()
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*words: Any) -> str:
+            self.asked.append((name, *words))
+            return "%%kf_study loss"
+
+        return ask
+
+    def record(self) -> Any:
+        return record(trial(0, 0.5), best="s-0")
+
+
+@pytest.mark.parametrize(
+    ("line", "asked", "code"),
+    [
+        ("show s", [], ""),
+        ("stop s", [("stop",)], ""),
+        ("stop-trial s 3 s-4", [("stop_trial", "3"), ("stop_trial", "s-4")], ""),
+        ("resume s", [("resume", None)], ""),
+        ("resume s --trials 9", [("resume", 9)], ""),
+        ("extend s --trials 9", [("extend", 9)], ""),
+        ("clone s", [("form",)], "%%kf_study loss"),
+    ],
+)
+def test_what_is_done_with_a_study_that_is_there(
+    line: str, asked: list[tuple[Any, ...]], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Known()
+    monkeypatch.setattr(kf, "study", lambda *_: known, raising=False)
+    shown, cell = studies.deed(studies.verbs_parser("%kf_study").parse_args(line.split()))
+    assert (known.asked, cell) == (asked, code)
+    assert shown.text.startswith("Study s: Running")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("stop-trial s", "stop-trial needs some"),
+        ("stop s 3", "trials go with stop-trial"),
+        ("stop s --trials 3", "goes with extend and resume"),
+        ("extend s", "how many trials"),
+        ("end s", "end"),
+    ],
+)
+def test_deeds_that_make_no_sense(line: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Known()
+    monkeypatch.setattr(kf, "study", lambda *_: known, raising=False)
+    with pytest.raises(kf.UsageError, match=said):
+        studies.deed(studies.verbs_parser("%kf_study").parse_args(line.split()))
+    assert not known.asked
