@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Patch, SetStatus, View
-from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.katib import status as conditions
 from jupyterlab_kf.controllers.katib import suggestion as suggestions
 from jupyterlab_kf.controllers.katib import template
@@ -71,7 +70,7 @@ class _Reaction:
     def __init__(self, obj: Obj, view: View, now: float) -> None:
         self.obj, self.view, self.now = obj, view, now
         self.spec: Obj = obj.get("spec") or {}
-        self.status: Obj = copied(obj.get("status") or {})
+        self.status: Obj = dict(obj.get("status") or {})  # what is below is replaced, never changed
         self.emit = emitter(kinds.EXPERIMENT, obj, _SOURCE)
         self.trials = sorted(view.owned(kinds.TRIAL, uid(obj)), key=_order)
         self.suggestion = view.get(kinds.SUGGESTION, namespace(obj), name(obj))
@@ -127,11 +126,13 @@ class _Reaction:
         best_value = 0.0
         sign = -1.0 if self._objective().get("type") == "maximize" else 1.0
         for trial in self.trials:
-            self.counts[_state(trial)].append(name(trial))
-            value = conditions.objective_value(trial)
+            state = _state(trial)
+            self.counts[state].append(name(trial))
             # What was ended by somebody has no result, as on Katib, which reads no metrics of it.
-            ended = conditions.end_of(trial) not in ("", "Killed")
-            if value is not None and ended and (best is None or sign * value < sign * best_value):
+            if state not in _ENDED or state == "Killed":
+                continue
+            value = conditions.objective_value(trial)
+            if value is not None and (best is None or sign * value < sign * best_value):
                 best, best_value = trial, value
         self.status["trials"] = len(self.trials)
         for state, (listed, counted) in _LISTS.items():

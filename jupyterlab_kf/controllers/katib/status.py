@@ -55,8 +55,11 @@ def drop(status: Obj, *types: str) -> None:
 
 def end_of(trial: Mapping[str, Any]) -> str:
     """The condition in which a trial ended, or an empty string."""
-    status = trial.get("status") or {}
-    return next((type_ for type_ in TRIAL_ENDS if is_true(status, type_)), "")
+    # Asked of every trial of a study at each change of one: a single look at its conditions.
+    true = {
+        one.get("type") for one in (trial.get("status") or {}).get("conditions") or () if one.get("status") == "True"
+    }
+    return next((type_ for type_ in TRIAL_ENDS if type_ in true), "")
 
 
 def completed(experiment: Mapping[str, Any]) -> bool:

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Action, Consult, Controller, Key, SetStatus, View
-from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.katib import status as conditions
 from jupyterlab_kf.controllers.katib.template import LABEL_EXPERIMENT
 from jupyterlab_kf.controllers.support import is_true, name, namespace, suffix, terminating, uid
@@ -30,7 +29,7 @@ def react(obj: Obj, view: View, now: float) -> list[Action]:
     experiment = view.get(kinds.EXPERIMENT, namespace(obj), name(obj))
     if terminating(obj) or experiment is None:
         return []
-    status: Obj = copied(obj.get("status") or {})
+    status: Obj = dict(obj.get("status") or {})  # no deeper: ten thousand suggestions are not touched
     status.setdefault("startTime", format_time(now))
     status.setdefault("suggestionCount", len(status.get("suggestions") or ()))
     conditions.mark(status, "Created", "SuggestionCreated", "Suggestion is created", now)
@@ -118,7 +117,7 @@ def _end(trial: Obj | None) -> tuple[str, float | None]:
 
 
 def _answered(before: Obj, experiment: Obj, answer: Mapping[str, Any], now: float) -> Obj:
-    status = copied(before)
+    status = dict(before)
     if answer.get("error"):
         conditions.finish(status, "Failed", "SuggestionFailed", f"Validation failed: {answer['error']}", now)
         return status
