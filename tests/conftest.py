@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent / "hub"))
 sys.path.insert(0, str(Path(__file__).parent / "real"))
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 

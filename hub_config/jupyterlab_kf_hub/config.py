@@ -8,6 +8,7 @@ chart has decided all that, and only servers and their hardware are set.
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import secrets
 import shutil
@@ -15,16 +16,18 @@ import sys
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from jupyterlab_kf import settings
 from jupyterlab_kf.cluster import connection
-from jupyterlab_kf.cluster.connection import IN_CLUSTER
+from jupyterlab_kf.cluster.connection import IN_CLUSTER, Choice
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.profiles import Use
 from jupyterlab_kf.services import hardware, session
 from jupyterlab_kf.services.kernels import specs
 from jupyterlab_kf.settings import Settings
 from jupyterlab_kf_hub.form import TEMPLATES
+from jupyterlab_kf_hub.spaces import ACCOUNT
 from jupyterlab_kf_hub.volumes import HOME
 
 if TYPE_CHECKING:
@@ -48,13 +51,19 @@ def configure(c: Any) -> None:
     hardware.catalogue(options)  # a hub with a faulty list of hardware does not start
     servers(c)
     if choice.name == IN_CLUSTER and not choice.files:
+        in_cluster(c, choice.namespace)
         return
     one_machine(c, options)
-    if choice.embedded:
+    if not choice.embedded:
+        os.environ["KUBECONFIG"] = _with_context(choice, options)
+    else:
         # Pods are processes here: they use the same cluster and the same profiles, and the first start of the cluster
         # must not be one of theirs.
         os.environ["KUBECONFIG"] = str(session.start_embedded(options))
         profiles = hardware.find(options)
+        # Whoever may use this cluster may do everything in it, and its pods share the machine's network.
+        c.ProfileSpawner.prepare_namespaces = False
+        c.KubeSpawner.service_account = "default"
         c.KubeSpawner.environment |= {
             "KF_CONTEXT": connection.EMBEDDED,
             "KF_DATA_DIR": str(options.data_dir),
@@ -74,6 +83,30 @@ def configure(c: Any) -> None:
         # A server that listens at all addresses would be taken for every other one: each has its pod's own.
         c.KubeSpawner.environment["POD_IP"] = {"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
         c.KubeSpawner.args = ["--ServerApp.ip=$(POD_IP)", *(["--allow-root"] if os.geteuid() == 0 else [])]
+
+
+def in_cluster(c: Any, namespace: str) -> None:
+    """A hub in a pod: servers in other namespaces find it by its full name.
+
+    Args:
+        c: JupyterHub's configuration, as the chart has made it.
+        namespace: the hub's own.
+    """
+    url = urlsplit(str(c.JupyterHub.get("hub_connect_url") or ""))
+    if url.hostname and "." not in url.hostname:
+        port = f":{url.port}" if url.port else ""
+        c.JupyterHub.hub_connect_url = url._replace(netloc=f"{url.hostname}.{namespace}{port}").geturl()
+    # What Zero to JupyterHub asks for every server; profiles say what each gets.
+    for trait in ("mem_guarantee", "mem_limit", "cpu_guarantee", "cpu_limit"):
+        c.KubeSpawner.pop(trait, None)
+
+
+def _with_context(choice: Choice, options: Settings) -> str:
+    """A value for ``KUBECONFIG`` under which every client takes the chosen context for the current one."""
+    file = options.data_dir / "hub" / "context.yaml"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": choice.name}))
+    # kubectl believes the first file that names one, KubeSpawner's client the last.
+    return os.pathsep.join(str(one) for one in (file, *choice.files, file))
 
 
 def servers(c: Any) -> None:
@@ -97,10 +130,11 @@ def servers(c: Any) -> None:
     spawner = c.KubeSpawner
     spawner.enable_user_namespaces = True
     spawner.user_namespace_template = "kf-{username}"
-    spawner.image = "jupyterlab-kf/lab"
+    spawner.setdefault("image", "jupyterlab-kf/lab")  # the chart's own, where there is one
     spawner.cmd = ["jupyterhub-singleuser"]
     spawner.k8s_api_request_timeout = 30
-    spawner.k8s_api_request_retry_timeout = 120
+    # An API server that is away is waited for as long as a start may take.
+    spawner.k8s_api_request_retry_timeout = 540
     # One home for all servers of a person; a claim that is there is used again.
     spawner.storage_pvc_ensure = True
     spawner.pvc_name_template = "workspace-{username}"
@@ -109,7 +143,7 @@ def servers(c: Any) -> None:
     spawner.volume_mounts = [{"name": "workspace", "mountPath": HOME}]
     spawner.working_dir = HOME
     spawner.notebook_dir = HOME
-    spawner.environment = {"HOME": HOME, "KF_NAMESPACE": "{namespace}"}
+    spawner.environment = {**spawner.get("environment", {}), "HOME": HOME, "KF_NAMESPACE": "{namespace}"}
     # Jobs can reach this volume, too: code that is too large for anything else, and results, are put there.
     spawner.environment |= {"KF_WORKSPACE_CLAIM": "{pvc_name}", "KF_WORKSPACE_FOLDER": HOME}
     # Kernels in pods of their own go with the server's pod, and run as its account.
@@ -130,7 +164,8 @@ def servers(c: Any) -> None:
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     spawner.automount_service_account_token = True
-    spawner.service_account = "default"
+    # Made in each person's namespace, with the roles of hub_config/rbac; never the hub's own.
+    spawner.service_account = ACCOUNT
 
 
 def one_machine(c: Any, options: Settings) -> None:

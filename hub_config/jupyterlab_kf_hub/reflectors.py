@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-import aiohttp
 from kubespawner.spawner import EventReflector, PodReflector
+
+from jupyterlab_kf_hub.outages import OUTAGES, short
 
 _LONGEST: Final = 5.0
 """Seconds between two tries at most: how late a recovery is noticed."""
@@ -20,6 +21,8 @@ _LONGEST: Final = 5.0
 class _Enduring:
     """Mixed into a reflector: no end but being stopped."""
 
+    outages = OUTAGES
+    pause = staticmethod(asyncio.sleep)
     log: Any
     kind: str
     _stopping: bool
@@ -29,11 +32,15 @@ class _Enduring:
         while True:
             try:
                 found = await super()._list_and_update(resource_version)  # type: ignore[misc]  # the reflector's own
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            except Exception as error:
+                if not self.outages.passing(error):
+                    raise
                 if not told:
-                    self.log.warning("The API server does not answer (%s): %s are not up to date", error, self.kind)
+                    self.log.warning(
+                        "The API server does not answer (%s): %s are not up to date", short(error), self.kind
+                    )
                 told = True
-                await asyncio.sleep(delay)
+                await self.pause(delay)
                 delay = min(delay * 2, _LONGEST)
             else:
                 if told:
@@ -45,7 +52,7 @@ class _Enduring:
             # It returns when it was stopped, or when it gave up on answers that were errors.
             await super()._watch_and_update()  # type: ignore[misc]
             if not self._stopping:
-                await asyncio.sleep(_LONGEST)
+                await self.pause(_LONGEST)
 
 
 class EnduringPods(_Enduring, PodReflector):  # type: ignore[misc]  # KubeSpawner has no annotations

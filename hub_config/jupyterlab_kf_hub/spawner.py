@@ -1,4 +1,4 @@
-"""KubeSpawner with hardware profiles: every way in is checked by one function, and an outage does not end it.
+"""KubeSpawner with hardware profiles: every way in is checked by one function, and who waits is told why.
 
 Every refusal is a ``SpawnException`` with a sentence: other errors count as the hub's own, and five in a row end a
 hub of Zero to JupyterHub. What a person wrote is put into the pod's manifest when it is sent, never into a trait that
@@ -12,27 +12,24 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
-from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from jupyterhub.utils import exponential_backoff
 from kubernetes_asyncio.client.rest import ApiException
-from kubespawner import KubeSpawner
 from traitlets import Bool, Unicode
 
-from jupyterlab_kf import kinds, names, quantities, settings
-from jupyterlab_kf.cluster import connection
+from jupyterlab_kf import kinds, names, quantities
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import KubeflowError, UsageError
+from jupyterlab_kf.errors import ForbiddenError, KubeflowError, NotFoundError, UsageError
 from jupyterlab_kf.manifests import pods
 from jupyterlab_kf.manifests.capacity import Ground
 from jupyterlab_kf.manifests.kernels import LABEL_PROFILE
-from jupyterlab_kf.model import Explanation
+from jupyterlab_kf.model import Explanation, Obj
 from jupyterlab_kf.profiles import Catalogue, Hardware, Use, choose, pod_template
 from jupyterlab_kf.services import hardware
 from jupyterlab_kf_hub import form, idle, options, refusals, volumes, waiting
-from jupyterlab_kf_hub.reflectors import ENDURING
+from jupyterlab_kf_hub.enduring import EnduringSpawner
 from jupyterlab_kf_hub.refusals import Refusal
 from jupyterlab_kf_hub.volumes import Shelf, Volume
 
@@ -49,7 +46,7 @@ _EARLY: Final = 10.0
 _MOST_NAMED: Final = 3
 
 
-class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no annotations
+class ProfileSpawner(EnduringSpawner):
     """A server as a pod under a hardware profile."""
 
     refuse_impossible = Bool(
@@ -62,13 +59,12 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
 
     refused_wish: Mapping[str, Any] | None = None
     """On a person's default server: what was refused last, so that the form need not be filled in again."""
+
     _wish: options.Wish | None = None
     _start_id = ""
     _ground_seen = Ground()
     _looked = 0.0
     _began = 0.0
-    _hearing: idle.Hearing | None = None
-    _callbacks: list[Any]
 
     # ------------------------------------------------------------------------------------------------ what is chosen
 
@@ -83,17 +79,12 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
     async def look(self) -> tuple[Ground, Shelf]:
         """The cluster's machines and the person's volumes; nothing where that cannot be known now."""
         self._looked = time.monotonic()
-        chosen = settings.load()
         try:
-            opened = await asyncio.to_thread(connection.open_connection, connection.choose(chosen), chosen)
+            async with self.cluster() as client:
+                self._ground_seen, held = await asyncio.gather(self._ground(client), self._shelf(client))
         except KubeflowError as error:
             self.log.warning("The cluster cannot be looked at: %s", error)
             return Ground(), Shelf(self.pvc_name, None)
-        client = Client(opened)
-        try:
-            self._ground_seen, held = await asyncio.gather(self._ground(client), self._shelf(client))
-        finally:
-            await client.close()
         return self._ground_seen, held
 
     async def _ground(self, client: Client) -> Ground:
@@ -107,12 +98,23 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
     async def _shelf(self, client: Client) -> Shelf:
         try:
             async with asyncio.timeout(_LOOK):
-                found = await client.list(kinds.PERSISTENT_VOLUME_CLAIM, self.namespace)
+                found = await self._claims(client)
         except (KubeflowError, TimeoutError) as error:
             self.log.warning("The volumes of %s are not known: %s", self.user.name, error)
             return Shelf(self.pvc_name, None)
         alone = bool(self.enable_user_namespaces)
         return volumes.shelf(found, home=self.pvc_name, person=self._owner(), alone=alone)
+
+    async def _claims(self, client: Client) -> list[Obj]:
+        try:
+            return await client.list(kinds.PERSISTENT_VOLUME_CLAIM, self.namespace)
+        except ForbiddenError:
+            # The hub's right begins with the namespace, and the namespace with the first start.
+            try:
+                await client.get(kinds.NAMESPACE, "", self.namespace)
+            except NotFoundError:
+                return []
+            raise
 
     def _owner(self) -> str:
         """The person as the value of a label, as KubeSpawner writes it on what is theirs."""
@@ -198,7 +200,7 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         """KubeSpawner's pod; the new volumes that were asked for are made first."""
         for volume in self._wish.new() if self._wish else ():
             await exponential_backoff(
-                partial(self._provide, volume),
+                lambda volume=volume: self._unless_away(self._provide(volume)),
                 f"The volume {volume.claim} could not be made",
                 timeout=self.k8s_api_request_retry_timeout,
             )
@@ -216,8 +218,6 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
         create = self.api.create_namespaced_persistent_volume_claim(self.namespace, body)
         try:
             await asyncio.wait_for(create, self.k8s_api_request_timeout)
-        except TimeoutError:
-            return False
         except ApiException as error:
             if error.status != 409:  # noqa: PLR2004  HTTP's Conflict
                 raise refusals.by_cluster(error) from error
@@ -236,14 +236,21 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
 
     # ------------------------------------------------------------------------------------------------------ the pod
 
+    async def _ensure_namespace(self) -> None:
+        try:
+            await super()._ensure_namespace()
+        except UsageError as error:
+            raise refusals.of(error) from error
+
     async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
+        return await self._unless_away(self._created(pod, request_timeout))
+
+    async def _created(self, pod: Any, request_timeout: float) -> bool:
         """Create the pod. A create whose answer was late made it all the same: it is ours, and stays."""
         body = self.manifest(self.api.api_client.sanitize_for_serialization(pod))
         name = body["metadata"]["name"]
         try:
             await asyncio.wait_for(self.api.create_namespaced_pod(self.namespace, body), request_timeout)
-        except TimeoutError:
-            return False
         except ApiException as error:
             if error.status != 409:  # noqa: PLR2004  HTTP's Conflict
                 raise refusals.by_cluster(error) from error
@@ -328,26 +335,6 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
     def _why(self, pod: Mapping[str, Any]) -> Explanation | None:
         return waiting.explained(pod, self._heard(pod), self._ground_seen)
 
-    async def poll_and_notify(self) -> int | None:
-        """Whether it still runs; one that has been idle for longer than its profile lets it is stopped."""
-        allowed = self.idle_timeout()
-        if allowed is None or not self.ready or not self._idle(allowed):
-            status: int | None = await super().poll_and_notify()
-            return status
-        self.log.warning(
-            "Server %s had no work for %g s, its profile's idle time: it is stopped", self._log_name, allowed
-        )
-        heard, self._callbacks = self._callbacks, []
-        self.stop_polling()
-        try:
-            for callback in heard:  # the hub's own: it takes the route away and stops the server
-                await callback()
-        except Exception:  # whatever kept it from stopping: it runs, and is looked at again
-            self.log.exception("Server %s could not be stopped; it is tried again", self._log_name)
-            self._callbacks = heard
-            self.start_polling()
-        return None
-
     def idle_timeout(self) -> int | None:
         """Seconds that the server may be without work; None is for ever."""
         slug = (self.user_options or {}).get("hardware")
@@ -358,13 +345,6 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
             return None
         profile = known.find(slug) if slug else known.default(Use.SERVER, self.groups())
         return profile.idle_timeout if profile else None
-
-    def _idle(self, allowed: int) -> bool:
-        at, row = idle.now(), self.orm_spawner
-        hearing = self._hearing = self._hearing or idle.Hearing(at, at)
-        hearing.look(at, self.poll_interval)
-        active = max((one for one in (row.last_activity, row.started) if one), default=None)
-        return idle.over(hearing, active, allowed)
 
     def _get_pod_port(self, pod: Mapping[str, Any]) -> int:
         given = json.loads((pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_PORTS) or "{}")
@@ -426,36 +406,6 @@ class ProfileSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no a
             if offer.room.now and offer.profile.slug != self._wish.hardware.profile.slug:
                 found.append(offer.profile.display_name)
         return found[:_MOST_NAMED]
-
-    # ------------------------------------------------------------------------------------------------- its own view
-
-    async def _start_reflector(
-        self,
-        kind: str,
-        reflector_class: type,
-        replace: bool = False,  # noqa: FBT001, FBT002  KubeSpawner's signature
-        **kwargs: Any,
-    ) -> Any:
-        """The reflector of a kind, shared by all servers, which does not give up and never ends the hub."""
-        key = self._get_reflector_key(kind)
-        known = self.__class__.reflectors.get(key)
-        if known is not None and not replace:
-            await asyncio.shield(known.first_load_future)
-            return known
-        fresh = ENDURING.get(kind, reflector_class)(parent=self, namespace=self.namespace, **kwargs)
-        self.__class__.reflectors[key] = fresh
-        try:
-            await fresh.start()
-        except BaseException:
-            # Whoever comes next tries again.
-            if self.__class__.reflectors.get(key) is fresh:
-                del self.__class__.reflectors[key]
-            if not fresh.first_load_future.done():
-                fresh.first_load_future.cancel()
-            raise
-        if known is not None:
-            await known.stop()
-        return fresh
 
 
 async def _listens(host: str | None, port: int | None) -> bool:

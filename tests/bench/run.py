@@ -10,6 +10,7 @@ studies   regret and cost of suggestions, trials a minute, a metric's way to the
 scale     10,000 pods of 2,000 jobs on 1,000 nodes of a real API server, against other clients (minutes; needs Go once)
 routes    what Envoy costs between a client and a pod, and how soon changed weights count
 engine    a graph's rate and CPU for each request, against Seldon's executor (KF_SELDON_EXECUTOR) or a bare proxy
+hub       from login to a JupyterLab that answers, and 200 starts of 50 at once, against processes of the hub's own
 panels    from a change in the cluster to the row on the screen, against asking each second; what a Lab's start costs
 memory    of the idle daemon and of each running container
 unit      a request to a served model, against the model itself, a handler by hand and MLServer
@@ -27,7 +28,22 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import Row
-from sections import api, engine, extension, launch, log_line, many, memory, panels, routes, scale, studies, torch, unit
+from sections import (
+    api,
+    engine,
+    extension,
+    hub,
+    launch,
+    log_line,
+    many,
+    memory,
+    panels,
+    routes,
+    scale,
+    studies,
+    torch,
+    unit,
+)
 
 from jupyterlab_kf.embedded import daemon
 from jupyterlab_kf.settings import load
@@ -45,6 +61,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
     "torch": torch.torch,
     "scale": scale.scale,
     "engine": engine.engine,
+    "hub": hub.hub,
     "unit": unit.unit,
 }
 

@@ -39,9 +39,12 @@ class Hub:
         users: who may log in.
         profiles: the text of the file of profiles.
         site: more configuration.
+        environ: more of its environment, such as another cluster.
     """
 
-    def __init__(self, folder: Path, *, users: str = "ann,bob", profiles: str = "", site: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, users: str = "ann,bob", profiles: str = "", site: str = "", **environ: str
+    ) -> None:
         self.folder = folder
         self.port = free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -54,6 +57,7 @@ class Hub:
             "KF_HUB_PORT": str(self.port),
             "KF_HUB_USERS": users,
             "KF_CONTEXT": "embedded",
+            **environ,
         }
         if profiles:
             (folder / "profiles.yaml").write_text(profiles)
