@@ -1,7 +1,6 @@
 /** The graph of an endpoint while it is edited, as pure functions: a draft and a wish to the draft as it would be. */
 
-import type { GraphUnit, VersionView } from './wire';
-import type { GraphDraft, KeptPart, Workshop } from './wire';
+import type { GraphDraft, GraphUnit, KeptPart, VersionView, Workshop } from './wire';
 
 export const SEVERAL: readonly string[] = ['ROUTER', 'COMBINER'];
 
@@ -209,6 +208,11 @@ export function chosen(root: GraphDraft, id: string, by: string, known: readonly
 /** What a unit is called where there is little place. */
 export function titleOf(unit: GraphDraft): string {
   return unit.by || unit.name || unit.called;
+}
+
+export function nameOf(root: GraphDraft, id: string): string {
+  const unit = unitOf(root, id);
+  return unit ? titleOf(unit) : '';
 }
 
 /** A draft as a version, to be drawn as all graphs are; `id` of each unit is found again by its place. */

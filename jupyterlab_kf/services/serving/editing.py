@@ -18,6 +18,7 @@ from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import KubeflowError, UsageError
 from jupyterlab_kf.manifests import endpoints, frameworks, pods
 from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.profiles.values import GPU
 from jupyterlab_kf.services.designs import IMAGE
 from jupyterlab_kf.services.plans import to_yaml
 from jupyterlab_kf.services.serving import graphs, plans, registry, rollout, shipping
@@ -34,7 +35,7 @@ _TYPES: Final = ("MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORM
 _SEVERAL: Final = ("ROUTER", "COMBINER")
 _DEEPEST: Final = 16
 _MOST: Final = 64
-_OURS: Final = ("KF_", "POD_IP", "PREDICTIVE_UNIT_", "SELDON_")
+_OURS: Final = ("KF_", "POD_IP", "PREDICTIVE_UNIT_", "SELDON_", "PYTHONUNBUFFERED")
 Find = Callable[[str], KeptModel | None]
 """Finds a kept model by its hash."""
 
@@ -160,27 +161,35 @@ def workshop(endpoint: Obj, version: str, where: Place | None) -> Workshop:
         )
     if endpoints.protocol(endpoint) != "seldon":
         raise UsageError(f"a graph speaks Seldon's protocol, and this endpoint {endpoints.protocol(endpoint)}")
-    parts = tuple(one for kept in registry.everything(where) for one in _parts(kept))
-    known = {(one.model, one.unit) for one in parts}
-    found = draft(endpoint, there[version], known)
+    every = [
+        (model.digest, _part(kept, unit, model))
+        for kept in registry.everything(where)
+        for unit, model in kept.models().items()
+    ]
+    found = draft(endpoint, there[version], {(one.model, one.unit) for _, one in every})
     lost = [one.name or one.called for one in _walk(found) if not one.kept]
     missing = f"{', '.join(lost)}: the model is not kept here, so it cannot be part of a new version" if lost else ""
     return Workshop(
         version=version,
         draft=found,
-        parts=parts,
+        parts=_each_once(every),
         routers={name: SETTINGS[name] for name in (RANDOM, *BANDITS)},
         combiners={name: SETTINGS[name] for name in COMBINERS},
         missing=missing,
     )
 
 
-def _parts(kept: KeptModel) -> list[KeptPart]:
-    found = []
-    for unit, model in kept.models().items():
-        told = (model.called, model.kind, _fit_for(model), kept.endpoint, kept.when)
-        found.append(KeptPart(kept.digest, unit, *told))
-    return found
+def _part(kept: KeptModel, unit: str, model: Model) -> KeptPart:
+    return KeptPart(kept.digest, unit, model.called, model.kind, _fit_for(model), kept.endpoint, kept.when)
+
+
+def _each_once(every: Sequence[tuple[str, KeptPart]]) -> tuple[KeptPart, ...]:
+    """Models by their hash, each once: as it was served by itself, where it was, and not as a unit of each graph."""
+    found: dict[str, KeptPart] = {}
+    for digest, one in every:
+        if digest not in found or (found[digest].unit and not one.unit):
+            found[digest] = one
+    return tuple(found.values())
 
 
 def _fit_for(model: Model) -> UnitType:
@@ -383,6 +392,7 @@ def _request(endpoint: Obj, version: str, graph: graphs.Part, percent: int) -> S
         image=image if image and profile is None and image != IMAGE else None,
         cpu=wanted.get("cpu"),
         memory=wanted.get("memory"),
+        gpu=int(wanted[GPU]) if GPU in wanted else None,
         env=_environment(main) or None,
         volumes=tuple(_volumes(pod, main)),
         install=_install(told),
