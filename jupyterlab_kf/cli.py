@@ -131,6 +131,12 @@ def _add_controllers(commands: argparse._SubParsersAction[arguments.Parser]) -> 
     added.add_argument("-n", "--namespace", metavar="NS", help="only in this namespace; in all by default")
     added.add_argument("--lease-namespace", metavar="NS", help="where the Lease is; default: the namespace, or default")
     added.add_argument("--context", default="", metavar="CONTEXT", help="another cluster than the one in use")
+    serving = added.add_argument_group("of serving, where another installation than Seldon's own is wanted")
+    serving.add_argument("--engine", default="", metavar="IMAGE", help="the image of the engine")
+    serving.add_argument("--engine-cpu", default="", metavar="CPU", help="what each engine asks for; 500m by default")
+    serving.add_argument(
+        "--ready-after", type=int, metavar="SECONDS", help="when servers are first asked whether they are ready; 20"
+    )
     added.set_defaults(run=_controllers)
 
 
@@ -357,10 +363,16 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _controllers(options: argparse.Namespace) -> int:
-    from jupyterlab_kf.services import operators
+    from jupyterlab_kf.services import families, operators
 
+    family = families.FAMILIES[options.only]
+    chosen = {"engine": options.engine, "engine_cpu": options.engine_cpu, "ready_after": options.ready_after}
+    if any(value not in ("", None) for value in chosen.values()):
+        if family is not families.SERVING:
+            raise UsageError("--engine, --engine-cpu and --ready-after are of --only serving")
+        family = families.serving(**chosen)
     operators.main(
-        options.only,
+        family,
         options.context,
         namespace=options.namespace,
         lease_namespace=options.lease_namespace or options.namespace or "default",

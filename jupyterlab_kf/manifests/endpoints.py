@@ -36,6 +36,8 @@ LABEL_VERSION: Final = "version"
 MAX_NAME: Final = 40
 """Leaves room for a version, and for what Seldon's operator appends, in 63 characters."""
 
+_PORTS: Final = {"http": 9000, "grpc": 9500, "metrics": 6000}
+"""The ports of a pod's first unit, where Seldon's operator would begin."""
 RESERVED: Final = "monitor"
 """No version's name: a monitor's objects are called like this one's would be."""
 _WIDTH: Final = 4
@@ -80,11 +82,16 @@ def parameters(values: Mapping[str, Any]) -> list[Obj]:
     return [shapes.write(one) for one in seldon.parameters(values)]
 
 
-def container(template: Mapping[str, Any], node: str) -> Obj:
-    """A training replica's pod template as the pod of a model's unit, which has the node's name."""
+def container(template: Mapping[str, Any], node: str, place: int = 0) -> Obj:
+    """A training replica's pod template as the pod of a model's unit, which has the node's name.
+
+    Its ports follow from its place in the pod. Seldon's operator would count them over all versions, and make the pods
+    of one anew whenever another comes or goes.
+    """
     pod = deepcopy(dict(template["spec"]))
     (main,) = pod["containers"]
     main["name"] = node
+    main["ports"] = [{"name": name, "containerPort": first + place} for name, first in _PORTS.items()]
     # Units listen at the pod's own address: on one machine each pod has another one.
     kept = (one for one in main.get("env") or () if one["name"] != seldon.POD_IP["name"])
     main["env"] = [deepcopy(seldon.POD_IP), *kept]

@@ -7,7 +7,7 @@ not: two would do everything twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jupyterlab_kf import kinds
@@ -83,8 +83,8 @@ def _katib(_: frozenset[Kind]) -> Sequence[Controller]:
     return [katib.unadmitted(one, COLLECTED) if one.kind == kinds.EXPERIMENT else one for one in katib.CONTROLLERS]
 
 
-def _serving(there: frozenset[Kind]) -> Sequence[Controller]:
-    options = seldon.Options(istio=kinds.VIRTUAL_SERVICE in there)
+def _serving(there: frozenset[Kind], options: seldon.Options) -> Sequence[Controller]:
+    options = replace(options, istio=kinds.VIRTUAL_SERVICE in there)
     return [seldon.unadmitted(one) for one in seldon.controllers(options) if one.kind == kinds.SELDON_DEPLOYMENT]
 
 
@@ -122,7 +122,29 @@ SERVING: Final = Family(
         (kinds.DESTINATION_RULE, ""),
         (kinds.POD, LABEL_ID),
     ),
-    make=_serving,
+    make=lambda there: _serving(there, seldon.Options()),
     optional=frozenset({kinds.VIRTUAL_SERVICE, kinds.DESTINATION_RULE}),
 )
 FAMILIES: Final = {family.name: family for family in (KATIB, SERVING)}
+
+
+def serving(*, engine: str = "", engine_cpu: str = "", ready_after: int | None = None) -> Family:
+    """Seldon's controllers, installed in another way than Seldon's chart has it.
+
+    Args:
+        engine: the image of the engine.
+        engine_cpu: what each engine asks for; it may then use more.
+        ready_after: seconds after which servers are asked for the first time whether they are ready.
+    """
+    options = seldon.Options()
+    if engine:
+        options = replace(options, executor=engine)
+    if engine_cpu:
+        size = {key: dict(one) for key, one in options.size.items()}
+        size["requests"]["cpu"] = engine_cpu
+        del size["limits"]["cpu"]
+        options = replace(options, size=size)
+    if ready_after is not None:
+        period = min(options.period, max(1, ready_after))
+        options = replace(options, patience=ready_after, period=period)
+    return replace(SERVING, make=lambda there: _serving(there, options))

@@ -28,7 +28,7 @@ from jupyterlab_kf.errors import ApiError, ForbiddenError, KubeflowError, NotFou
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manager import Listener, Manager
 from jupyterlab_kf.model import Obj, controller_of, meta
-from jupyterlab_kf.services.families import FAMILIES, Family, Watched
+from jupyterlab_kf.services.families import Family, Watched
 from jupyterlab_kf.services.leader import Leader
 from jupyterlab_kf.studies.collector import Collector
 from jupyterlab_kf.studies.oracle import Oracle
@@ -348,19 +348,18 @@ async def run(
         await asyncio.shield(leader.release())
 
 
-def main(family: str, context: str, *, namespace: str | None, lease_namespace: str, report: Report) -> None:
+def main(family: Family, context: str, *, namespace: str | None, lease_namespace: str, report: Report) -> None:
     """Run a family's controllers on a cluster until this process is told to end (SIGTERM, SIGINT).
 
     Raises:
         UsageError: the cluster is the one on this machine, which runs them itself.
         ClusterError, ApiError: as :func:`run`.
     """
-    chosen = FAMILIES[family]
     options = settings.load()
     choice = connection.choose(options, context)
     if choice.embedded:
         raise UsageError(
-            f"the cluster on this machine runs {chosen.work} itself", hint="name another cluster with --context"
+            f"the cluster on this machine runs {family.work} itself", hint="name another cluster with --context"
         )
 
     async def work() -> None:
@@ -369,7 +368,7 @@ def main(family: str, context: str, *, namespace: str | None, lease_namespace: s
             loop.add_signal_handler(signal, task.cancel if task is not None else loop.stop)
         client = Client(connection.open_connection(choice, options))
         try:
-            await run(client, chosen, namespace=namespace, lease_namespace=lease_namespace, report=report)
+            await run(client, family, namespace=namespace, lease_namespace=lease_namespace, report=report)
         except asyncio.CancelledError:
             report("stopped; another may go on")
         finally:

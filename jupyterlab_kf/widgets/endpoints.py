@@ -101,7 +101,7 @@ def _notes(view: EndpointView) -> list[str]:
         shares = ", ".join(f"{name} {share} %" for name, share in view.pending.items())
         lines.append(f"Once all versions are ready: {shares}")
     if view.divided is False and len(view.versions) > 1:
-        lines.append("This cluster has no Istio gateway: requests go to one version only, and cannot be divided.")
+        lines.append("No Istio gateway can be used: only what notebooks ask is divided, and nothing is mirrored.")
     return lines
 
 

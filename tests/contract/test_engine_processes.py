@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import shutil
 import signal
 import sys
@@ -83,8 +84,11 @@ async def javascript(*names: str) -> AsyncIterator[dict[str, int]]:
     if node is None:
         pytest.skip("no node on the PATH: units in JavaScript cannot be run")
     ports = {name: free_port() for name in names}
-    program = str(Path(__file__).parent / "programs/unit.js")
-    running = [await asyncio.create_subprocess_exec(node, program, str(port), name) for name, port in ports.items()]
+    program = str(Path(__file__).parents[2] / "docs/examples/unit.js")
+    running = []
+    for name, port in ports.items():
+        told = {"PREDICTIVE_UNIT_ID": name, "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(port)}
+        running.append(await asyncio.create_subprocess_exec(node, program, env=os.environ | told))
     try:
         for port in ports.values():
             await listens(port)

@@ -16,6 +16,9 @@ from bed.api import ApiStatusError, until
 from bed.cluster import RealCluster
 from needs import tool
 
+FRAMEWORKS = ("mpi", "serving", "kernel")
+"""Images that the real node has besides: one layer of the second is the first."""
+
 
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[RealCluster]:
@@ -37,7 +40,7 @@ def mpi_cluster() -> Iterator[RealCluster]:
 def node_cluster() -> Iterator[RealCluster]:
     """Control plane, training operator 1.8.1, further definitions, and one real node, which runs what it is given."""
     crds = os.environ.get("KF_CRDS", "")
-    cluster = tool(lambda: RealCluster.start("node", with_node=True, nodes=1, frameworks=("mpi", "kernel"), crds=crds))
+    cluster = tool(lambda: RealCluster.start("node", with_node=True, nodes=1, frameworks=FRAMEWORKS, crds=crds))
     yield cluster
     cluster.stop()
 

@@ -147,6 +147,8 @@ class World:
             version = self._choose(endpoint)
         else:
             endpoint, version, rest = self.endpoints()[0], name.removeprefix("iris-"), path.lstrip("/")
+            if version not in endpoints.versions(endpoint):
+                raise NotFoundError(f"services {name} not found")
         if not self._is_up(version):
             return Reply(503, {}, b"no healthy upstream")
         if rest == "ready":

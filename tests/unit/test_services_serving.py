@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import copy
 import functools
 import io
@@ -18,6 +19,9 @@ from serving_world import Here, World, echo, installed
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 import jupyterlab_kf as kf
+from jupyterlab_kf.controllers.seldon import Options
+from jupyterlab_kf.controllers.seldon.components import components
+from jupyterlab_kf.controllers.seldon.defaults import defaulted
 from jupyterlab_kf.services.serving import plans, rollout, states
 
 IRIS = np.array([[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [7.7, 3.8, 6.7, 2.2]])
@@ -411,6 +415,23 @@ def test_feedback_reaches_the_version_that_gave_the_answer_however_requests_are_
         endpoint.feedback(reward=1, answer=late)
 
 
+def test_what_the_server_itself_imports_is_missed_in_an_image_and_can_be_installed(world: World) -> None:
+    planned = kf.plan_serve(fitted(), name="iris", image="registry/plain:1", install=True)
+    server = {"grpcio", "httptools", "numpy", "orjson", "prometheus-client", "protobuf", "uvicorn"}
+    assert server <= {one.name for one in planned.needed}
+    assert server <= {name for one in planned.inner.install for name in one.unless}
+    assert not world.objects
+
+
+def test_pods_of_a_version_are_the_same_whoever_comes_and_goes_beside_it(world: World) -> None:
+    serve()
+    serve(canary=10)
+    (both,) = world.endpoints()
+    alone = {**both, "spec": {**both["spec"], "predictors": both["spec"]["predictors"][1:]}}
+    made = [components(defaulted(one, Options()), Options()).deployments[-1] for one in (both, alone)]
+    assert made[0] == made[1]
+
+
 def test_a_refusal_names_the_unit_and_what_it_said(world: World) -> None:
     endpoint = serve()
     info = "iris-v1: predict() raised ValueError: X has 3 features [cell.py:3 in predict: return self.m(X)]"
@@ -422,11 +443,17 @@ def test_a_refusal_names_the_unit_and_what_it_said(world: World) -> None:
     assert len([one for one in world.sent if one[1].endswith("predictions")]) == 1
 
 
-def test_without_a_gateway_the_heaviest_version_is_asked_and_that_is_said(world: World) -> None:
+def test_without_a_gateway_requests_are_divided_by_who_sends_them_and_that_is_said(world: World) -> None:
     world.gateway = False
-    endpoint = serve()
+    serve()
+    endpoint = serve(canary=30)
     assert endpoint.predict(IRIS).shape == (3,)
+    asked = collections.Counter(endpoint.ask(IRIS[:1]).version for _ in range(60))
+    assert 3 <= asked["v2"] <= 36, asked
     assert endpoint.view().divided is None
+    stale = kf.endpoint("iris")
+    endpoint.promote("v1")
+    assert {stale.ask(IRIS[:1]).version for _ in range(10)} == {"v1"}, "one that is gone is not asked"
     world.gateway = True
     endpoint.predict(IRIS)
     assert endpoint.view().divided is True

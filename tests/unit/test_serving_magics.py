@@ -166,7 +166,7 @@ def test_a_card_says_who_answers_and_why_one_does_not() -> None:
     assert "Forest abcdef01" in card.text
     assert "v2-0 failed: KeyError: '<b>'" in card.text
     assert "→ look at it" in card.text
-    assert "no Istio gateway" in card.text
+    assert "No Istio gateway" in card.text
     assert "&lt;b&gt;" in card.html
     assert "<b>'" not in card.html
     assert 'role="alert"' in card.html

@@ -309,7 +309,7 @@ def parts(inner: Plan, name: str, *nodes: str) -> tuple[list[Obj], Obj]:
     for one in code_maps:
         one["metadata"]["labels"][endpoints.LABEL_ENDPOINT] = name
     template = next(iter(training.templates(job).values()))
-    pod, *others = (endpoints.container(template, node) for node in nodes)
+    pod, *others = (endpoints.container(template, node, place) for place, node in enumerate(nodes))
     pod["spec"]["containers"] += [one for other in others for one in other["spec"]["containers"]]
     return code_maps, pod
 

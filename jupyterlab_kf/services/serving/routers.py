@@ -110,6 +110,8 @@ def merged(pod: Obj, versions: Sequence[Mapping[str, Any]]) -> Obj:
         UsageError: they are to be placed on different machines.
     """
     spec = deepcopy(pod["spec"])
+    for one in spec["containers"]:
+        one.pop("ports", None)  # the operator gives all in this pod theirs
     places: dict[str, tuple[str, Any]] = {}
     for version in versions:
         name = str(version["name"])

@@ -34,8 +34,10 @@ _UNITS: Final = "*UNITS[os.environ['PREDICTIVE_UNIT_ID']], "
 _NEEDS: Final = '''
 
 def needs():
-    """What loading the model imports: read when it is shipped, never called."""
+    """What the server and loading the model import: read when it is shipped, never called."""
 '''
+_SERVER: Final = ("google.protobuf", "grpc", "httptools", "numpy", "orjson", "prometheus_client", "uvicorn")
+"""What our program cannot do without: an image may lack it, which is told, and mended by ``install``."""
 
 PACKAGE: Final = "kf_serving"
 """The name of the serving programs in what is shipped."""
@@ -76,7 +78,8 @@ def starter(model: Model, units: Mapping[str, Sequence[str]] | None = None) -> s
     if units:
         table = "".join(f"    {name!r}: {list(words)!r},\n" for name, words in units.items())
         text = text.replace("\nos.environ[", f"\nUNITS = {{\n{table}}}\nos.environ[", 1)
-    return text + _NEEDS + "".join(f"    import {name}\n" for name in model.modules) if model.modules else text
+    needed = (*_SERVER, *(name for name in model.modules if name not in _SERVER))
+    return text + _NEEDS + "".join(f"    import {name}\n" for name in needed)
 
 
 def program(name: str) -> str:

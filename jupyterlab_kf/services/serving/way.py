@@ -1,13 +1,14 @@
 """The way to an endpoint: through the API server's proxy to Istio's gateway, or to a version's own Service without one.
 
-Nothing of the cluster need be reachable, and no address comes from anywhere but the cluster. What a model refuses is
-told with the unit that refused, its status and its traceback. A prediction may be sent again where nothing was reached;
-a feedback never is.
+Nothing of the cluster need be reachable, and no address comes from anywhere but the cluster. Where no gateway divides
+requests, whoever sends one does: here, by the weights of the versions. What a model refuses is told with the unit that
+refused, its status and its traceback. A prediction may be sent again where nothing was reached; a feedback never is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping
 from typing import Final
 
@@ -34,11 +35,11 @@ class Way:
 
     @property
     def divided(self) -> bool | None:
-        """Whether requests are divided between versions; None before that was found out."""
+        """Whether a gateway divides everybody's requests between versions; None before that was found out."""
         return self._gateway
 
     async def find(self, client: Client) -> bool:
-        """Whether there is a gateway; without one, requests go to one version's own Service."""
+        """Whether there is a gateway; without one, a request goes to a version's own Service."""
         if self._gateway is None:
             space, name, _ = shipping.GATEWAY
             try:
@@ -74,7 +75,7 @@ class Way:
             target = shipping.prefix(str(head["namespace"]), str(head["name"])) + path
             sent = client.proxy(space, name, port, target, method=method, body=body, headers=_JSON, seconds=seconds)
             return await sent
-        service = endpoints.service_name(endpoint, version or heaviest(endpoint))
+        service = endpoints.service_name(endpoint, version or drawn(endpoint))
         return await client.proxy(
             str(head["namespace"]),
             service,
@@ -102,16 +103,17 @@ class Way:
         Raises:
             PredictionError: it refused, failed, or nobody took the request.
         """
+        ref = Ref.of(endpoint)
         for pause in (*_PAUSES, None):
             try:
                 reply = await self.send(client, endpoint, path, body, seconds=seconds, version=version)
             except ApiError as error:
                 if pause is None or not again or error.code not in _AWAY:
                     raise PredictionError(
-                        f"{Ref.of(endpoint)} cannot be reached: {error.message}",
+                        f"{ref} cannot be reached: {error.message}",
                         status=error.code,
                         hint="look why with %kf_endpoints, or endpoint.explain()",
-                        ref=Ref.of(endpoint),
+                        ref=ref,
                     ) from error
             else:
                 if reply.status < 400:  # noqa: PLR2004  success
@@ -119,6 +121,8 @@ class Way:
                 if pause is None or not again or reply.status not in _AWAY or _told(reply):
                     raise refused(endpoint, reply)
             await asyncio.sleep(pause)
+            if not self._gateway and not version:  # its versions may have changed since
+                endpoint = await client.get(kinds.SELDON_DEPLOYMENT, str(meta(endpoint)["namespace"]), ref.name)
         raise AssertionError("unreachable")  # the last attempt returns or raises
 
 
@@ -132,11 +136,24 @@ async def _may_pass(client: Client) -> bool:
     return True
 
 
+def drawn(endpoint: Mapping[str, object]) -> str:
+    """A version for one request, by its weight.
+
+    Raises:
+        EndpointError: no version answers any.
+    """
+    shares = endpoints.weights(endpoint)
+    if not any(shares.values()):
+        raise EndpointError(f"{Ref.of(endpoint)} has no version that answers requests", ref=Ref.of(endpoint))
+    (version,) = random.choices([*shares], [*shares.values()])  # noqa: S311  shares are no secrets
+    return version
+
+
 def heaviest(endpoint: Mapping[str, object]) -> str:
     """The version that answers most requests.
 
     Raises:
-        EndpointError: no version answers any.
+        EndpointError: there is none.
     """
     shares = endpoints.weights(endpoint)
     if not shares:

@@ -23,7 +23,7 @@ export function Traffic({ view, changing }: { view: EndpointView; changing: Chan
   return (
     <fieldset className="kfx-Traffic">
       <legend>{trans.__('Traffic')}</legend>
-      {view.divided === false && <p className="kfx-Note">{trans.__('This cluster has no Istio gateway: requests go to one version only.')}</p>}
+      {view.divided === false && <p className="kfx-Note">{trans.__('No Istio gateway can be used: only what notebooks ask is divided, and nothing is mirrored.')}</p>}
       {names.map(name => (
         <label key={name} className="kfx-Traffic-row">
           <span>{name}</span>

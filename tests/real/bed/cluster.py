@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bed import binaries, credentials, images, node, notebooks, plane, supervise
+from bed import binaries, credentials, images, models, node, notebooks, plane, supervise
 from bed.api import Api, ApiStatusError, until
 from bed.plan import Plan, free_ports
 from jupyterlab_kf.settings import load
@@ -192,7 +192,7 @@ def _plan(name: str, *, operator: str, with_node: bool, nodes: int, crds: str, f
     archives: tuple[Path, ...] = ()
     if with_node:
         sets["node"] = binaries.node()
-        named = {"kernel": notebooks.kernel}
+        named = {"kernel": notebooks.kernel, "serving": models.serving}
         archives = (
             *images.standard(sets["node"]),
             *(named[name]() if name in named else images.framework(name) for name in frameworks),

@@ -20,7 +20,7 @@ import time
 
 import provision
 
-from bed import binaries, images, node, notebooks
+from bed import binaries, images, models, node, notebooks
 from bed.cluster import RealCluster, StartError
 from bed.plan import OPERATORS
 
@@ -71,6 +71,7 @@ def _node() -> None:
     node.check()
     images.standard(binaries.node())
     images.framework("mpi")
+    models.serving()
     notebooks.kernel()
 
 

@@ -38,7 +38,12 @@ _APPLETS = (
     *("mktemp", "nc", "ps", "rm", "seq", "sleep", "sort", "tail", "test", "touch", "true", "wc", "wget"),
 )
 _EXCLUDED = "test tests __pycache__ idlelib tkinter turtledemo site-packages dist-packages"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _PATH = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+PYTHON_ENVIRONMENT = {"LD_LIBRARY_PATH": "/usr/local/lib", "PYTHONUNBUFFERED": "1"}
 
 
 def standard(binaries: Path) -> tuple[Path, ...]:
@@ -76,8 +81,7 @@ def _python(name: str, lock: Path, names: list[str]) -> Path:
     def make(target: Path) -> None:
         with tempfile.TemporaryDirectory() as root:
             python_tree(Path(root), lock)
-            libraries = {"LD_LIBRARY_PATH": "/usr/local/lib", "PYTHONUNBUFFERED": "1"}
-            pack(target, Path(root), names, default=["python3"], environment=libraries)
+            pack(target, Path(root), names, default=["python3"], environment=PYTHON_ENVIRONMENT)
 
     version = ".".join(map(str, sys.version_info[:3]))
     return provision._made(f"real-image-{name}-{version}", [_HERE, lock], make)
@@ -91,46 +95,79 @@ def pack(
     entrypoint: Iterable[str] = (),
     default: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
+    programs: Mapping[str, Iterable[str]] | None = None,
+    below: Path | None = None,
 ) -> None:
-    """A folder as an image archive that answers to several names."""
-    with tempfile.TemporaryFile(dir=target.parent) as layer:
+    """A folder as an image archive that answers to several names.
+
+    Args:
+        target: the archive.
+        root: the folder.
+        names: what the image answers to.
+        entrypoint: what runs; ``default`` are its arguments.
+        default: see there.
+        environment: variables.
+        programs: further names, each with an entrypoint of its own.
+        below: the archive of an image whose layer lies below; the node must have it already.
+    """
+    entrypoints = {name: [*entrypoint] for name in names} | {name: [*one] for name, one in (programs or {}).items()}
+    with tempfile.TemporaryFile(dir=target.parent) as layer, tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as to:
         digest, size = _write_layer(layer, root)
-        configuration = {
-            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
-            "os": "linux",
-            "config": {
-                "Entrypoint": list(entrypoint) or None,
-                "Cmd": list(default) or None,
-                "Env": [_PATH, *(f"{key}={value}" for key, value in (environment or {}).items())],
-            },
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        }
-        content = _json(configuration)
-        manifest = _json(
-            {
-                "schemaVersion": 2,
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "config": _descriptor("application/vnd.oci.image.config.v1+json", content),
-                "layers": [
-                    {
-                        "mediaType": "application/vnd.oci.image.layer.v1.tar",
-                        "digest": f"sha256:{digest}",
-                        "size": size,
-                    }
-                ],
+        under = _layers(below) if below else []
+        layers = [*under, {"mediaType": _LAYER, "digest": f"sha256:{digest}", "size": size}]
+        named, blobs = [], dict[str, bytes]()
+        for name, words in entrypoints.items():
+            configuration = {
+                "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
+                "os": "linux",
+                "config": {
+                    "Entrypoint": words or None,
+                    "Cmd": list(default) or None,
+                    "Env": [_PATH, *(f"{key}={value}" for key, value in (environment or {}).items())],
+                },
+                # No layer is compressed, so each is known by one digest.
+                "rootfs": {"type": "layers", "diff_ids": [one["digest"] for one in layers]},
             }
-        )
-        described = _descriptor("application/vnd.oci.image.manifest.v1+json", manifest)
-        named = [described | {"annotations": {"io.containerd.image.name": name}} for name in names]
-        with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as archive:
-            _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
-            _add(archive, "index.json", _json({"schemaVersion": 2, "manifests": named}))
-            for blob in (content, manifest):
-                _add(archive, f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}", blob)
-            info = tarfile.TarInfo(f"blobs/sha256/{digest}")
-            info.size = size
-            layer.seek(0)
-            archive.addfile(info, layer)
+            content = _json(configuration)
+            manifest = _json(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": MANIFEST,
+                    "config": _descriptor("application/vnd.oci.image.config.v1+json", content),
+                    "layers": layers,
+                }
+            )
+            named.append(_descriptor(MANIFEST, manifest) | {"annotations": {"io.containerd.image.name": name}})
+            blobs |= {hashlib.sha256(blob).hexdigest(): blob for blob in (content, manifest)}
+        for blob_digest, blob in blobs.items():
+            _add(to, f"blobs/sha256/{blob_digest}", blob)
+        _add(to, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+        _add(to, "index.json", _json({"schemaVersion": 2, "manifests": named}))
+        info = tarfile.TarInfo(f"blobs/sha256/{digest}")
+        info.size = size
+        layer.seek(0)
+        to.addfile(info, layer)
+
+
+def manifests(archive: Path) -> dict[str, bytes]:
+    """Each name that an archive's images answer to, and the manifest of its image."""
+    with tarfile.open(archive) as read:
+
+        def content(name: str) -> bytes:
+            found = read.extractfile(name)
+            assert found is not None
+            return found.read()
+
+        index = json.loads(content("index.json"))
+        return {
+            one["annotations"]["io.containerd.image.name"]: content(f"blobs/{one['digest'].replace(':', '/')}")
+            for one in index["manifests"]
+        }
+
+
+def _layers(archive: Path) -> list[dict[str, object]]:
+    layers: list[dict[str, object]] = json.loads(next(iter(manifests(archive).values())))["layers"]
+    return layers
 
 
 def python_tree(root: Path, lock: Path) -> None:
@@ -138,17 +175,32 @@ def python_tree(root: Path, lock: Path) -> None:
     _skeleton(root)
     prefix, version = Path(sys.base_prefix), f"python{sys.version_info.major}.{sys.version_info.minor}"
     local = root / "usr" / "local"
-    shutil.copytree(prefix / "lib" / version, local / "lib" / version, symlinks=True, ignore=_ignored)
+    shutil.copytree(prefix / "lib" / version, local / "lib" / version, symlinks=True, ignore=ignored)
     for library in prefix.glob("lib/libpython*.so*"):
         shutil.copy2(library, local / "lib", follow_symlinks=False)
     (local / "bin").mkdir()
     shutil.copy2(Path(sys.executable).resolve(), local / "bin" / version)
     for name in ("python3", "python"):
         (local / "bin" / name).symlink_to(version)
-    install = ["pip", "install", "-q", "--require-hashes", "-r", str(lock), "--prefix", str(local)]
-    provision._run([sys.executable, "-m", "uv", *install, "-p", sys.executable])
+    install(lock, local)
+    compiled(root)
     _shell(root)
     _libraries(root)
+
+
+def compiled(root: Path) -> None:
+    """Compile what Python programs of a root file system import: each container begins with the image as it is."""
+    by = ["--invalidation-mode", "unchecked-hash", "-s", str(root), "-p", "/"]  # the same bytes at any time and place
+    where = str(root / "usr" / "local" / "lib")
+    # What nobody imports may be no Python at all.
+    words = [sys.executable, "-m", "compileall", "-q", "-q", "-j", "0", *by, "-x", "/tests?/", where]
+    subprocess.run(words, check=False, stdin=subprocess.DEVNULL)
+
+
+def install(lock: Path, prefix: Path) -> None:
+    """Locked packages, for the Python that runs this."""
+    install = ["pip", "install", "-q", "--require-hashes", "-r", str(lock), "--prefix", str(prefix)]
+    provision._run([sys.executable, "-m", "uv", *install, "-p", sys.executable])
 
 
 def _skeleton(root: Path) -> None:
@@ -187,7 +239,8 @@ def _libraries(root: Path) -> None:
         shutil.copy2(path.resolve(), place)
 
 
-def _ignored(_folder: str, names: list[str]) -> set[str]:
+def ignored(_folder: str, names: list[str]) -> set[str]:
+    """What of a Python's tree no image needs."""
     return {name for name in names if name in _EXCLUDED.split() or name.endswith(".a") or name.startswith("config-")}
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import provision
 
-from bed import control_groups, relay
+from bed import control_groups, registry, relay
 from bed.api import Api, until
 from bed.children import Children, die_with_parent
 from bed.plan import NODE_ADDRESS, NODE_LABEL, NODE_NAME, POD_NETWORK, Plan
@@ -125,6 +125,7 @@ class Node:
         self._mount()
         _network()
         self._configure()
+        names = registry.serve(plan.images)
         await self._children.start("containerd", ["containerd", "--config", str(_RUN / "containerd.toml")])
         servers = [
             await relay.connect_proxy(plan.sockets / "node.sock"),
@@ -146,6 +147,7 @@ class Node:
         await self._failed.wait()
         for server in servers:
             server.close()
+        names.shutdown()
 
     async def _import_images(self) -> None:
         await asyncio.to_thread(until, _CONTAINERD.exists, seconds=60, what="containerd's socket", every=0.05)
@@ -185,6 +187,7 @@ class Node:
     def _configure(self) -> None:
         plan, folder = self._plan, self._folder
         (_RUN / "containerd.toml").write_text(_containerd(folder))
+        registry.configure(_RUN / "registries")
         (_RUN / "cni").mkdir()
         (_RUN / "cni" / "10-pods.conflist").write_text(json.dumps(_pod_network(folder)))
         (_RUN / "kubelet.json").write_text(json.dumps(_kubelet(plan, folder)))
@@ -215,6 +218,8 @@ state = "/run/containerd"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{_RUN / "registries"}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{_cni_folder()}"
     conf_dir = "{_RUN / "cni"}"
