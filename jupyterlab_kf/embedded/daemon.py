@@ -127,6 +127,7 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
     from jupyterlab_kf.embedded.apiserver import certificates
     from jupyterlab_kf.embedded.apiserver.server import ApiServer
     from jupyterlab_kf.embedded.kubelet import Kubelet
+    from jupyterlab_kf.embedded.metering import Meter
     from jupyterlab_kf.embedded.operators import RegistryApi, controllers
     from jupyterlab_kf.embedded.outputs import NodeOutputs
     from jupyterlab_kf.embedded.proxy import Proxy, program
@@ -157,7 +158,8 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
         stack.push_async_callback(scheduler.stop)
         oracle = Oracle()
         stack.push_async_callback(oracle.close)
-        api = RegistryApi(registry, oracle)
+        outputs = NodeOutputs(kubelet)
+        api = RegistryApi(registry, Meter(registry.view, kubelet.pods_dir, outputs, others=oracle))
         authority = certificates.ensure(settings.cluster_dir).authority.read_text()
         manager = Manager(api, controllers(authority))
         await manager.start()
@@ -166,7 +168,7 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
         kubelet.hold = proxy.hold
         await proxy.start()
         stack.push_async_callback(proxy.stop)
-        collector = Collector(api, NodeOutputs(kubelet))
+        collector = Collector(api, outputs)
         await collector.start()
         stack.push_async_callback(collector.stop)
         port = await server.start()

@@ -6,6 +6,7 @@ On the embedded cluster alone: a real one needs Seldon's own operator and its im
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from sites import Kubectl, make_namespace
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from jupyterlab_kf import kinds
+from jupyterlab_kf import kinds, names
 from jupyterlab_kf.settings import Settings
 
 Obj = dict[str, Any]
@@ -166,6 +167,32 @@ def test_any_program_on_the_units_own_paths_is_a_unit(endpoint: Endpoint, tmp_pa
     assert endpoint.ask("iris-main:http")["meta"]["tags"] == {"path": "/predict"}
 
 
+def test_units_in_two_languages_are_one_graph(endpoint: Endpoint, tmp_path: Path) -> None:
+    """The example of the documentation: a router in JavaScript before a class in Python and a model in JavaScript."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on the PATH: units in JavaScript cannot be run")
+    program = [node, str(Path(__file__).parents[2] / "docs/examples/unit.js")]
+    component = unit(tmp_path)["componentSpecs"][0]
+    component["metadata"] = {"annotations": {names.ANNOTATION_MOVABLE: "true"}}
+    script = [{"name": name, "image": "example/node:1", "command": program} for name in ("router", "script")]
+    component["spec"]["containers"] += script
+    children = [{"name": name, "type": "MODEL"} for name in ("model", "script")]
+    router = {"name": "router", "type": "ROUTER", "methods": ["ROUTE", "SEND_FEEDBACK"], "children": children}
+    endpoint.apply({"name": "main", "graph": router, "componentSpecs": [component]})
+    endpoint.until("Available")
+    assert endpoint.ask("iris-main:8000", body={"data": {"ndarray": [[-1, 2]]}})["data"]["ndarray"] == [[-2, 4]]
+    answer = endpoint.ask("iris-main:8000", body={"data": {"ndarray": [[1, 2]]}})
+    assert answer["data"]["ndarray"] == [3]
+    assert answer["meta"]["tags"] == {"script": "js"}
+    assert answer["meta"]["routing"] == {"router": 1, "script": -1}
+    told = endpoint.ask("iris-main:8000", "api/v1.0/feedback", {"response": answer, "reward": 0.5})
+    assert told["meta"]["tags"]["rewards"] == 0.5
+    with pytest.raises(ApiStatusError) as refused:
+        endpoint.ask("iris-main:8000", body={"strData": "text"})
+    assert refused.value.code == 400
+
+
 @pytest.mark.parametrize("protocol", ["seldon", "v2"])
 def test_a_ready_made_server_fetches_its_model_and_serves_it(endpoint: Endpoint, tmp_path: Path, protocol: str) -> None:
     joblib.dump(LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True)), tmp_path / "model.joblib")
@@ -216,6 +243,41 @@ def test_a_version_that_cannot_work_leaves_the_one_before(endpoint: Endpoint, tm
         time.sleep(1)
     assert failures == []
     assert "2" not in seen
+
+
+RATE = {"metric": {"name": "requests_per_second"}, "target": {"type": "AverageValue", "averageValue": "2"}}
+CPU = {"name": "cpu", "target": {"type": "AverageValue", "averageValue": "20m"}}
+
+
+@pytest.mark.parametrize(
+    "metric", [{"type": "Pods", "pods": RATE}, {"type": "Resource", "resource": CPU}], ids=["requests", "cpu"]
+)
+def test_load_brings_replicas_and_its_end_takes_them_away_without_a_lost_request(
+    endpoint: Endpoint, tmp_path: Path, metric: Obj
+) -> None:
+    predictor = unit(tmp_path, VERSION="1")
+    predictor["componentSpecs"][0]["hpaSpec"] = {"minReplicas": 1, "maxReplicas": 2, "metricsv2": [metric]}
+    endpoint.apply(predictor)
+    endpoint.until("Available")
+    scaler = ("autoscaling/v2", "HorizontalPodAutoscaler", "iris-main-0-model", endpoint.ctl.namespace)
+
+    def replicas() -> int:
+        found = endpoint.api.get("apps/v1", "Deployment", "iris-main-0-model", endpoint.ctl.namespace)
+        return int(found["status"].get("readyReplicas") or 0)
+
+    with load(endpoint, "iris-main:8000") as (seen, failures):
+        until(lambda: replicas() == 2, seconds=60, what="a second replica")
+        before = seen["1"]
+        until(lambda: seen["1"] > before + 20, seconds=60, what="answers")
+    status = endpoint.api.get(*scaler)["status"]
+    assert {one["type"]: one["status"] for one in status["conditions"]}["ScalingActive"] == "True"
+    assert status["currentMetrics"][0]["type"] == metric["type"]
+    # As Kubernetes does, fewer are asked for only after five minutes, unless the autoscaler itself says otherwise.
+    soon = {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}}
+    endpoint.api.merge(*scaler[:3], soon, scaler[3])
+    until(lambda: replicas() == 1, seconds=90, what="one replica")
+    assert failures == []
+    assert endpoint.until("Available")["replicas"] == 1
 
 
 def test_what_the_webhook_refuses_is_refused(endpoint: Endpoint) -> None:

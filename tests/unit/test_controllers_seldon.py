@@ -314,6 +314,29 @@ def test_what_is_not_honoured_is_said_once() -> None:
     assert said[0].startswith("kedaSpec")
 
 
+def test_of_keda_what_an_autoscaler_can_do_is_done_and_the_rest_said() -> None:
+    cpu = {"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}}
+    queue = {"type": "kafka", "metadata": {"topic": "t"}}
+    down = {"scaleDown": {"stabilizationWindowSeconds": 30}}
+    asked = {
+        "minReplicaCount": 0,
+        "maxReplicaCount": 4,
+        "cooldownPeriod": 60,
+        "triggers": [cpu, queue],
+        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": down}},
+    }
+    world = Served(
+        predictor(componentSpecs=[{"spec": {"containers": [{"name": "model", "image": "x"}]}, "kedaSpec": asked}])
+    )
+    (scaler,) = world.list(kinds.HORIZONTAL_POD_AUTOSCALER)
+    target = {"type": "Utilization", "averageUtilization": 60}
+    assert scaler["spec"]["metrics"] == [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (1, 4)
+    assert scaler["spec"]["behavior"] == down
+    said = sorted(event.message.partition(" ")[0] for event in world.events if event.reason == "Unsupported")
+    assert said == ["kedaSpec.cooldownPeriod", "kedaSpec.minReplicaCount", "kedaSpec.triggers[1]"]
+
+
 def test_nothing_serves_a_deployment_of_no_replicas_and_that_is_as_asked() -> None:
     world = Served(predictor(replicas=0))
     assert world.status()["state"] == "Available"

@@ -164,10 +164,12 @@ class _Maker:
 
     def _scale(self, predictor: Obj, component: Obj, made: Obj, title: str) -> None:
         """Who decides on replicas: an autoscaler, or the most specific of three numbers."""
+        scaled = component.get("hpaSpec")
         if component.get("kedaSpec"):
-            self.found.unsupported.append(("kedaSpec", "KEDA is not asked to scale; the Deployment keeps its replicas"))
-        elif component.get("hpaSpec"):
-            self.found.autoscalers.append(scaling.autoscaler(self.obj, component, title))
+            scaled, without = scaling.of_keda(component["kedaSpec"])
+            self.found.unsupported += without
+        if scaled:
+            self.found.autoscalers.append(scaling.autoscaler(self.obj, scaled, title))
         else:
             for replicas in (component.get("replicas"), predictor.get("replicas"), self.obj["spec"].get("replicas")):
                 if replicas is not None:
