@@ -29,6 +29,7 @@ PARSERS: Final[dict[str, Callable[[str], arguments.Parser]]] = {
     "kf_traffic": endpoints.traffic_parser,
     "kf_feedback": endpoints.feedback_parser,
     "kf_endpoints": endpoints.endpoints_parser,
+    "kf_monitor": endpoints.monitor_parser,
 }
 _WITH_PROFILE: Final = ("kf_train", "kf_serve")
 

@@ -184,6 +184,56 @@ def feedback_parser(prog: str) -> Parser:
     return parser
 
 
+def monitor_parser(prog: str) -> Parser:
+    """``kf_monitor``."""
+    parser = Parser(
+        prog,
+        description="Watch whether an endpoint is asked and answers as for the data its model was trained with: "
+        "%kf_monitor iris --reference X_train. Without --reference, show what was found.",
+    )
+    parser.add_argument("name", metavar="NAME", help="the endpoint's name")
+    parser.add_argument("--reference", metavar="VAR", help="a variable with the rows that the model was trained with")
+    parser.add_argument("--labels", metavar="VAR", help="a variable with what is right for each of them")
+    parser.add_argument("--groups", metavar="COLUMN", help="the column whose groups are to be answered alike")
+    parser.add_argument("--sample", type=float, default=1.0, metavar="SHARE", help="share of the requests (default 1)")
+    parser.add_argument("--window", type=whole, default=1000, metavar="N", help="rows that are compared (default 1000)")
+    parser.add_argument("--no-outliers", action="store_true", help="do not look at single rows")
+    parser.add_argument("--end", action="store_true", help="take the monitor away")
+    add_namespace(parser)
+    return parser
+
+
+def monitor(endpoint: Endpoint, options: argparse.Namespace, variables: Mapping[str, Any]) -> Rendered:
+    """What the options of ``kf_monitor`` ask for, done, and what is shown of it.
+
+    Raises:
+        UsageError: a variable is not there, or two things are asked for at once.
+    """
+    from jupyterlab_kf.widgets.monitoring import findings_card
+    from jupyterlab_kf.widgets.tables import note
+
+    def variable(name: str) -> Any:
+        if name not in variables:
+            raise UsageError(f"the notebook has no variable {name!r}", hint="run the cell that makes it")
+        return variables[name]
+
+    if options.end:
+        if options.reference:
+            raise UsageError("one thing at a time: --end and --reference")
+        endpoint.end_monitoring()
+        return note(f"Endpoint {endpoint.name} is not monitored any more.")
+    if options.reference:
+        endpoint.monitor(
+            variable(options.reference),
+            labels=None if options.labels is None else variable(options.labels),
+            groups=options.groups,
+            sample=options.sample,
+            window=options.window,
+            outliers=not options.no_outliers,
+        )
+    return findings_card(endpoint.name, endpoint.findings())
+
+
 def endpoints_parser(prog: str) -> Parser:
     """``kf_endpoints``."""
     parser = Parser(prog, description="List the endpoints of a namespace, or show one with what it measured.")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @magics_class
 class ServingMagics(Magics):
-    """``%kf_serve``, ``%kf_predict``, ``%kf_traffic``, ``%kf_feedback`` and ``%kf_endpoints``."""
+    """``%kf_serve``, ``%kf_predict``, ``%kf_traffic``, ``%kf_feedback``, ``%kf_monitor`` and ``%kf_endpoints``."""
 
     shell: Any
 
@@ -113,6 +113,20 @@ class ServingMagics(Magics):
         truth = None if options.truth is None else endpoints.value_of([options.truth], self.shell.user_ns)
         self._endpoint(options).feedback(options.reward, truth=truth)
         present(note(f"Told {options.name} about its last answer."))
+
+    @no_var_expand
+    @line_magic
+    @documented
+    def kf_monitor(self, line: str) -> None:  # noqa: D102
+        options = self._parse("kf_monitor", line)
+        if options is None:
+            return
+        from jupyterlab_kf.widgets.display import present
+
+        try:
+            present(endpoints.monitor(self._endpoint(options), options, self.shell.user_ns))
+        except KubeflowError as error:
+            raise told(error) from None
 
     @no_var_expand
     @line_magic

@@ -35,6 +35,12 @@ def ask(endpoint: kf.Endpoint, rows: Any, parts: int = 6) -> None:
         assert len(endpoint.predict(part)) == len(part)
 
 
+def whole(endpoint: kf.Endpoint) -> bool:
+    """Whether the monitor has looked at a whole window of everything."""
+    found = endpoint.findings().findings
+    return len(found) == 6 and all(one.rows == 200 for one in found)
+
+
 def events(api: Api, endpoint: kf.Endpoint, reason: str) -> list[dict[str, Any]]:
     found = api.list("v1", "Event", endpoint.namespace)
     return [one for one in found if one["reason"] == reason and one["involvedObject"]["name"] == endpoint.name]
@@ -44,8 +50,13 @@ def test_drift_of_a_feature_is_seen_and_told_as_an_event(cluster: Settings, watc
     api = Api(cluster.embedded_kubeconfig)
     usual = X[RANDOM.integers(0, len(X), 200)]
     ask(watched, usual)
-    until(lambda: len(watched.findings().findings) == 5, seconds=60, what="findings about 4 features and v1's answers")
+    until(lambda: whole(watched), seconds=60, what="findings about all 200 rows")
     first = watched.findings()
+    assert {(one.about, one.name) for one in first.findings} == {
+        *(("feature", f"x{at}") for at in range(4)),
+        ("prediction", "v1"),
+        ("outliers", "rows"),
+    }
     assert first.drifted == ()
     assert first.rows == 200
     assert first.dropped == first.unread == 0

@@ -197,7 +197,8 @@ def test_what_istiod_takes_is_taken(number: int) -> None:
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.yaml")), ids=lambda path: path.stem)
 def test_what_we_write_is_what_istiod_takes(path: Path) -> None:
-    for document in yaml.load_all(path.read_text(), yaml.CSafeLoader):
+    found = yaml.load_all(path.read_text(), yaml.CSafeLoader)
+    for document in (one for one in found if "rbac" not in one["apiVersion"]):  # kinds that we write and do not serve
         assert webhook.denial(kinds.of(document["apiVersion"], document["kind"]), document) == ""
 
 

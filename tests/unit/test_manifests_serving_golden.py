@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 from jupyterlab_kf.controllers.seldon import validation
-from jupyterlab_kf.manifests import pods, traffic
+from jupyterlab_kf.manifests import monitors, pods, traffic
 from jupyterlab_kf.manifests.serving import access, inference, seldon, servers
 from jupyterlab_kf.manifests.serving.inference import Canary, InferenceSpec, Mode, ModelSource
 from jupyterlab_kf.manifests.serving.servers import ServerSpec, Version
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.profiles import choose, read
+from jupyterlab_kf.services.serving import monitors as services
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests" / "serving"
 CATALOGUE = """
@@ -132,6 +133,17 @@ def kserve(mode: Mode) -> list[Obj]:
     return [inference.encode(spec)]
 
 
+def monitored() -> list[Obj]:
+    """An endpoint that sends copies, and what watches it; the ConfigMaps of its code are as a training job's."""
+    (made,) = endpoint("watched", seldon.predictor("v1", seldon.custom("watched-v1"), [units("watched-v1")]))
+    made["metadata"]["uid"] = "00000000-0000-0000-0000-000000000001"
+    _, template = services.parts(made, b"{}", "1", b"the program")
+    others = [*(one for _, one in monitors.rights(made)), *monitors.objects(made, template)]
+    del made["metadata"]["uid"]
+    made["spec"]["predictors"] = monitors.logged(made["spec"]["predictors"], monitors.url(made), 0.2)
+    return [made, *others]
+
+
 CASES = {
     "seldon-graph": graph(),
     "seldon-canary": canary(),
@@ -142,6 +154,7 @@ CASES = {
     "access": protected(),
     "kserve-standard": kserve(Mode.STANDARD),
     "kserve-knative": kserve(Mode.KNATIVE),
+    "seldon-monitored": monitored(),
 }
 
 
@@ -157,6 +170,6 @@ def test_golden(case: str) -> None:
 
 @pytest.mark.parametrize("case", [name for name in CASES if name.startswith("seldon")])
 def test_a_golden_deployment_is_one_that_seldon_takes(case: str) -> None:
-    for obj in CASES[case]:
+    for obj in (one for one in CASES[case] if one["kind"] == "SeldonDeployment"):
         assert validation.refused(obj) == []
         assert seldon.write(seldon.read(obj)) == obj

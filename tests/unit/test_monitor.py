@@ -19,6 +19,7 @@ from jupyterlab_kf.runtime.serving.monitor.windows import FEEDBACK, REQUEST, RES
 from jupyterlab_kf.runtime.serving.sampling import chosen
 from jupyterlab_kf.runtime.serving.web import Request
 from jupyterlab_kf.services.serving import findings, references
+from jupyterlab_kf.widgets.monitoring import findings_card
 
 RANDOM = np.random.default_rng(1)
 ROWS = np.column_stack([RANDOM.normal(size=400), RANDOM.uniform(size=400)])
@@ -44,10 +45,10 @@ class Table:
         return np.column_stack(self.values)
 
 
-def plan(data: Any = ROWS, answers: Any = None, **told: Any) -> reference.Plan:
-    read = references.read(data, told)
+def plan(data: Any = ROWS, answers: Any = None, **more: Any) -> reference.Plan:
+    read = references.read(data, {})
     predictions = None if answers is None else references.predictions(answers, ())
-    return reference.read(references.dump(read, predictions, SETTINGS))
+    return reference.read(references.dump(read, predictions, {**SETTINGS, **more}))
 
 
 def request(rows: Any, names: list[str] | None = None, **rest: Any) -> Copy:
@@ -180,12 +181,127 @@ def test_false_alarms_are_as_rare_as_was_asked() -> None:
     random = np.random.default_rng(3)
     made = plan(random.normal(size=(1000, 20)))
     alarms = 0
-    for _ in range(20):
+    for _ in range(5):
         windows = Windows(made)
         windows.take(request(random.normal(size=(300, 20))))
         alarms += any(one.alarm for one in judged(windows).values())
     assert alarms == 0
     assert judging.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_rows_that_no_single_feature_would_tell_are_outliers() -> None:
+    first = RANDOM.normal(size=400)
+    data = np.column_stack([first, first + RANDOM.normal(size=400) / 20])  # the two go together
+    windows = Windows(plan(data, outliers=references.outliers(references.read(data, {}))))
+    windows.take(request(data[:200]))
+    usual = judged(windows)["rows"]
+    assert (usual.alarm, usual.usual) == (False, 0.01)
+    windows.take(request(np.column_stack([data[:60, 0], -data[:60, 0]])))
+    found = judged(windows)["rows"]
+    assert found.alarm
+    assert found.value == pytest.approx(0.22, abs=0.05)
+    (told,) = Alarms(600).update([found], 0)
+    assert (told.reason, told.message) == (
+        "Outliers",
+        f"{found.value:.0%} of the last 260 rows are unlike the reference, of which 1% are",
+    )
+
+
+def told(answers: list[Any], truths: list[Any], rows: Any = (), names: tuple[str, ...] = ()) -> Copy:
+    """A feedback."""
+    asked = {"data": {"names": list(names), "ndarray": np.asarray(rows, dtype=object).tolist()}}
+    data = {"response": {"data": {"ndarray": answers}}, "truth": {"data": {"ndarray": truths}}}
+    return copy(FEEDBACK, {"request": asked, "reward": 1, **data})
+
+
+def test_answers_that_feedback_tells_wrong_are_an_alarm() -> None:
+    right = references.right([0, 1] * 200, (), [0, 1] * 195 + [1, 0] * 5, np.arange(400), 400)
+    assert right["counts"] == {"1": 390, "0": 10}
+    windows = Windows(plan(answers=[0, 1] * 200, right=right))
+    windows.take(told([0, 1] * 75, [0, 1] * 72 + [1, 0] * 3))
+    assert not judged(windows)["v1"].alarm
+    windows.take(told([0, 1] * 75, [1, 0] * 75))
+    found = judged(windows)["v1"]
+    assert (found.about, found.alarm, found.value, found.usual) == ("accuracy", True, 0.48, 0.975)
+    (said,) = Alarms(600).update([found], 0)
+    assert said.reason == "AccuracyDrop"
+    assert said.message == "v1: 48% of the last 300 answers were right, of the reference 98%"
+    # A reward alone tells nothing of right and wrong, and without labels nothing is known to be worse.
+    unknown = Windows(plan(answers=[0, 1] * 200))
+    unknown.take(copy(FEEDBACK, {"reward": 1, "response": {"data": {"ndarray": [1]}}}))
+    unknown.take(told([0, 1] * 75, [1, 0] * 75))
+    assert (judged(unknown)["v1"].value, judged(unknown)["v1"].alarm) == (0.0, False)
+
+
+def test_errors_of_numbers_that_grow_are_an_alarm() -> None:
+    true = RANDOM.normal(size=400)
+    answers = true + RANDOM.normal(size=400) / 10
+    right = references.right(answers, (), true, np.arange(400), 400)
+    windows = Windows(plan(answers=answers, right=right))
+    windows.take(told(answers[:200].tolist(), true[:200].tolist()))
+    assert not judged(windows)["v1"].alarm
+    windows.take(told((answers + 0.3)[:300].tolist(), true[:300].tolist()))
+    found = judged(windows)["v1"]
+    assert (found.about, found.test, found.alarm) == ("accuracy", "ks", True)
+    assert found.value == pytest.approx(0.3, abs=0.05)
+
+
+def test_groups_that_are_answered_otherwise_than_they_were_are_told() -> None:
+    table = Table(age=RANDOM.normal(size=400), sex=["f", "m"] * 200)
+    read = references.read(table, {})
+    references.check_group(read, "sex")
+    answers = np.where(RANDOM.uniform(size=400) < 0.5, "yes", "no")
+    gap = references.gap(read, "sex", answers, (), np.arange(400))
+    assert gap < 0.1
+    windows = Windows(plan(table, answers=answers, group="sex", gap=gap))
+    rows = [[0.0, "f"], [0.0, "m"]] * 10
+    for number in range(15):
+        asked = request(np.array(rows, dtype=object), ["age", "sex"], puid=str(number))
+        windows.take(asked)
+        said = ["no" if sex == "f" and number % 5 else "yes" for _, sex in rows]
+        windows.take(copy(RESPONSE, {"data": {"ndarray": said}}, puid=str(number)))
+        windows.take(copy(RESPONSE, {"data": {"ndarray": said}}, puid="of another"))
+    found = next(one for one in judging.judge(windows.plan, windows.picture()) if one.about == "bias")
+    # As fairlearn's demographic_parity_difference has it: 0.2 of one group get yes, and all of the other.
+    assert (found.name, found.alarm, found.edges, found.rows) == ("v1", True, ("f", "m"), 300)
+    assert found.value == pytest.approx(0.8)
+    (said_of_it,) = (one for one in Alarms(600).update([found], 0))
+    assert said_of_it.reason == "GroupBias"
+    assert "v1: groups are not answered alike (gap 0.80, in the reference 0.0" in said_of_it.message
+    assert "): no: f 0.8, m 0; the last 300 rows were looked at" in said_of_it.message
+    names = ("age", "sex")
+    windows.take(told(["yes"] * 200, [("yes" if sex == "f" else "no") for _, sex in rows] * 10, rows * 10, names))
+    by_truth = next(one for one in judging.judge(windows.plan, windows.picture()) if "right" in one.name)
+    assert (by_truth.about, by_truth.alarm, by_truth.value, by_truth.usual) == ("bias", True, 1.0, None)
+    assert (by_truth.answer, by_truth.edges, by_truth.seen) == ("right", ("f", "m"), (1.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("group", "says"),
+    [
+        ("sexx", "the reference has no column 'sexx' to compare groups by"),
+        ("age", "age has numbers, not groups"),
+        ("note", "note cannot be compared by: it has 60 different values"),
+        ("same", "all rows of the reference are of one group by same"),
+    ],
+)
+def test_a_column_that_has_no_groups_is_refused(group: str, says: str) -> None:
+    notes = [f"text {n}" for n in range(60)]
+    table = Table(age=RANDOM.normal(size=60), sex=["f", "m"] * 30, note=notes, same=["a"] * 60)
+    with pytest.raises(UsageError, match=says):
+        references.check_group(references.read(table, {}), group)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ([0, 1], "there are 2 labels for the 400 rows"),
+        (["a"] * 400, "not one row of the reference is answered with its label: 0 for a"),
+    ],
+)
+def test_labels_that_are_none_are_refused(labels: list[Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        references.right([0, 1] * 200, (), labels, np.arange(400), 400)
 
 
 def test_an_alarm_is_said_once_then_now_and_then_and_when_it_ends() -> None:
@@ -269,6 +385,39 @@ def test_columns_that_say_nothing_are_left_out_by_name() -> None:
     read = references.read(Table(age=RANDOM.normal(size=60), note=[f"text {n}" for n in range(60)]), {})
     assert [one["name"] for one in read.columns] == ["age"]
     assert read.left == {"note": "has 60 different values, more than the 50 of a category"}
+
+
+# What a cell shows
+
+
+def test_a_cell_shows_alarms_first_and_what_was_not_seen() -> None:
+    calm = findings.Finding("feature", "age", "ks", 0.03, 1.0, 300)
+    loud = findings.Finding("feature", "town", "chi2", 0.75, 1e-12, 200, alarm=True)
+    share = findings.Finding("accuracy", "v1", "binomial", 0.3, 1e-9, 120, alarm=True, value=0.675, usual=0.975)
+    said = findings.Said(
+        100.0, "Warning", "FeatureDrift", "1 of 2 features differ from the reference: town (shift 0.75)"
+    )
+    found = findings.Findings(
+        (calm, loud, share),
+        (said,),
+        rows=500,
+        window=300,
+        least=100,
+        sample=0.2,
+        dropped=1,
+        left={"note": "has no numbers"},
+    )
+    card = findings_card("iris", found, now=190.0)
+    lines = card.text.splitlines()
+    assert lines[0] == "Monitor of iris: 2 alarms"
+    assert [line.split()[1] for line in lines[2:6] if line.split()[1] in ("age", "town", "v1")] == ["town", "v1", "age"]
+    assert ": 1 of 2 features differ from the reference: town" in card.text
+    assert "500 rows so far; 20% of the requests are copied, the last 300 rows are looked at" in card.text
+    assert "Copies that were dropped, as the monitor was away or slow: 1" in card.text
+    assert "note is not watched: it has no numbers" in card.text
+    assert "<table" in card.html
+    assert findings_card("iris", findings.Findings(least=100)).text.startswith("Monitor of iris: waits for 100 rows")
+    assert found.drifted == ("town",)
 
 
 # The objects

@@ -692,3 +692,39 @@ def test_rows_may_come_from_a_file(world: World, tmp_path: Path, name: str, text
         with pytest.raises(kf.UsageError):
             kf.endpoint("iris").batch(tmp_path / wrong)
     assert world.endpoints()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"reference": [[1.0, 2.0]] * 60}, "the reference has 2 columns, and the model takes 4"),
+        ({"reference": [[1.0, 2.0, 3.0, 4.0]] * 60, "wait": False}, "is to be waited for"),
+    ],
+)
+def test_a_reference_that_does_not_fit_is_refused_before_anything_is_made(
+    world: World, more: dict[str, Any], says: str
+) -> None:
+    model = LogisticRegression().fit([[0.0, 0, 0, 0], [1, 1, 1, 1]], [0, 1])
+    with pytest.raises(kf.UsageError, match=says):
+        kf.serve(model, name="iris", **more)
+    assert world.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("reference", "more", "says"),
+    [
+        ([[1.0, 2.0]] * 60, {}, "2 columns, and the model takes 4"),
+        ([["a", "b", "c", "d"]] * 60, {"sample": 2}, "sample is 2"),
+        ([[1.0, 2.0, 3.0, 4.0]] * 60, {"groups": "sex"}, "no column 'sex'"),
+    ],
+)
+def test_what_cannot_be_monitored_is_refused_before_anything_is_asked_or_made(
+    world: World, reference: Any, more: dict[str, Any], says: str
+) -> None:
+    model = LogisticRegression().fit([[0.0, 0, 0, 0], [1, 1, 1, 1]], [0, 1])
+    endpoint = kf.serve(model, name="iris")
+    before = dict(world.objects)
+    with pytest.raises(kf.UsageError, match=says):
+        endpoint.monitor(reference, **more)
+    assert world.objects == before
+    assert not world.sent

@@ -24,7 +24,7 @@ from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.services import contents, jobs, session
 from jupyterlab_kf.services.jobs import Job
 from jupyterlab_kf.services.plans import taking
-from jupyterlab_kf.services.serving import plans, registry, rollout, shipping
+from jupyterlab_kf.services.serving import plans, references, registry, rollout, shipping
 from jupyterlab_kf.services.serving.assembly import Assembly
 from jupyterlab_kf.services.serving.graphs import chain, combine, route, unit
 from jupyterlab_kf.services.serving.handle import Endpoint
@@ -80,6 +80,7 @@ def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are t
         volumes: volume claims to mount, each as ``CLAIM``, ``CLAIM:/PATH`` or ``CLAIM:/PATH:ro``.
         wait: False to return at once; the version then gets its requests when ``endpoint.wait()`` finds it ready.
         timeout: seconds to wait.
+        reference: the rows that the model was trained with; the endpoint is then monitored (see ``Endpoint.monitor``).
         filename: the name of source text in tracebacks.
         first_line: the number of its first line in tracebacks.
         root: the folder in which local modules and files are looked up; the working directory when left out.
@@ -90,7 +91,10 @@ def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are t
     """
     here = session.current()
     made = start(request)
-    return made.wait(request.timeout) if request.wait else Endpoint(here, made._obj)  # noqa: SLF001  the same object
+    if not request.wait:
+        return Endpoint(here, made._obj)  # noqa: SLF001  the same object
+    made.wait(request.timeout)
+    return made if request.reference is None else made.monitor(request.reference, timeout=request.timeout)
 
 
 def start(request: ServeRequest) -> Endpoint:
@@ -98,6 +102,8 @@ def start(request: ServeRequest) -> Endpoint:
     here = session.current()
     request = _named(request)
     served = read(request, train=True)
+    if request.reference is not None:
+        _check_reference(request, served)
     planned = here.run(lambda client: _planned(client, request, served, here.namespace))
     if planned.inner.notice:
         warnings.warn(planned.inner.notice, FutureWarning, stacklevel=4)
@@ -106,6 +112,18 @@ def start(request: ServeRequest) -> Endpoint:
     who = rollout.author(here.settings)
     _keep(planned, served, who)
     return Endpoint(here, here.run(lambda client: rollout.submit(client, planned, who)))
+
+
+def _check_reference(request: ServeRequest, served: Assembly) -> None:
+    """Refuse a reference before anything is created that could be refused when all is there."""
+    if not request.wait:
+        raise UsageError(
+            "a reference is asked of the model, which is to be waited for",
+            hint="leave wait=False out, or call endpoint.monitor(reference) once it is ready",
+        )
+    # What a graph takes may be made into something else before its model.
+    told = {"columns": served.model.columns, "width": served.model.width} if served.alone else {}
+    references.read(request.reference, told)
 
 
 def _keep(planned: ServePlan, served: Assembly, who: rollout.Author) -> None:

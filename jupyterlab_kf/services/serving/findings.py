@@ -14,7 +14,7 @@ from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services.serving import measures
 
 _SECONDS: Final = 10.0
-_COLUMNS: Final = ("about", "name", "alarm", "size", "p", "rows", "test")
+_COLUMNS: Final = ("about", "name", "alarm", "size", "p", "rows", "value", "usual", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Finding:
     """One thing that was compared.
 
     Attributes:
-        about: feature or prediction.
-        name: which feature; of predictions, which version's.
-        test: ks (Kolmogorov and Smirnov, for numbers) or chi2 (Pearson's, for categories).
+        about: feature, prediction, outliers, accuracy or bias.
+        name: which feature; else which version's.
+        test: ks (Kolmogorov and Smirnov, for numbers), chi2 (Pearson's, for categories) or binomial (for shares).
         size: how large the difference is, from 0 to 1: the largest distance of the distribution functions, or the share
             of rows that would have to change their category.
         p: how likely as large a difference would be by chance, corrected for all features that are tested at once.
@@ -32,7 +32,10 @@ class Finding:
         alarm: whether it is an alarm.
         edges: bounds of the histogram's bins; of categories, their names.
         expected: the reference's share in each bin.
-        seen: the share of the rows that were looked at.
+        seen: the share of the rows that were looked at; of bias, the share or mean of each group.
+        value: the share of outliers or of right answers, the mean error, or the gap between groups; else None.
+        usual: the same of the reference, where that is known.
+        answer: of bias, the answer whose shares differ most.
     """
 
     about: str
@@ -45,6 +48,9 @@ class Finding:
     edges: tuple[float | str, ...] = field(default=(), repr=False)
     expected: tuple[float, ...] = field(default=(), repr=False)
     seen: tuple[float, ...] = field(default=(), repr=False)
+    value: float | None = None
+    usual: float | None = None
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,9 @@ def _finding(told: Mapping[str, Any]) -> Finding:
         p=float(told["p"]),
         rows=int(told["rows"]),
         alarm=bool(told["alarm"]),
+        value=told.get("value"),
+        usual=told.get("usual"),
+        answer=str(told.get("answer") or ""),
         **lists,
     )
 

@@ -329,6 +329,9 @@ class Endpoint:
         window: int = 1000,
         alpha: float = 0.001,
         effect: float = 0.1,
+        outliers: bool = True,
+        groups: str | None = None,
+        labels: Any = None,
         timeout: float = _TIMEOUT,
     ) -> Endpoint:
         """Watch whether requests and answers stay like a reference, in a process of its own beside the endpoint.
@@ -343,6 +346,10 @@ class Endpoint:
             window: how many of the last rows are compared.
             alpha: how likely a false alarm may be at one look, over all features together.
             effect: the least difference that is worth an alarm, from 0 to 1.
+            outliers: whether single rows are looked at, too, that lie far from the reference's numbers.
+            groups: the column of the reference whose groups are to be answered alike.
+            labels: what is right for each row of the reference, by which :meth:`feedback` that tells a ``truth`` is
+                judged; without, the share of right answers is told and never an alarm.
             timeout: seconds to wait until it watches.
 
         Raises:
@@ -353,14 +360,22 @@ class Endpoint:
         now = self._read()
         monitors.check(now)
         told = references.read(reference, self.provenance())
+        if groups is not None:
+            references.check_group(told, groups)
+        asked = told.places(_ASKED)
         try:
-            answer = self.ask(told.some(_ASKED))
+            answer = self.ask(told.some(asked))
         except PredictionError as error:
             raise UsageError(
                 f"the model does not take the rows of the reference: {error.message}",
                 hint="give the rows that it was trained with, as predict takes them",
             ) from error
-        plan = references.dump(told, references.predictions(answer.value, answer.names), settings)
+        more: dict[str, Any] = {"outliers": references.outliers(told) if outliers else None}
+        if groups is not None:
+            more |= {"group": groups, "gap": references.gap(told, groups, answer.value, answer.names, asked)}
+        if labels is not None:
+            more["right"] = references.right(answer.value, answer.names, labels, asked, len(told.rows))
+        plan = references.dump(told, references.predictions(answer.value, answer.names), {**settings, **more})
         self._obj, note = self._session.run(
             lambda client: monitors.begin(client, now, plan, sample=sample, who=self._author, timeout=timeout)
         )

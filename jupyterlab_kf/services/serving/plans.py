@@ -69,6 +69,7 @@ class ServeRequest:
     volumes: Sequence[str] = ()
     wait: bool = True
     timeout: float = _DEFAULT_TIMEOUT
+    reference: Any = None
     filename: str = "model.py"
     first_line: int = 1
     root: Path | None = None
@@ -187,7 +188,7 @@ class ServePlan:
 
     def _given(self) -> list[tuple[str, Any]]:
         """The arguments that differ from their defaults, and the name, which stays with what is made of it."""
-        hidden = {"model", "graph", "name", "filename", "first_line", "root", "wait", "timeout", "example"}
+        hidden = {"model", "graph", "name", "filename", "first_line", "root", "wait", "timeout", "example", "reference"}
         given = {entry.name: getattr(self.request, entry.name) for entry in fields(ServeRequest)}
         found = [("name", self.name)]
         return found + [

@@ -30,6 +30,12 @@ _MOST: Final = 1000
 """Columns that are watched at most."""
 _CATEGORIES: Final = 50
 _TABLE: Final = 2
+_SHAPED: Final = 100
+"""Numeric columns by which outliers are told at most."""
+_UNUSUAL: Final = 0.01
+"""The share of the reference that is taken for unusual."""
+_SMALLEST: Final = 20
+"""Rows of a group that is compared with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,12 @@ class Reference:
     columns: tuple[Obj, ...] = field(repr=False)
     left: Mapping[str, str] = field(default_factory=dict)
 
-    def some(self, most: int) -> Any:
-        """At most so many of its rows."""
-        at = _chosen(len(self.rows), most)
+    def places(self, most: int) -> Any:
+        """Which of its rows are taken where at most so many are."""
+        return _chosen(len(self.rows), most)
+
+    def some(self, at: Any) -> Any:
+        """Its rows at these places."""
         return self.rows.iloc[at] if hasattr(self.rows, "iloc") else self.rows[at]
 
 
@@ -112,22 +121,118 @@ def column(name: str, values: Array, most: int) -> Obj | str:
 
 def predictions(value: Any, names: Sequence[str]) -> Obj | None:
     """What travels of a model's answers for the reference; None of those that are no labels and no numbers."""
+    answers = _one_each(value, names)
+    if answers is None:
+        return None
+    if _numbers(answers):
+        made = column("predictions", answers, _VALUES)
+        return None if isinstance(made, str) else made
+    labels = Counter(map(category, answers.tolist()))
+    if len(labels) > _CATEGORIES:
+        return None
+    return {"name": "predictions", "kind": "categorical", "counts": dict(labels)}
+
+
+def outliers(reference: Reference) -> Obj | None:
+    """What rows are usual: the middle and shape of the numeric columns, and how far out all but one in a hundred are.
+
+    None where no two numeric columns vary, or rows are too few to tell a shape.
+    """
+    import numpy as np
+
+    names = [str(one["name"]) for one in reference.columns if one["kind"] == "numeric"][:_SHAPED]
+    table = np.column_stack([_values(reference, name).astype(float) for name in names]) if names else np.empty((0, 0))
+    table = table[np.isfinite(table).all(axis=1)]
+    if not names or len(table) < max(LEAST, 5 * len(names)):
+        return None
+    middle = table.mean(axis=0)
+    spread = np.atleast_2d(np.cov(table, rowvar=False))
+    shape = np.linalg.pinv(spread + np.eye(len(names)) * 1e-9 * max(float(np.trace(spread)), 1e-12))
+    off = table - middle
+    far = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", off, shape, off), 0))
+    limit = float(np.quantile(far, 1 - _UNUSUAL))
+    return {
+        "columns": names,
+        "middle": middle.tolist(),
+        "shape": shape.tolist(),
+        "limit": limit,
+        "share": float((far > limit).mean()),
+    }
+
+
+def gap(reference: Reference, group: str, value: Any, names: Sequence[str], asked: Any) -> float:
+    """How differently the groups of the reference are answered, as the monitor reckons it; 0 where it is not known."""
+    import numpy as np
+
+    answers = _one_each(value, names)
+    groups = np.asarray([category(one) for one in _values(reference, group)[asked].tolist()])
+    kinds = sorted(set(groups.tolist()))
+    if answers is None or len(answers) != len(groups) or _numbers(answers):
+        return 0.0
+    labels = np.asarray([category(one) for one in answers.tolist()])
+    large = [labels[groups == one] for one in kinds if (groups == one).sum() >= _SMALLEST]
+    if len(large) < 2:  # noqa: PLR2004  one is unlike no other
+        return 0.0
+    shares = np.array([[float((rows == one).mean()) for one in sorted(set(labels.tolist()))] for rows in large])
+    return float((shares.max(axis=0) - shares.min(axis=0)).max())
+
+
+def right(value: Any, names: Sequence[str], labels: Any, asked: Any, count: int) -> Obj:
+    """How well the reference was answered, by its labels.
+
+    Raises:
+        UsageError: there are not as many labels as rows, or none is ever answered.
+    """
+    import numpy as np
+
+    true = np.asarray(labels).ravel()
+    if len(true) != count:
+        raise UsageError(f"there are {len(true)} labels for the {count} rows of the reference")
+    answers = _one_each(value, names)
+    true = true[asked]
+    if answers is None or len(answers) != len(true):
+        raise UsageError("the answers of this model are no labels or numbers, so none can be right")
+    if _numbers(answers) and true.dtype.kind in "iuf":
+        made = column("errors", np.abs(answers.astype(float) - true), _VALUES)
+        if not isinstance(made, str):
+            return made
+    hit = sum(category(one) == category(other) for one, other in zip(answers.tolist(), true.tolist(), strict=True))
+    if not hit:
+        raise UsageError(
+            f"not one row of the reference is answered with its label: {category(answers[0])} for {category(true[0])}",
+            hint="give labels as the model answers them",
+        )
+    return {"name": "right", "kind": "categorical", "counts": {"1": hit, "0": len(true) - hit}}
+
+
+def _values(reference: Reference, name: str) -> Array:
+    at = reference.names.index(name)
+    rows = reference.rows
+    values: Array = rows.iloc[:, at].to_numpy() if hasattr(rows, "iloc") else rows[:, at]
+    return values
+
+
+def _one_each(value: Any, names: Sequence[str]) -> Array | None:
+    """One answer a row: of probabilities, the likeliest class."""
     import numpy as np
 
     array = np.asarray(value)
     if array.dtype.kind not in "biufUO" or not array.size or array.ndim > _TABLE:
         return None
-    if array.ndim == _TABLE and array.shape[1] > 1:  # as the monitor does it: the likeliest class
+    if array.ndim == _TABLE and array.shape[1] > 1:
         if array.dtype.kind not in "iuf":
             return None
         best = np.argmax(array, axis=1)
-        array = np.asarray([names[at] for at in best]) if len(names) == array.shape[1] else best
-    flat = array.ravel()
-    labels = Counter(map(category, flat.tolist()))
-    if len(labels) <= _CATEGORIES and (flat.dtype.kind != "f" or bool(np.all(flat == np.round(flat)))):
-        return {"name": "predictions", "kind": "categorical", "counts": dict(labels)}
-    made = column("predictions", flat, _VALUES)
-    return None if isinstance(made, str) else made
+        return np.asarray([names[at] for at in best]) if len(names) == array.shape[1] else best
+    return array.ravel()
+
+
+def _numbers(answers: Array) -> bool:
+    """Whether answers are numbers and no labels."""
+    import numpy as np
+
+    many = len({category(one) for one in answers.tolist()}) > _CATEGORIES
+    return answers.dtype.kind in "iuf" and (many or bool(np.any(answers != np.round(answers))))
 
 
 def category(value: object) -> str:
@@ -137,8 +242,8 @@ def category(value: object) -> str:
     return str(value)
 
 
-def dump(reference: Reference, answers: Obj | None, settings: Mapping[str, float]) -> bytes:
-    """The plan, as the monitor reads it."""
+def dump(reference: Reference, answers: Obj | None, settings: Mapping[str, Any]) -> bytes:
+    """The plan, as the monitor reads it; ``settings`` are those of :func:`check_settings`, and what else was found."""
     told = {**settings, "columns": list(reference.columns), "predictions": answers, "left": dict(reference.left)}
     return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -166,6 +271,27 @@ def check_settings(*, sample: Any, window: Any, alpha: Any, effect: Any) -> dict
         raise UsageError(f"effect is {effect!r}; it is the size of a difference: 0 or more, and below 1")
     least = min(window, 100)
     return {"sample": sample, "window": window, "alpha": alpha, "effect": effect, "least": least, "repeat": 600.0}
+
+
+def check_group(reference: Reference, group: str) -> None:
+    """Refuse a column whose groups cannot be compared.
+
+    Raises:
+        UsageError: there is none of that name, it has numbers, or one value only.
+    """
+    names = [str(one["name"]) for one in reference.columns]
+    if group not in reference.names:
+        hint = frameworks.nearest(group, list(reference.names), "its columns are")
+        raise UsageError(f"the reference has no column {group!r} to compare groups by", hint=hint)
+    if group not in names:
+        raise UsageError(f"{group} cannot be compared by: it {reference.left[group]}")
+    counts = next(one for one in reference.columns if one["name"] == group).get("counts")
+    if counts is None:
+        raise UsageError(
+            f"{group} has numbers, not groups", hint="give a column of categories, such as one made by pandas.cut"
+        )
+    if len(counts) < 2:  # noqa: PLR2004  one is unlike no other
+        raise UsageError(f"all rows of the reference are of one group by {group}")
 
 
 def _names(rows: Any, told: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,18 +7,49 @@ never nearer than a minute. When all is well again, that is said once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .judging import FEATURE, PREDICTION, Finding
+from .judging import ACCURACY, BIAS, FEATURE, OUTLIERS, PREDICTION, Finding
 
 NEAREST = 60.0
 NAMED = 5
-REASONS = {FEATURE: "FeatureDrift", PREDICTION: "PredictionDrift"}
+REASONS = {
+    FEATURE: "FeatureDrift",
+    PREDICTION: "PredictionDrift",
+    OUTLIERS: "Outliers",
+    ACCURACY: "AccuracyDrop",
+    BIAS: "GroupBias",
+}
 _WORDS = {
     FEATURE: ("feature", "features", "differ from the reference"),
-    PREDICTION: ("version", "versions", "answer otherwise than for the reference"),
+    PREDICTION: ("version", "versions", "gave other answers than for the reference"),
 }
+
+
+def _outliers(found: Finding) -> str:
+    return f"{found.value:.0%} of the last {found.rows} rows are unlike the reference, of which {found.usual:.0%} are"
+
+
+def _accuracy(found: Finding) -> str:
+    rows, now, usual = found.rows, found.value or 0.0, found.usual or 0.0
+    if found.test == "ks":
+        return f"{found.name}: the mean error of the last {rows} answers is {now:.3g}, it was {usual:.3g}"
+    return f"{found.name}: {now:.0%} of the last {rows} answers were right, of the reference {usual:.0%}"
+
+
+def _bias(found: Finding) -> str:
+    groups = ", ".join(
+        f"{group} {share:.3g}" for group, share in list(zip(found.edges, found.seen, strict=True))[:NAMED]
+    )
+    usual = "" if found.usual is None else f", in the reference {found.usual:.2f}"
+    answer = f"{found.answer}: " if found.answer else ""
+    gap = f"(gap {found.value:.2f}{usual})"
+    rows = f"the last {found.rows} rows were looked at"
+    return f"{found.name}: groups are not answered alike {gap}: {answer}{groups}; {rows}"
+
+
+_SAID: dict[str, Callable[[Finding], str]] = {OUTLIERS: _outliers, ACCURACY: _accuracy, BIAS: _bias}
 _TESTS = {"ks": "distance", "chi2": "shift"}
 
 
@@ -70,6 +101,8 @@ class Alarms:
 
 def sentence(about: str, loud: Sequence[Finding], looked: int) -> str:
     """What is wrong, the worst first."""
+    if about in _SAID:
+        return "; ".join(_SAID[about](found) for found in loud[:NAMED])
     one, many, what = _WORDS[about]
     worst = sorted(loud, key=lambda found: -found.size)
     named = ", ".join(f"{found.name} ({_TESTS[found.test]} {found.size:.2f})" for found in worst[:NAMED])

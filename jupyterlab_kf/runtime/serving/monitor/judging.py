@@ -20,7 +20,12 @@ from .windows import Picture
 
 FEATURE = "feature"
 PREDICTION = "prediction"
+OUTLIERS = "outliers"
+ACCURACY = "accuracy"
+BIAS = "bias"
 BINS = 20
+SMALLEST = 20
+"""Rows of a group that is compared with others."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        about: feature or prediction.
-        name: which feature; of predictions, which version's.
+        about: feature, prediction, outliers, accuracy or bias.
+        name: which feature; else which version's.
         test: how it was compared.
         size: how large the difference is, from 0 (none) to 1.
         p: how likely as large a difference would be by chance, corrected for all that was tested.
@@ -37,7 +42,10 @@ class Finding:
         alarm: whether it is worth one.
         edges: bounds of the histogram's bins, or categories.
         expected: the reference's share in each bin.
-        seen: the share of what was looked at.
+        seen: the share of what was looked at; of bias, of each group.
+        value: the share of outliers or of right answers, the mean error, or the gap between groups; else None.
+        usual: the same of the reference, where that is known.
+        answer: of bias, the answer whose shares differ most.
     """
 
     about: str
@@ -50,6 +58,9 @@ class Finding:
     edges: tuple[float | str, ...] = ()
     expected: tuple[float, ...] = field(default=(), repr=False)
     seen: tuple[float, ...] = field(default=(), repr=False)
+    value: float | None = None
+    usual: float | None = None
+    answer: str = ""
 
 
 def judge(plan: Plan, picture: Picture) -> list[Finding]:
@@ -64,7 +75,20 @@ def judge(plan: Plan, picture: Picture) -> list[Finding]:
         for version, values in sorted(picture.predictions.items())
         if plan.predictions is not None and len(kept := present(values, plan.predictions)) >= plan.least
     ]
-    return [*decided(plan, features), *decided(plan, answers)]
+    unlike = [outlying(plan, picture.outliers)] if len(picture.outliers) >= plan.least else []
+    rights = [
+        judged
+        for version, (right, groups) in sorted(picture.right.items())
+        if len(right) >= plan.least
+        for judged in (accurate(plan, version, right), *_gaps(plan, f"{version}, right answers", groups, right, None))
+    ]
+    alike = [
+        gap
+        for version, (groups, answers_) in sorted(picture.grouped.items())
+        if len(groups) >= plan.least
+        for gap in _gaps(plan, version, groups, answers_, plan.gap)
+    ]
+    return [*decided(plan, features), *decided(plan, answers), *unlike, *rights, *alike]
 
 
 def decided(plan: Plan, found: Sequence[Finding]) -> list[Finding]:
@@ -74,6 +98,87 @@ def decided(plan: Plan, found: Sequence[Finding]) -> list[Finding]:
         replace(one, p=p, alarm=p < plan.alpha and one.size >= plan.effect)
         for one, p in zip(found, corrected, strict=True)
     ]
+
+
+def outlying(plan: Plan, flags: Array) -> Finding:
+    """Whether more rows are unusual than were of the reference: by the binomial distribution."""
+    from scipy.special import bdtrc
+
+    usual = plan.outliers.share if plan.outliers else 0.0
+    count, rows = int(flags.sum()), len(flags)
+    p = float(bdtrc(count - 1, rows, usual)) if count else 1.0
+    size = max(count / rows - usual, 0.0)
+    loud = p < plan.alpha and size >= plan.effect
+    return Finding(OUTLIERS, "rows", "binomial", size, p, rows, loud, value=count / rows, usual=usual)
+
+
+def accurate(plan: Plan, version: str, right: Array) -> Finding:
+    """Whether answers are worse than for the reference; where nobody told how those were, nothing is an alarm."""
+    from scipy.special import bdtr
+
+    now, before, rows = float(right.mean()), plan.right, len(right)
+    if before is None:
+        return Finding(ACCURACY, version, "", 0.0, 1.0, rows, value=now)
+    if before.kind == NUMERIC:  # errors: larger ones are worse
+        size, p = distance(before.values, right)
+        usual, worse = float(before.values.mean()), now > float(before.values.mean())
+        return Finding(
+            ACCURACY,
+            version,
+            "ks",
+            size,
+            p,
+            rows,
+            worse and p < plan.alpha and size >= plan.effect,
+            value=now,
+            usual=usual,
+        )
+    usual = before.counts.get("1", 0) / (sum(before.counts.values()) or 1)
+    p = float(bdtr(int(right.sum()), rows, usual)) if usual < 1 or now < 1 else 1.0
+    size = max(usual - now, 0.0)
+    return Finding(
+        ACCURACY, version, "binomial", size, p, rows, p < plan.alpha and size >= plan.effect, value=now, usual=usual
+    )
+
+
+def _gaps(plan: Plan, name: str, groups: Array, values: Array, usual: float | None) -> list[Finding]:
+    """How differently groups are answered; nothing where there are no two that are large enough.
+
+    ``usual`` is the same of the reference; None of right answers, which are to be equally many.
+    """
+    if not plan.group:
+        return []
+    rows = {text: values[groups == text] for text in sorted(set(groups.tolist())) if text}
+    rows = {text: kept for text, kept in rows.items() if len(kept) >= SMALLEST}
+    if len(rows) < 2:  # noqa: PLR2004  one is unlike no other
+        return []
+    if plan.predictions is not None and plan.predictions.kind == NUMERIC:
+        return [_unlike(plan, name, {text: kept.astype(float) for text, kept in rows.items()}, usual)]
+    answers = sorted({str(one) for kept in rows.values() for one in kept})
+    table = np.array([[sum(str(one) == answer for one in kept) for answer in answers] for kept in rows.values()])
+    of_group = table / table.sum(axis=1, keepdims=True)
+    gaps = of_group.max(axis=0) - of_group.min(axis=0)
+    worst, p = int(gaps.argmax()), independence(table)
+    size = float(gaps[worst])
+    loud = p < plan.alpha and size - (usual or 0.0) >= plan.effect
+    answer = answers[worst] if usual is not None else "right"
+    shown = of_group[:, worst] if usual is not None or answers[worst] == "1.0" else 1 - of_group[:, worst]
+    seen = tuple(float(f"{one:.4g}") for one in shown)
+    found = Finding(BIAS, name, "chi2", size, p, int(table.sum()), loud, tuple(rows), (), seen, size, usual, answer)
+    return [found]
+
+
+def _unlike(plan: Plan, name: str, rows: Mapping[str, Array], usual: float | None) -> Finding:
+    """Numbers: each group against all others, corrected for how many there are."""
+    found = [
+        distance(kept, np.concatenate([other for rest, other in rows.items() if rest != text]))
+        for text, kept in rows.items()
+    ]
+    size, p = max(size for size, _ in found), min(holm([p for _, p in found]))
+    loud = p < plan.alpha and size - (usual or 0.0) >= plan.effect
+    seen = tuple(float(f"{kept.mean():.6g}") for kept in rows.values())
+    total = sum(map(len, rows.values()))
+    return Finding(BIAS, name, "ks", size, p, total, loud, tuple(rows), (), seen, size, usual)
 
 
 def present(values: Array | None, column: Column) -> Array:

@@ -43,6 +43,33 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Outliers:
+    """How far rows of the reference are from its middle (Mahalanobis' distance over the numeric columns).
+
+    ``limit`` is the distance within which all but ``share`` of the reference's rows are.
+    """
+
+    columns: tuple[str, ...]
+    middle: Array
+    shape: Array
+    limit: float
+    share: float
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Outliers:
+        """Of its JSON."""
+        middle, shape = (np.asarray(told[name], dtype=float) for name in ("middle", "shape"))
+        return cls(tuple(map(str, told["columns"])), middle, shape, float(told["limit"]), float(told["share"]))
+
+    def found(self, rows: Array) -> Array:
+        """Which rows are farther away; what is no number is as far as can be."""
+        off = rows - self.middle
+        far = np.einsum("ij,jk,ik->i", off, self.shape, off)
+        near: Array = far <= self.limit**2
+        return ~near
+
+
+@dataclass(frozen=True)
 class Plan:
     """How to watch.
 
@@ -56,6 +83,10 @@ class Plan:
         sample: the share of the requests of which copies are kept.
         repeat: seconds after which an alarm that goes on is said again.
         left: columns that are not watched, with the reason.
+        outliers: what rows are unusual; None where that is not looked at.
+        group: the column whose groups are to be answered alike; none where it is empty.
+        gap: how much the shares of an answer differed between groups in the reference.
+        right: how well the reference was answered: rows that were rightly ("1") and wrongly ("0"); of numbers, errors.
     """
 
     columns: tuple[Column, ...]
@@ -67,6 +98,10 @@ class Plan:
     sample: float = 1.0
     repeat: float = 600.0
     left: Mapping[str, str] = field(default_factory=dict)
+    outliers: Outliers | None = None
+    group: str = ""
+    gap: float = 0.0
+    right: Column | None = None
 
 
 def read(text: str | bytes) -> Plan:
@@ -83,6 +118,10 @@ def read(text: str | bytes) -> Plan:
             columns=tuple(Column.of(one) for one in told["columns"]),
             predictions=Column.of(predictions) if predictions else None,
             left=dict(told.get("left") or {}),
+            outliers=Outliers.of(told["outliers"]) if told.get("outliers") else None,
+            group=str(told.get("group") or ""),
+            gap=float(told.get("gap") or 0.0),
+            right=Column.of(told["right"]) if told.get("right") else None,
             **numbers,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

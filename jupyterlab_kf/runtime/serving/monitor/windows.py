@@ -7,9 +7,10 @@ an error: it is a copy, its request was answered long ago.
 # ruff: noqa: TID252  what is shipped has another name
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,10 @@ from .reference import NUMERIC, Column, Plan
 REQUEST = "io.seldon.serving.inference.request"
 RESPONSE = "io.seldon.serving.inference.response"
 FEEDBACK = "io.seldon.serving.feedback"
+_WAITING = 10_000
+"""Requests that wait for their answers at most."""
+_VERSIONS = 20
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,21 @@ class Counts:
 
 @dataclass(frozen=True)
 class Picture:
-    """All that was kept, at one moment: the values of each feature, and the predictions of each version."""
+    """All that was kept, at one moment.
+
+    Attributes:
+        features: the values of each feature.
+        predictions: those of each version.
+        outliers: for each row whether it was unusual, as 0 or 1.
+        grouped: of each version the group of a row, and what was answered.
+        right: of each version what feedback told: 1 or 0 for right or wrong, of numbers the error; and the row's group.
+    """
 
     features: Mapping[str, Array] = field(default_factory=dict)
     predictions: Mapping[str, Array] = field(default_factory=dict)
+    outliers: Array = field(default_factory=lambda: np.empty(0))
+    grouped: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    right: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
 
 
 class Ring:
@@ -76,6 +92,23 @@ class Ring:
         return self._values[: self._filled].copy()
 
 
+class Pairs:
+    """The last pairs of values of two columns."""
+
+    def __init__(self, size: int, *, numeric: bool = False) -> None:
+        self._rings = Ring(size, numeric=numeric), Ring(size, numeric=False)
+
+    def add(self, one: Array, other: Array) -> None:
+        """Put some behind the others."""
+        for ring, values in zip(self._rings, (one, other), strict=True):
+            ring.add(values)
+
+    def last(self) -> tuple[Array, Array]:
+        """What is there, in one order."""
+        one, other = self._rings
+        return one.last(), other.last()
+
+
 class Windows:
     """The rings of all features, and of each version's predictions."""
 
@@ -84,6 +117,11 @@ class Windows:
         self.counts = Counts()
         self._features = {one.name: Ring(plan.window, numeric=one.kind == NUMERIC) for one in plan.columns}
         self._predictions: dict[str, Ring] = {}
+        self._outliers = Ring(plan.window, numeric=True)
+        self._grouped: dict[str, Pairs] = {}
+        self._right: dict[str, Pairs] = {}
+        self._waiting: OrderedDict[str, Array] = OrderedDict()
+        """The groups of requests whose answers have not come yet."""
 
     def take(self, copy: Copy) -> None:
         """Keep what is in a copy."""
@@ -92,9 +130,11 @@ class Windows:
             return
         try:
             if copy.type == REQUEST:
-                self._rows(rows_of(copy, self.plan.columns))
+                self._rows(copy.id, rows_of(copy, self.plan.columns))
             elif copy.type == RESPONSE and self.plan.predictions is not None:
-                self._answers(copy.version, answers_of(copy, self.plan.predictions))
+                self._answers(copy, answers_of(copy, self.plan.predictions))
+            elif copy.type == FEEDBACK:
+                self._told(copy)
         except Refusal as refusal:
             self.counts.unread += 1
             self.counts.why = refusal.info
@@ -106,19 +146,60 @@ class Windows:
         return Picture(
             {name: ring.last() for name, ring in self._features.items()},
             {name: ring.last() for name, ring in self._predictions.items()},
+            self._outliers.last(),
+            {name: pairs.last() for name, pairs in self._grouped.items()},
+            {name: pairs.last() for name, pairs in self._right.items()},
         )
 
-    def _rows(self, columns: Mapping[str, Array]) -> None:
+    def _rows(self, identity: str, columns: Mapping[str, Array]) -> None:
         for name, values in columns.items():
             self._features[name].add(values)
         self.counts.rows += max(map(len, columns.values()), default=0)
+        if (outliers := self.plan.outliers) is not None:
+            rows = np.column_stack([columns[name] for name in outliers.columns])
+            self._outliers.add(outliers.found(rows).astype(float))
+        if self.plan.group:
+            self._waiting[identity] = columns[self.plan.group]
+            if len(self._waiting) > _WAITING:
+                self._waiting.popitem(last=False)
 
-    def _answers(self, version: str, values: Array) -> None:
-        kept = self._predictions.get(version)
-        if kept is None:
-            numeric = self.plan.predictions is not None and self.plan.predictions.kind == NUMERIC
-            kept = self._predictions[version] = Ring(self.plan.window, numeric=numeric)
-        kept.add(values)
+    def _answers(self, copy: Copy, values: Array) -> None:
+        numeric = self._numeric
+        _kept(self._predictions, copy.version, lambda: Ring(self.plan.window, numeric=numeric)).add(values)
+        groups = self._waiting.pop(copy.id, None)
+        if groups is not None and len(groups) == len(values):
+            _kept(self._grouped, copy.version, lambda: Pairs(self.plan.window)).add(groups, values.astype(object))
+
+    def _told(self, copy: Copy) -> None:
+        """What feedback says was true, against what was answered; one that has a reward alone says nothing of that."""
+        column = self.plan.predictions
+        told = seldon.decode_feedback(copy.body)
+        if column is None or told.truth.kind not in ARRAYS or told.response.kind not in ARRAYS:
+            return
+        answered, true = (
+            typed(likeliest(one.data, [str(name) for name in one.names]), column) for one in (told.response, told.truth)
+        )
+        if len(answered) != len(true):
+            raise Refusal(f"a feedback tells {len(true)} truths about {len(answered)} answers")
+        right = np.abs(answered - true) if self._numeric else (answered == true).astype(float)
+        groups = np.full(len(right), "", dtype=object)
+        if self.plan.group and told.request.kind in ARRAYS:
+            names = [str(one) for one in told.request.names]
+            groups = columns_of({"": told.request.data}, names, self.plan.columns)[self.plan.group]
+        _kept(self._right, copy.version, lambda: Pairs(self.plan.window, numeric=True)).add(right, groups)
+
+    @property
+    def _numeric(self) -> bool:
+        return self.plan.predictions is not None and self.plan.predictions.kind == NUMERIC
+
+
+def _kept(rings: dict[str, R], version: str, make: Callable[[], R]) -> R:
+    """A version's ring; of endless versions only the last few are kept."""
+    if version not in rings:
+        rings[version] = make()
+        while len(rings) > _VERSIONS:
+            del rings[next(iter(rings))]
+    return rings[version]
 
 
 def rows_of(copy: Copy, columns: Sequence[Column]) -> dict[str, Array]:
@@ -128,6 +209,15 @@ def rows_of(copy: Copy, columns: Sequence[Column]) -> dict[str, Array]:
         Refusal: it cannot be read, or has other columns than the reference.
     """
     inputs, names = _inputs(copy)
+    return columns_of(inputs, names, columns)
+
+
+def columns_of(inputs: Mapping[str, Array], names: Sequence[str], columns: Sequence[Column]) -> dict[str, Array]:
+    """The columns of one table, or of a tensor for each column.
+
+    Raises:
+        Refusal: they are not those of the reference.
+    """
     if len(inputs) > 1:  # a tensor for each column
         found = {name: np.ravel(array) for name, array in inputs.items()}
     else:
