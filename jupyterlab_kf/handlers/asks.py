@@ -25,6 +25,7 @@ from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.jobfeed import JobFeed, JobKey, training_kinds
 from jupyterlab_kf.services.plans import kind_of
+from jupyterlab_kf.services.serving.findings import Findings
 from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointKey
 from jupyterlab_kf.services.studyfeed import StudyFeed, StudyKey
 from jupyterlab_kf.widgets.wire import job_json, plain
@@ -167,16 +168,19 @@ class Endpoint:
         self.close = leave
         self._feed = feed
         self._said: tuple[Any, ...] = ()
+        self._found: Findings | None = None
         self._taken = 0
 
     def frames(self, _: Desk) -> Iterator[Frame]:
         """What is new."""
         feed = self._feed
-        said = (feed.view, feed.totals, feed.taken, feed.gone, str(feed.error or ""))
+        said = (feed.view, feed.totals, feed.taken, feed.gone, str(feed.error or ""), feed.findings, feed.unwatched)
         if said == self._said or (feed.view is None and not feed.gone and feed.error is None):
             return
         samples, fresh = feed.since(self._taken), not self._said
         self._said, self._taken = said, feed.taken
+        found = feed.findings if fresh or feed.findings != self._found else None
+        self._found = feed.findings
         yield {
             "type": "endpoint",
             "id": self.id,
@@ -186,6 +190,9 @@ class Endpoint:
             "totals": plain(feed.totals),
             "samples": [plain(one) for one in samples],
             "fresh": fresh,
+            "monitored": feed.findings is not None or bool(feed.unwatched),
+            "findings": None if found is None else plain(found),
+            "unwatched": feed.unwatched,
         }
 
 
@@ -304,7 +311,16 @@ _NOTHING: Final[dict[str, Frame]] = {
     "job": {"gone": False, "view": {}},
     "lines": {"lines": [], "done": True},
     "study": {"gone": False, "head": None, "trials": [], "removed": [], "total": 0, "fresh": True},
-    "endpoint": {"gone": False, "view": None, "totals": {}, "samples": [], "fresh": True},
+    "endpoint": {
+        "gone": False,
+        "view": None,
+        "totals": {},
+        "samples": [],
+        "fresh": True,
+        "monitored": False,
+        "findings": None,
+        "unwatched": "",
+    },
     "studies": {"rows": [], "total": 0, "served": True},
     "endpoints": {"rows": [], "total": 0, "served": True},
 }

@@ -19,6 +19,7 @@ from jupyterlab_kf.model import JobView
 from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow, Link
 from jupyterlab_kf.services.jobfeed import JobKey
 from jupyterlab_kf.services.serving.editing import GraphDraft
+from jupyterlab_kf.services.serving.findings import Findings
 from jupyterlab_kf.services.serving.live import EndpointKey, Sample, Totals
 from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.services.studyfeed import StudyKey
@@ -482,7 +483,8 @@ class StudyFrame:
 class EndpointFrame:
     """An endpoint: how it is, what its versions measured in all, and the samples that are new.
 
-    With ``fresh`` the samples that were sent before count no more. ``gone`` once it was deleted.
+    With ``fresh`` the samples that were sent before count no more. ``gone`` once it was deleted. Where it is
+    ``monitored``, ``findings`` are what was found, or null where that is as it was; ``unwatched`` says why it is old.
     """
 
     id: str
@@ -492,6 +494,9 @@ class EndpointFrame:
     totals: Mapping[str, Totals]
     samples: tuple[Sample, ...]
     fresh: bool
+    monitored: bool
+    findings: Findings | None
+    unwatched: str
     type: Literal["endpoint"] = "endpoint"
 
 

@@ -1,7 +1,7 @@
 /** Endpoints on the screen, as pure functions of what came over the wire: shares of requests, series of measures, a drawn graph. */
 
 import type { Measured } from './model';
-import type { Chosen, EndpointFrame, EndpointKey, EndpointRow, EndpointView, GraphUnit, JobView, Moment, Point, Sample, Totals, VersionView } from './wire';
+import type { Chosen, EndpointFrame, EndpointKey, EndpointRow, EndpointView, Finding, Findings, GraphUnit, JobView, Moment, Point, Sample, Totals, VersionView } from './wire';
 
 /** Samples that are kept: those of a quarter of an hour. */
 const MOST_SAMPLES = 450;
@@ -14,13 +14,19 @@ export interface EndpointState {
   samples: Sample[];
   gone: boolean;
   error: string;
+  /** What its monitor found; null without one, and before it was asked. */
+  findings: Findings | null;
+  /** Why that is old, or not there. */
+  unwatched: string;
 }
 
-export const NO_ENDPOINT: EndpointState = { view: null, totals: {}, samples: [], gone: false, error: '' };
+export const NO_ENDPOINT: EndpointState = { view: null, totals: {}, samples: [], gone: false, error: '', findings: null, unwatched: '' };
 
 export function applyEndpoint(before: EndpointState, frame: EndpointFrame): EndpointState {
   const samples = frame.fresh ? frame.samples : [...before.samples, ...frame.samples].slice(-MOST_SAMPLES);
-  return { view: frame.view ?? before.view, totals: frame.totals, samples, gone: frame.gone, error: frame.error };
+  const findings = frame.monitored ? (frame.findings ?? before.findings) : null;
+  const { totals, gone, error, unwatched } = frame;
+  return { view: frame.view ?? before.view, totals, samples, gone, error, findings, unwatched };
 }
 
 export function keyOfEndpoint(view: EndpointView): EndpointKey {
@@ -213,4 +219,28 @@ export function exampleOf(versions: readonly VersionView[]): string {
 export function sharesText(versions: readonly { name: string; traffic: number; mirror: boolean }[]): string {
   const live = versions.filter(one => !one.mirror && one.traffic);
   return live.length === 1 && live[0] ? live[0].name : live.map(one => `${one.name} ${one.traffic} %`).join(', ');
+}
+
+// What a monitor found
+
+/** A bar of the reference beside one of what was seen, as shares of the highest. */
+export interface Bar {
+  label: string;
+  expected: number;
+  seen: number;
+}
+
+/** The two distributions of a finding as bars of 0 to 1; none where it has none. */
+export function barsOf(finding: Finding): Bar[] {
+  const { edges, expected, seen } = finding;
+  const top = Math.max(0, ...expected, ...seen);
+  if (!top || (edges.length !== seen.length && edges.length !== seen.length + 1)) {
+    return [];
+  }
+  const bins = edges.length === seen.length + 1;
+  return seen.map((share, n) => ({
+    label: bins ? `${String(edges[n])} – ${String(edges[n + 1])}` : String(edges[n]),
+    expected: (expected[n] ?? 0) / top,
+    seen: share / top
+  }));
 }

@@ -672,6 +672,45 @@ export interface Sample {
   versions: Record<string, Moment>;
 }
 
+export interface Finding {
+  about: string;
+  name: string;
+  test: string;
+  size: number;
+  p: number;
+  rows: number;
+  alarm: boolean;
+  edges: (number | string)[];
+  expected: number[];
+  seen: number[];
+  value: number | null;
+  usual: number | null;
+  answer: string;
+}
+
+export interface Said {
+  when: number;
+  type: string;
+  reason: string;
+  message: string;
+}
+
+export interface Findings {
+  findings: Finding[];
+  alarms: Said[];
+  rows: number;
+  copies: number;
+  unread: number;
+  why: string;
+  dropped: number;
+  sample: number;
+  window: number;
+  least: number;
+  trouble: string;
+  left: Record<string, string>;
+  started: number;
+}
+
 export interface EndpointFrame {
   id: string;
   gone: boolean;
@@ -680,6 +719,9 @@ export interface EndpointFrame {
   totals: Record<string, Totals>;
   samples: Sample[];
   fresh: boolean;
+  monitored: boolean;
+  findings: Findings | null;
+  unwatched: string;
   type: 'endpoint';
 }
 

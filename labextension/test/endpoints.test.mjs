@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { applyEndpoint, branchPlotsOf, drawn, exampleOf, filteredEndpoints, NO_ENDPOINT, NODE, plotsOf, rebalanced, sameShares, sharesOf, sharesText } from '../lib/endpoints.js';
+import { applyEndpoint, barsOf, branchPlotsOf, drawn, exampleOf, filteredEndpoints, NO_ENDPOINT, NODE, plotsOf, rebalanced, sameShares, sharesOf, sharesText } from '../lib/endpoints.js';
 
 const version = (name, traffic, more = {}) => ({ name, traffic, mirror: null, units: { name: `iris-${name}`, type: 'MODEL', children: [] }, ...more });
 
@@ -38,6 +38,22 @@ test('samples are added up until they begin anew', () => {
   const second = applyEndpoint(first, frame([3], false));
   assert.deepEqual(second.samples.map(one => one.at), [1, 2, 3]);
   assert.deepEqual(applyEndpoint(second, frame([9], true)).samples.map(one => one.at), [9]);
+});
+
+test('findings stay until there are newer ones, and go with their monitor', () => {
+  const frame = more => ({ view: null, totals: {}, samples: [], fresh: false, gone: false, error: '', monitored: true, findings: null, unwatched: '', ...more });
+  const first = applyEndpoint(NO_ENDPOINT, frame({ findings: { rows: 5 } }));
+  assert.equal(applyEndpoint(first, frame({})).findings.rows, 5);
+  assert.equal(applyEndpoint(first, frame({ unwatched: 'it is away' })).unwatched, 'it is away');
+  assert.equal(applyEndpoint(first, frame({ monitored: false })).findings, null);
+});
+
+test('two distributions are bars of bins or of categories', () => {
+  const numbers = { edges: [0, 1, 2], expected: [0.5, 0.5], seen: [0.25, 0.75] };
+  assert.deepEqual(barsOf(numbers).map(one => one.label), ['0 – 1', '1 – 2']);
+  assert.equal(barsOf(numbers)[1].seen, 1);
+  assert.deepEqual(barsOf({ edges: ['f', 'm'], expected: [], seen: [0.2, 0.4] }).map(one => [one.label, one.seen]), [['f', 0.5], ['m', 1]]);
+  assert.deepEqual(barsOf({ edges: [], expected: [], seen: [] }), []);
 });
 
 test('measures are lines of versions over the time of the clock; without requests there is no latency, without errors no plot of them', () => {

@@ -22,12 +22,23 @@ from sklearn.tree import DecisionTreeClassifier  # type: ignore[import-untyped]
 import jupyterlab_kf as kf
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.gate import Gate
+from jupyterlab_kf.cluster.transport import Reply
 from jupyterlab_kf.handlers import endpoints
 from jupyterlab_kf.handlers.asks import Endpoint
 from jupyterlab_kf.kinds import Kind
+from jupyterlab_kf.manifests import monitors
 from jupyterlab_kf.model import Obj, Ref
 from jupyterlab_kf.services.serving import samples
-from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointFeeds, EndpointKey, sample, totals
+from jupyterlab_kf.services.serving.findings import Finding, Findings
+from jupyterlab_kf.services.serving.live import (
+    MOST_FINDINGS,
+    EndpointFeed,
+    EndpointFeeds,
+    EndpointKey,
+    sample,
+    short,
+    totals,
+)
 from jupyterlab_kf.services.serving.measures import Branch, Measures, measured
 from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.widgets.endpoints import endpoint_card
@@ -263,6 +274,26 @@ def test_a_browser_is_sent_an_endpoint_once_and_then_what_is_new() -> None:
     assert third["gone"]
 
 
+def test_a_browser_is_sent_what_the_monitor_found_when_that_is_new() -> None:
+    feed = EndpointFeed(EndpointKey("here", "iris"))
+    feed.view = EndpointView(Ref("SeldonDeployment", "iris", "here"), "Ready", "seldon", "/x", ())
+    ask = Endpoint("3", feed, lambda: None)
+    desk: Any = None
+    (first,) = ask.frames(desk)
+    assert (first["monitored"], first["findings"], first["unwatched"]) == (False, None, "")
+    many = [Finding("feature", f"x{at}", "ks", at / 200, 1.0, 300, alarm=at == 7) for at in range(100)]
+    feed.findings = short(Findings(tuple(many), rows=300))
+    (second,) = ask.frames(desk)
+    names = [one["name"] for one in second["findings"]["findings"]]
+    assert (names[:2], len(names)) == (["x7", "x99"], MOST_FINDINGS)
+    feed.taken += 1
+    (third,) = ask.frames(desk)
+    assert (third["monitored"], third["findings"]) == (True, None), "it is as it was"
+    feed.unwatched = "the monitor does not answer"
+    (fourth,) = ask.frames(desk)
+    assert (fourth["monitored"], fourth["unwatched"]) == (True, "the monitor does not answer")
+
+
 class Watched(World):
     """The same cluster, with watches on it."""
 
@@ -331,6 +362,50 @@ def test_an_endpoint_is_followed_while_somebody_looks(monkeypatch: pytest.Monkey
         other, away = feeds.look(EndpointKey("here", "iris", "another"), lambda: None)
         await until(lambda: other.gone)
         away()
+        await feeds.stop("the panels look elsewhere now")
+
+    asyncio.run(look())
+
+
+class Monitored(Watched):
+    """An endpoint with a monitor that says something, and then is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+
+    async def proxy(self, namespace: str, name: str, *given: Any, **more: Any) -> Reply:
+        if name != "iris-monitor":
+            return await super().proxy(namespace, name, *given, **more)
+        if self.away:
+            raise kf.ApiError("no endpoints available", code=503)
+        counts = {"rows": 7, "copies": 3, "unread": 0}
+        plan = {"sample": 1.0, "window": 300, "least": 100}
+        return Reply(200, {}, json.dumps({"counts": counts, "plan": plan, **LISTS, "started": 1.0}).encode())
+
+
+LISTS: dict[str, Any] = {"findings": [], "alarms": []}
+
+
+def test_what_the_monitor_found_is_followed_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving_world, "World", Monitored)
+    world: Any = installed(monkeypatch)
+    serve()
+
+    async def look() -> None:
+        feeds = EndpointFeeds(lambda: _now(world), lambda _: asyncio.sleep(0))
+        feed, leave = feeds.look(EndpointKey("here", "iris"), lambda: None)
+        await until(lambda: feed.taken > 1)
+        assert (feed.findings, feed.unwatched) == (None, ""), "it has no monitor"
+        (endpoint,) = world.endpoints()
+        where = monitors.url(endpoint)
+        endpoint["spec"]["predictors"] = monitors.logged(endpoint["spec"]["predictors"], where, 1.0)
+        world.tell("endpoints", "MODIFIED", endpoint)
+        await until(lambda: feed.findings is not None and feed.findings.rows == 7)
+        world.away = True
+        await until(lambda: "does not answer" in feed.unwatched)
+        assert feed.findings is not None, "what was found last is still shown"
+        leave()
         await feeds.stop("the panels look elsewhere now")
 
     asyncio.run(look())

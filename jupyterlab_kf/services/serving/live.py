@@ -17,11 +17,12 @@ from typing import Final
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster import keeping, shapes, watch
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import ApiError, NotFoundError, UnreachableError
-from jupyterlab_kf.manifests import endpoints
+from jupyterlab_kf.errors import ApiError, KubeflowError, NotFoundError, UnreachableError
+from jupyterlab_kf.manifests import endpoints, monitors
 from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.services.followed import Feed, Feeds
-from jupyterlab_kf.services.serving import measures, rollout, states
+from jupyterlab_kf.services.serving import findings, measures, rollout, states
+from jupyterlab_kf.services.serving.findings import Findings
 from jupyterlab_kf.services.serving.measures import Branch, Measures, Moment
 from jupyterlab_kf.services.serving.states import EndpointView
 from jupyterlab_kf.services.serving.way import Way
@@ -31,6 +32,8 @@ _TOGETHER: Final = 0.1
 _AGAIN: Final = 2.0
 """Seconds until what is not ready is looked at again: its log and its events have no watch."""
 _SAMPLE: Final = 2.0
+_LOOK: Final = 5.0
+MOST_FINDINGS: Final = 60
 MOST_SAMPLES: Final = 450
 """Those of a quarter of an hour."""
 
@@ -101,6 +104,9 @@ class EndpointFeed(Feed[EndpointKey]):
         self.samples: deque[Sample] = deque(maxlen=MOST_SAMPLES)
         self.taken = 0
         """How many samples there ever were."""
+        self.findings: Findings | None = None
+        self.unwatched = ""
+        """Why what the monitor found is old, or not there; empty where there is no monitor, too."""
 
     def since(self, taken: int) -> list[Sample]:
         """The samples after so many."""
@@ -135,6 +141,7 @@ class _Following:
         self._sleep = sleep
         self._way = Way()
         self._endpoint: Obj | None = None
+        self._measured: Mapping[str, Measures] = {}
         self._changed = asyncio.Event()
         """Something of the endpoint may be another way."""
         self._news = asyncio.Event()
@@ -146,7 +153,13 @@ class _Following:
         Raises:
             NotFoundError: the endpoint is not there, or not any more.
         """
-        work = (self._watch_endpoint(), self._watch_pods(), self._keep_view(feed), self._keep_samples(feed))
+        work = (
+            self._watch_endpoint(),
+            self._watch_pods(),
+            self._keep_view(feed),
+            self._keep_samples(feed),
+            self._keep_findings(feed),
+        )
         tasks = [asyncio.create_task(one) for one in work]
         for task in tasks:
             task.add_done_callback(lambda _: self._news.set())
@@ -220,6 +233,7 @@ class _Following:
                 after = await measures.read(self._client, self._endpoint) if self._endpoint is not None else {}
             except (ApiError, UnreachableError):  # without numbers the view is what it is
                 after = {}
+            self._measured = after
             if after and before:
                 feed.samples.append(sample(before, after, time.time(), now - then))
                 feed.taken += 1
@@ -228,3 +242,24 @@ class _Following:
                 self._news.set()
             before, then = after, now
             await self._sleep(_SAMPLE if self._endpoint is not None else _TOGETHER)
+
+    async def _keep_findings(self, feed: EndpointFeed) -> None:
+        while True:
+            seen, why = feed.findings, ""
+            if (now := self._endpoint) is None or monitors.sampled(now) is None:
+                seen = None
+            else:
+                try:
+                    seen = short(await findings.read(self._client, now, [*self._measured.values()]))
+                except (KubeflowError, UnreachableError) as error:
+                    why = error.message
+            if (seen, why) != (feed.findings, feed.unwatched):
+                feed.findings, feed.unwatched = seen, why
+                self._news.set()
+            await self._sleep(_LOOK if self._endpoint is not None else _TOGETHER)
+
+
+def short(found: Findings) -> Findings:
+    """What is shown of findings: the worst of them; of a thousand features a person reads the first."""
+    worst = sorted(found.findings, key=lambda one: (not one.alarm, -one.size))
+    return replace(found, findings=tuple(worst[:MOST_FINDINGS]))

@@ -16,6 +16,7 @@ import { Graph } from './graph';
 import { GraphEditor } from './graphedit';
 import { History } from './history';
 import { Mirror } from './mirror';
+import { Monitor } from './monitor';
 import { phaseClass, Why } from './parts';
 import { Plots } from './plot';
 import { Traffic } from './traffic';
@@ -152,6 +153,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       {live && <GraphEditor view={view} endpoint={endpoint} changing={changing} />}
       {live && branches && <Plots view={branches} clock height={page ? 150 : 110} />}
       {live && (busy ? <Plots view={measured} clock height={page ? 150 : 110} /> : <p className="kfx-Note">{trans.__('No requests while you have been looking.')}</p>)}
+      {live && <Monitor findings={state.findings} unwatched={state.unwatched} name={endpoint.name} />}
       {live && (
         <>
           <h2 className="kfx-H">{trans.__('Try it')}</h2>
