@@ -46,6 +46,17 @@ def row(page: Page, name: str) -> Any:
     return page.locator(f".kfx-JobRow[data-name='{name}']")
 
 
+def laid_out(page: Page, lab: Lab, *said: str) -> None:
+    """Until Lab has kept its layout with all of this, which it does a moment after a change."""
+    kept = ""
+    for _ in range(PATIENCE // 100):
+        kept = "".join(file.read_text() for file in (lab.home / "workspaces").glob("default-*"))
+        if all(one in kept for one in said):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"the layout that is kept lacks some of {said}: {kept}")
+
+
 def manifest(name: str) -> str:
     container = {"name": "pytorch", "image": "jupyterlab-kf/pytorch:1", "command": ["true"]}
     spec = {"Worker": {"replicas": 3, "template": {"spec": {"containers": [container]}}}}
@@ -358,7 +369,7 @@ def test_a_list_in_a_cell_is_live_and_kept(open_lab: Open, lab: Lab, cluster: Se
 
 
 def test_the_layout_is_found_again_with_the_page_that_was_read_and_the_filter_that_was_set(
-    open_lab: Open, kubectl: Kubectl
+    open_lab: Open, lab: Lab, kubectl: Kubectl
 ) -> None:
     kubectl("create", "namespace", "elsewhere")
     kubectl("create", "-f", "-", stdin=manifest("kept-open"))
@@ -378,7 +389,8 @@ def test_the_layout_is_found_again_with_the_page_that_was_read_and_the_filter_th
     expect(page.get_by_role("textbox", name="Manifest of kept-open")).to_contain_text("kind: PyTorchJob")
     execute(page, "kf:open-panel")
     expect(panel.get_by_role("grid")).to_be_focused()
-    page.wait_for_timeout(1500)  # Lab keeps its layout a moment after it changed
+    left = ('"text":"open"', '"namespace":"default","sort":"name"', '"tab":"yaml"', '"current":"kf-panel"')
+    laid_out(page, lab, *left, '"current":"jupyterlab-kf:kf-job-pytorchjob-default-kept-open"')
     page.goto(page.url.split("?")[0])
     settle(page)
     expect(job.get_by_role("heading", level=1)).to_have_text("kept-open")

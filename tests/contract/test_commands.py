@@ -54,7 +54,7 @@ def _answer(url: str, server: subprocess.Popen[bytes]) -> bytes:
 
 def _opened(runtime: Path) -> str:
     """The page that the browser is sent to, which leads on to the notebook."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for page in runtime.glob("jpserver-file-to-run-*-open.html"):
             if text := page.read_text():

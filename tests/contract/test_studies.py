@@ -223,12 +223,12 @@ def test_a_study_in_three_lines(cluster: Settings) -> None:
 def test_a_study_is_stopped(cluster: Settings) -> None:
     assert cluster.data_dir
     study = kf.tune("import time\nx = uniform(0, 1)\nprint(f'loss={x}', flush=True)\ntime.sleep(60)", name="stop")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not any(row.state == "Running" for row in study.trials) and time.monotonic() < deadline:
         time.sleep(0.05)
     study.stop()
     assert study.status == "Succeeded"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while any(row.state == "Running" for row in study.trials) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert {row.state for row in study.trials} <= {"Killed", "Pending"}

@@ -45,7 +45,8 @@ def test_from_login_to_jupyterlab(hub: Hub, page: Page, tmp_path: Path) -> None:
     page.fill("textarea[name=environment]", "GREETING=hello")
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/spawn-pending/**")
-    page.wait_for_timeout(1500)
+    # What happens is told there, unless the server is ready already.
+    expect(page.locator("#progress-message").or_(page.locator(".jp-LabShell")).first).to_be_visible()
     page.screenshot(path=str(tmp_path / "progress.png"))
     page.wait_for_url("**/user/ann/lab**", timeout=90_000)
     page.wait_for_selector(".jp-Launcher, .jp-NotebookPanel", timeout=60_000)

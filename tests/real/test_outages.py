@@ -82,7 +82,7 @@ async def test_all_goes_on_after_an_outage_without_a_storm(
     followers = [Follower(client, space, pace) for pace in paces]
     made = await client.create(kinds.PYTORCH_JOB, job(space), namespace=space)
     views = feed.views(client, kinds.PYTORCH_JOB, feed.Picture(made))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         await asyncio.gather(*(one.synced.wait() for one in followers))
         await client.create(kinds.CONFIG_MAP, {"metadata": {"name": "before"}}, namespace=space)
         await asyncio.gather(*(one.knows("before") for one in followers))
