@@ -1,4 +1,5 @@
-"""What is too long for the unit suite: records of the real operators played again, made-up histories, the launcher.
+"""What is too long for the unit suite: records of the real operators played again, made-up histories and
+studies, the launcher as a process, and what is compared with Kubernetes' own client, which is slow to import.
 
 Nothing here needs a cluster either. Helpers are those of the unit suite, and properties have all of their examples.
 """

@@ -1,7 +1,7 @@
 """What keeps the unit suite quick, and changes nothing of what it shows.
 
 ``make test`` runs properties with hypothesis' full number of examples (``--hypothesis-profile=default``); here each has
-a quarter of them, others at each run.
+a tenth of them, others at each run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices here are small: threads would only wait for each other
 
-settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("quick", max_examples=10, deadline=None)
 settings.load_profile("quick")
 
 gc.set_threshold(50_000)  # thousands of modules and tests are made, and hardly any of it is ever garbage
