@@ -45,12 +45,19 @@ class _Series:
         return watch.delay(_PACE, self.length)
 
 
-async def lasting(what: str, work: Callable[[], Awaitable[None]], *, sleep: Sleep = asyncio.sleep) -> None:
+async def lasting(
+    what: str,
+    work: Callable[[], Awaitable[None]],
+    *,
+    failed: Callable[[int], None] = lambda _: None,
+    sleep: Sleep = asyncio.sleep,
+) -> None:
     """Do the work to its end; where a mistake ends it, begin it again after a pause.
 
     Args:
         what: what is done, for the log.
         work: begins from nothing each time that it is called.
+        failed: hears after each mistake how many there were in a row.
         sleep: waits; tests hand in their own.
 
     Raises:
@@ -65,7 +72,9 @@ async def lasting(what: str, work: Callable[[], Awaitable[None]], *, sleep: Slee
             raise
         except Exception:  # whoever looks at a picture that stands still takes it for the newest
             log.exception("%s ended by a mistake and begins again", what)
-            await sleep(series.pause(clock() - began))
+            pause = series.pause(clock() - began)
+            failed(series.length)
+            await sleep(pause)
         else:
             return
 

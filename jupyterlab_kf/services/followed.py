@@ -15,6 +15,11 @@ _LOOK: Final = 1.0
 _LINGER: Final = 5.0
 """Seconds that something is followed after the last who looked has gone."""
 
+_STILL: Final = 3
+"""Mistakes in a row after which who looks is told that the picture stands still."""
+_MISTAKE: Final = "what is shown here stands still: a mistake in jupyterlab-kf keeps it from being read"
+_TRIED: Final = "the log of the Jupyter server says which; it is tried again and again"
+
 K = TypeVar("K")
 
 
@@ -69,7 +74,7 @@ class Feeds(Generic[K, F]):
     def look(self, key: K, listener: Callable[[], None]) -> tuple[F, Callable[[], None]]:
         """The feed of a key, which others may be looking at too, and what to call when one looks away."""
         feed = self._feeds.get(key)
-        if feed is None or feed.gone or feed.error is not None:
+        if feed is None or feed.gone or (feed.error is not None and (feed.task is None or feed.task.done())):
             feed = self._feeds[key] = self._make(key)
             feed.task = asyncio.create_task(self._follow(feed))
         looked = feed
@@ -104,11 +109,17 @@ class Feeds(Generic[K, F]):
 
     async def _follow(self, feed: F) -> None:
         async def once() -> None:
+            feed.error = None
             await self._keep(await self._client(), feed)
+
+        def failed(mistakes: int) -> None:
+            if mistakes >= _STILL:
+                feed.error = KubeflowError(_MISTAKE, hint=_TRIED)
+                feed.tell()
 
         while True:
             try:
-                await keeping.lasting(f"following {feed.key}", once, sleep=self._sleep)
+                await keeping.lasting(f"following {feed.key}", once, failed=failed, sleep=self._sleep)
             except NotFoundError:
                 feed.gone = True
             except (UnreachableError, ClusterError):

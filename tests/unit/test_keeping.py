@@ -153,13 +153,19 @@ def test_what_is_followed_for_who_looks_is_followed_on_after_a_mistake(caplog: p
         picture = 0
 
     async def run() -> None:
+        again = asyncio.Event()
+
         async def client() -> Client:
             return client_of(Server())
 
         async def follow(_: Client, feed: Shown) -> None:
             feed.picture += 1
             feed.tell()
-            if feed.picture == 1:
+            if feed.picture in (1, 3, 4, 5, 6):
+                raise KeyError("nobody thought of this")
+            if feed.picture == 2:
+                await again.wait()
+                feed.picture += 1
                 raise KeyError("nobody thought of this")
             await asyncio.Event().wait()
 
@@ -169,6 +175,12 @@ def test_what_is_followed_for_who_looks_is_followed_on_after_a_mistake(caplog: p
         await asyncio.sleep(5)
         assert told == [1, 2]
         assert "following digits ended by a mistake" in caplog.text
+        again.set()
+        await asyncio.sleep(7)
+        assert "stands still" in str(feed.error), "who looks is told when it does not get better"
+        assert feeds.look("digits", told.clear)[0] is feed, "it is tried again, and not twice at once"
+        await asyncio.sleep(60)
+        assert (feed.error, feed.picture) == (None, 7)
         leave()
         await feeds.stop()
 
