@@ -130,7 +130,9 @@ export function branchPlotsOf(samples: readonly Sample[], titles: BranchTitles):
       const found = seen(sample).find(([one]) => one === name);
       return found && value(found[1]);
     });
-  const metrics = { [titles.chosen]: series(one => one.rate), [titles.reward]: series(one => one.reward) };
+  // One line alone has no legend that would name it.
+  const titled = (title: string) => (names.length === 1 ? `${title} (${names[0]})` : title);
+  const metrics = { [titled(titles.chosen)]: series(one => one.rate), [titled(titles.reward)]: series(one => one.reward) };
   return { metrics, replicas: [], log: [] };
 }
 
