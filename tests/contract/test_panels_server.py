@@ -75,10 +75,12 @@ CALLS = [
     (("trials", "default", "nobody", "logs"), "GET", "read", "kf:studies"),
     (ENDPOINT, "GET", "read", "kf:endpoints"),
     (ENDPOINT, "DELETE", "write", "kf:endpoints"),
+    ((*ENDPOINT, "graph"), "GET", "read", "kf:endpoints"),
     ((*ENDPOINT, "plan"), "POST", "write", "kf:endpoints"),
     ((*ENDPOINT, "change"), "POST", "write", "kf:endpoints"),
     ((*ENDPOINT, "predict"), "POST", "execute", "kf:endpoints"),
     ((*ENDPOINT, "feedback"), "POST", "execute", "kf:endpoints"),
+    (("servers", "Deployment", "default", "nobody", "predict"), "POST", "execute", "kf:endpoints"),
 ]
 CODE = "import time\nfor epoch in range(3):\n    print(f'epoch={epoch} loss={1 / (epoch + 1)}', flush=True)\n"
 LONG = "import time\ntime.sleep(600)\n"
