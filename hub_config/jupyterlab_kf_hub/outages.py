@@ -37,6 +37,10 @@ class Outages:
         """Rights were given just now."""
         self._unsettled = self._clock()
 
+    def quiet(self) -> float:
+        """Seconds since anything was amiss."""
+        return self._clock() - self._unsettled
+
     def passing(self, error: BaseException) -> bool:
         """Whether to try again."""
         code = error.status if isinstance(error, ApiException) else error.code if isinstance(error, ApiError) else None

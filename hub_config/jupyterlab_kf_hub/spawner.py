@@ -30,6 +30,7 @@ from jupyterlab_kf.profiles import Catalogue, Hardware, Use, choose, pod_templat
 from jupyterlab_kf.services import hardware
 from jupyterlab_kf_hub import form, idle, options, refusals, volumes, waiting
 from jupyterlab_kf_hub.enduring import EnduringSpawner
+from jupyterlab_kf_hub.outages import OUTAGES
 from jupyterlab_kf_hub.refusals import Refusal
 from jupyterlab_kf_hub.volumes import Shelf, Volume
 
@@ -65,6 +66,7 @@ class ProfileSpawner(EnduringSpawner):
     _ground_seen = Ground()
     _looked = 0.0
     _began = 0.0
+    _pod_seen: float | None = None
 
     # ------------------------------------------------------------------------------------------------ what is chosen
 
@@ -298,9 +300,14 @@ class ProfileSpawner(EnduringSpawner):
 
     def _judge(self) -> None:
         """Give up a start that leads to nothing, with the cause and the next step."""
-        pod, waited = self._pod(), time.monotonic() - self._began
+        pod, now = self._pod(), time.monotonic()
+        waited = now - self._began
+        if pod and self._pod_seen is None:
+            self._pod_seen = now
+        # After an outage the cluster's own parts know late of what is there: nothing from before counts.
+        lasted = min(now - (self._pod_seen or now), OUTAGES.quiet())
         found = self._why(pod) if pod else None
-        if pod and waiting.hopeless(found, pod, waited, grows=not self.refuse_impossible):
+        if pod and waiting.hopeless(found, pod, lasted, grows=not self.refuse_impossible):
             raise Refusal(waiting.given_up(found), reason="pod")
         # A little before the hub does, which would not say why.
         if waited > self.start_timeout - min(_EARLY, self.start_timeout / 10):
@@ -309,7 +316,7 @@ class ProfileSpawner(EnduringSpawner):
 
     async def _start(self) -> str:
         """Start it, and see that its program stays: a start whose program ends again and again is given up."""
-        self._began = time.monotonic()
+        self._began, self._pod_seen = time.monotonic(), None
         url = str(await super()._start())
         place, end = urlsplit(url), time.monotonic() + self.http_timeout
         while time.monotonic() < end and not await _listens(place.hostname, place.port):

@@ -158,7 +158,7 @@ def hopeless(found: Explanation | None, pod: Mapping[str, Any], waited: float, *
     Args:
         found: why it does not run.
         pod: the server's.
-        waited: seconds since it was asked for.
+        waited: seconds since it was first seen, with a cluster that is there.
         grows: the cluster adds machines, perhaps larger ones.
     """
     current = pods.main_status(pod, "notebook")

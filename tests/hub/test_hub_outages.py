@@ -106,6 +106,7 @@ def test_which_failures_are_over_by_themselves(error: Exception, after: float, a
     outages = Outages(lambda: now[0])
     outages.changed()
     now[0] = after
+    assert outages.quiet() == after
     assert outages.passing(error) is again
 
 
