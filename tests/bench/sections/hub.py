@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "hub"))
 from hubs import Hub, Person, running
 from measure import Row, timed
 
-RUNS = 5
+RUNS = 3
 SPAWNS = 200
 AT_ONCE = 50
 STAND_IN = Path(__file__).parents[2] / "hub" / "stand_in.py"
