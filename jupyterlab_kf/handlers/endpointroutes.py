@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-class Endpoint(Handler):
-    """One endpoint."""
+class EndpointHandler(Handler):
+    """What the routes of endpoints share: no verb, for whoever inherits one answers it."""
 
     @property
     def endpoints(self) -> ModuleType:
@@ -23,6 +23,10 @@ class Endpoint(Handler):
         from jupyterlab_kf.handlers import endpoints
 
         return endpoints
+
+
+class Endpoint(EndpointHandler):
+    """One endpoint."""
 
     @web.authenticated
     @authorized("read", resource=ENDPOINTS)
@@ -38,7 +42,7 @@ class Endpoint(Handler):
         await self.reply(lambda: self.endpoints.delete(self.desk, (namespace, name, uid)))
 
 
-class EndpointGraph(Endpoint):
+class EndpointGraph(EndpointHandler):
     """The graph of an endpoint, to be edited."""
 
     @web.authenticated
@@ -49,7 +53,7 @@ class EndpointGraph(Endpoint):
         await self.reply(lambda: self.endpoints.workshop(self.desk, (namespace, name, uid), version))
 
 
-class EndpointDeeds(Endpoint):
+class EndpointDeeds(EndpointHandler):
     """What can be done with an endpoint."""
 
     @web.authenticated
@@ -60,7 +64,7 @@ class EndpointDeeds(Endpoint):
         await self.reply(lambda: getattr(self.endpoints, deed)(self.desk, (namespace, name, uid), said))
 
 
-class EndpointAsks(Endpoint):
+class EndpointAsks(EndpointHandler):
     """What an endpoint can be asked."""
 
     @web.authenticated
@@ -71,7 +75,7 @@ class EndpointAsks(Endpoint):
         await self.reply(lambda: getattr(self.endpoints, deed)(self.desk, (namespace, name, uid), said))
 
 
-class ServerAsks(Endpoint):
+class ServerAsks(EndpointHandler):
     """What a server of another kind can be asked."""
 
     @web.authenticated

@@ -28,6 +28,7 @@ from jupyter_server.serverapp import ServerApp
 # Its fixtures, for this module alone: as a plugin it would bring its loop to every test of a session.
 from pytest_jupyter.jupyter_server import *  # noqa: F403
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.web import RequestHandler
 from tornado.websocket import websocket_connect
 
 from jupyterlab_kf.handlers import routes
@@ -194,7 +195,9 @@ def test_every_route_is_in_the_list_above() -> None:
     for pattern, handler in routes.ROUTES:
         if pattern == "stream":
             continue
-        for method in {"get", "post", "put", "delete"} & set(vars(handler)):
+        for method in ("get", "post", "put", "delete"):
+            if getattr(handler, method) is getattr(RequestHandler, method):
+                continue  # what it has from another route, it would answer as well
             assert any(re.fullmatch(pattern, path) and method == one for path, one in listed), (pattern, method)
 
 
