@@ -153,10 +153,13 @@ def test_a_study_can_be_read_by_everybody(open_lab: Open, lab: Lab, cluster: Set
     found = violations(page, ".jp-Notebook .kfx-StudyView")
     execute(page, "kf:open-study", name="plain", namespace="default")
     tab = page.locator(".kfx-StudyTab")
-    for name in ("Overview", "Parallel coordinates", "Parameters", "Trials"):
+    for name in ("Overview", "Parallel coordinates", "Parameters", "Timeline", "Trials"):
         tab.get_by_role("tab", name=name).click()
-        expect(tab.locator(".kfx-Plot, .kfx-Parallel, .kfx-Trials").first).to_be_visible()
+        expect(tab.locator(".kfx-Plot, .kfx-Parallel, .kfx-Gantt, .kfx-Trials").first).to_be_visible()
         found += [f"{name}: {one}" for one in violations(page, ".kfx-StudyTab")]
+    tab.get_by_role("button", name=re.compile("Compare the best")).click()
+    expect(tab.get_by_role("region", name=re.compile("Comparison of")).locator(".kfx-Plot")).to_be_visible()
+    found += [f"Comparison: {one}" for one in violations(page, ".kfx-StudyTab")]
     tab.locator(".kfx-Trials-row[data-number='3']").click()
     expect(tab.locator(".kfx-Trial .kfx-Pre")).to_be_visible()
     found += [f"Trial: {one}" for one in violations(page, ".kfx-StudyTab")]
