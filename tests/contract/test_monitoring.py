@@ -6,6 +6,7 @@ On the embedded cluster alone: there is no Seldon operator on the real one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,11 @@ def whole(endpoint: kf.Endpoint) -> bool:
     """Whether the monitor has looked at a whole window of everything."""
     found = endpoint.findings().findings
     return len(found) == 6 and all(one.rows == 200 for one in found)
+
+
+def rows_of(endpoint: kf.Endpoint) -> set[int]:
+    """How many rows the monitor has looked at, of whatever there is."""
+    return {one.rows for one in endpoint.findings().findings}
 
 
 def events(api: Api, endpoint: kf.Endpoint, reason: str) -> list[dict[str, Any]]:
@@ -101,6 +107,55 @@ def test_without_its_monitor_an_endpoint_answers_and_drops_copies(cluster: Setti
     assert len(watched.predict(X)) == len(X)
     assert [one.cause for one in watched.history()][-1] == "end monitoring"
     assert not [one for one in api.list("v1", "ConfigMap", watched.namespace) if "monitor" in one["metadata"]["name"]]
+    api.close()
+
+
+LOANS = """
+class Loans:
+    def predict(self, X, names=None):
+        return ["yes" if float(income) > 0 else "no" for _, income in X]
+"""
+
+
+def people(count: int, lower: float = 0.0) -> np.ndarray[Any, Any]:
+    """Rows of a group and an income; those of one group are so much lower."""
+    income = RANDOM.normal(size=count)
+    return np.array(
+        [[group, one - lower * (group == "f")] for group, one in zip("fm" * count, income, strict=False)], dtype=object
+    )
+
+
+def test_wrong_answers_unlike_groups_and_unusual_rows_are_told(cluster: Settings, tmp_path: Path) -> None:
+    api = Api(cluster.embedded_kubeconfig)
+    usual = people(400)
+    endpoint = kf.serve(LOANS, name="loans", root=tmp_path)
+    labels = ["yes" if income > 0 else "no" for _, income in usual]
+    with pytest.raises(kf.UsageError, match="has no column 'sex'"):
+        endpoint.monitor(usual, groups="sex")
+    assert not pods(api, endpoint)
+    endpoint.monitor(usual, groups="x0", labels=labels)
+    for rows in np.array_split(people(300, lower=3.0), 6):
+        answer = endpoint.ask(rows)
+        endpoint.feedback(reward=0.0, truth=["no" if one == "yes" else "yes" for one in answer.value], answer=answer)
+
+    def loud() -> dict[str, set[str]]:
+        found = [one for one in endpoint.findings().findings if one.alarm]
+        return {about: {one.name for one in found if one.about == about} for about in {one.about for one in found}}
+
+    wanted = {"accuracy", "bias", "feature", "outliers", "prediction"}
+    until(
+        lambda: rows_of(endpoint) == {300} and loud().keys() >= wanted,
+        seconds=60,
+        what=f"alarms about {wanted} after a look at all that was sent",
+    )
+    assert loud()["feature"] == {"x1"}
+    assert loud()["bias"] >= {"v1"}
+    accuracy = next(one for one in endpoint.findings().findings if one.about == "accuracy")
+    assert (accuracy.value, accuracy.usual, accuracy.rows) == (0.0, 1.0, 300)
+    for reason in ("AccuracyDrop", "GroupBias", "Outliers", "PredictionDrift"):
+        until(lambda reason=reason: events(api, endpoint, reason), seconds=60, what=f"an event {reason}")
+    endpoint.delete()
+    until(lambda: not pods(api, endpoint), seconds=60, what="the monitor's end with its endpoint")
     api.close()
 
 
