@@ -25,7 +25,7 @@ from jupyterlab_kf.errors import ForbiddenError, KubeflowError, NotFoundError, U
 from jupyterlab_kf.manifests import pods
 from jupyterlab_kf.manifests.capacity import Ground
 from jupyterlab_kf.manifests.kernels import LABEL_PROFILE
-from jupyterlab_kf.model import Explanation, Obj
+from jupyterlab_kf.model import Cause, Explanation, Obj, meta
 from jupyterlab_kf.profiles import Catalogue, Hardware, Use, choose, pod_template
 from jupyterlab_kf.services import hardware
 from jupyterlab_kf_hub import form, idle, options, refusals, volumes, waiting
@@ -67,6 +67,7 @@ class ProfileSpawner(EnduringSpawner):
     _looked = 0.0
     _began = 0.0
     _pod_seen: float | None = None
+    _volumes_look: asyncio.Future[set[str] | None] | None = None
 
     # ------------------------------------------------------------------------------------------------ what is chosen
 
@@ -307,16 +308,41 @@ class ProfileSpawner(EnduringSpawner):
         # After an outage the cluster's own parts know late of what is there: nothing from before counts.
         lasted = min(now - (self._pod_seen or now), OUTAGES.quiet())
         found = self._why(pod) if pod else None
-        if pod and waiting.hopeless(found, pod, lasted, grows=not self.refuse_impossible):
+        given_up = pod is not None and waiting.hopeless(found, pod, lasted, grows=not self.refuse_impossible)
+        if pod and given_up and not (found and found.cause is Cause.VOLUME_MISSING and self._may_have_volumes(pod)):
             raise Refusal(waiting.given_up(found), reason="pod")
         # A little before the hub does, which would not say why.
         if waited > self.start_timeout - min(_EARLY, self.start_timeout / 10):
             last = next((said for one in reversed(self._heard(pod)) if (said := waiting.sentence(one))), "")
             raise Refusal(waiting.given_up(found, last, self.start_timeout), reason="timeout", status_code=503)
 
+    def _may_have_volumes(self, pod: Mapping[str, Any]) -> bool:
+        """Whether all volumes of a pod are there after all, or that is not known yet.
+
+        A scheduler that was cut off tells of claims that it has not heard of, and tells it again until it has.
+        """
+        if self._volumes_look is None:
+            self._volumes_look = asyncio.ensure_future(self._volumes_there())
+        if not self._volumes_look.done():
+            return True
+        there = self._volumes_look.result()
+        if there is None or volumes.claims_of(pod) <= there:
+            self._volumes_look = None  # the next time it is looked at again
+            return True
+        return False
+
+    async def _volumes_there(self) -> set[str] | None:
+        """The claims of the person; None while that cannot be known."""
+        try:
+            async with asyncio.timeout(_LOOK), self.cluster() as client:
+                return {str(meta(one)["name"]) for one in await self._claims(client)}
+        except (KubeflowError, TimeoutError) as error:
+            self.log.warning("The volumes of %s are not known: %s", self.user.name, error)
+            return None
+
     async def _start(self) -> str:
         """Start it, and see that its program stays: a start whose program ends again and again is given up."""
-        self._began, self._pod_seen = time.monotonic(), None
+        self._began, self._pod_seen, self._volumes_look = time.monotonic(), None, None
         url = str(await super()._start())
         place, end = urlsplit(url), time.monotonic() + self.http_timeout
         while time.monotonic() < end and not await _listens(place.hostname, place.port):

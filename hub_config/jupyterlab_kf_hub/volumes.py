@@ -277,3 +277,9 @@ def mount(pod: Obj, container: str, home: str, chosen: Volume | None, wanted: Se
         variable = pods.Mount(one.claim, one.path).variable
         main["env"] = [entry for entry in main.get("env") or () if entry["name"] != variable]
         main["env"] += pods.environment({variable: one.path})
+
+
+def claims_of(pod: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the claims that a pod mounts."""
+    found = (one.get("persistentVolumeClaim") or {} for one in (pod.get("spec") or {}).get("volumes") or ())
+    return frozenset(str(one["claimName"]) for one in found if one.get("claimName"))

@@ -1,4 +1,4 @@
-"""A real hub over a real API server, with its own account only: people's namespaces and their rights.
+"""A real hub over a real API server, with its own account only: people's namespaces, their rights, and outages.
 
 Pods are KWOK's: they run at once and nothing is in them. What the hub finds at their address is one stand-in server.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ async def create(api, namespace, body, **more):
 
 CoreV1Api.create_namespaced_pod = create
 """
-PEOPLE = ("ann", "bob", "eve", "fay")
+PEOPLE = ("ann", "bob", "cat", "dan", "eve", "fay")
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +247,34 @@ def test_a_create_whose_answer_is_late_does_not_cost_the_pod(hub: Hub, real_clus
     ]
     assert asked.count("create") == 2, "it was asked again"
     assert "delete" not in asked
+
+
+@pytest.mark.parametrize(("person", "seconds"), [("cat", 10), ("dan", 75)])
+def test_an_outage_ends_no_start_and_no_server(
+    hub: Hub, real_cluster: RealCluster, person: str, seconds: float
+) -> None:
+    ann = start(hub, "ann")
+    uid = real_cluster.api.get("v1", "Pod", "jupyter-ann", "kf-ann")["metadata"]["uid"]
+    starting = Person(hub, person)
+    starting.form()
+    real_cluster.order("kill", "kube-apiserver")
+    away = time.monotonic()
+    try:
+        starting.spawn(hardware="small")
+        assert starting.server() is not None, "it starts"
+        while time.monotonic() < away + seconds:  # the outage itself
+            time.sleep(0.5)
+        assert ann.ready(), "a server that runs is not given up"
+    finally:
+        real_cluster.order("resume", "kube-apiserver")
+    starting.wait_ready()
+    assert ann.ready()
+    assert real_cluster.api.get("v1", "Pod", "jupyter-ann", "kf-ann")["metadata"]["uid"] == uid
+    # The hub sees what happens again: a pod that is lost is noticed, and another start has its events.
+    real_cluster.api.delete("v1", "Pod", f"jupyter-{person}", f"kf-{person}", grace=0)
+    wait(lambda: not starting.ready(), "a lost pod is noticed", 60, hub)
+    assert hub.process is not None
+    assert hub.process.poll() is None
 
 
 def test_all_of_it_took_no_more_rights_than_the_hub_has(
