@@ -41,3 +41,10 @@ def test_each_setting_says_what_it_does_and_what_it_is_by_default(name: str) -> 
     assert entry["title"]
     assert entry["description"].endswith(".")
     assert "default" in entry
+
+
+def test_no_place_of_a_context_menu_is_a_list_of_places() -> None:
+    """JupyterLab refuses a selector with a comma, and with it every entry that comes later, other people's too."""
+    entries = json.loads(SCHEMA.read_text())["jupyter.lab.menus"]["context"]
+    assert entries
+    assert [one for one in entries if "," in one["selector"]] == []

@@ -1,5 +1,6 @@
 /** What rows of trials say of themselves, wherever they are shown: their colours, and whose they are, for context menus. */
 
+import { trialEnded } from '../study';
 import type { StudyHead, StudyTrial } from '../wire';
 
 /** The phase whose sign and colour a trial's state has. */
@@ -15,6 +16,7 @@ export function marksOf(head: StudyHead, trial: StudyTrial): Record<`data-${stri
     'data-trial': trial.name,
     'data-number': trial.number,
     'data-state': trial.state,
+    'data-underway': String(!trialEnded(trial)),
     'data-name': head.name,
     'data-namespace': head.namespace,
     'data-uid': head.uid
