@@ -165,3 +165,121 @@ def test_a_study_can_be_read_by_everybody(open_lab: Open, lab: Lab, cluster: Set
     found += [f"Trial: {one}" for one in violations(page, ".kfx-StudyTab")]
     execute(page, "apputils:change-theme", theme="JupyterLab Light")
     assert not found, "\n".join(found)
+
+
+ENDLESS = """x = uniform(0, 1)
+import time
+for step in range(10_000):
+    print(f"loss={x + 1 / (step + 1)}", flush=True)
+    time.sleep(0.2 if step < 3 else 5)
+"""
+
+
+def test_trials_are_timed_compared_and_stopped_and_the_study_resumed_and_cloned(
+    open_lab: Open, lab: Lab, cluster: Settings
+) -> None:
+    assert cluster
+    study = kf.tune(ENDLESS, trials=4, parallel=2, algorithm="random", max_failed=1, name="lanes")
+    notebook(lab, "lanes.ipynb", "%load_ext jupyterlab_kf")
+    page = open_lab("/lab/tree/lanes.ipynb")
+    page.wait_for_function(KERNEL_IDLE)
+    execute(page, "notebook:run-all-cells")
+    page.wait_for_function(KERNEL_IDLE)
+    execute(page, "kf:open-study", name="lanes", namespace=study.namespace)
+    tab = page.locator(".kfx-StudyTab")
+
+    # When each waited and ran, by keys.
+    tab.get_by_role("tab", name="Timeline").click()
+    bars = tab.locator(".kfx-Gantt-row")
+    running = tab.locator(".kfx-Gantt-row[data-state='Running']")
+    expect(running).to_have_count(2, timeout=LONG)
+    tab.get_by_role("listbox").focus()
+    page.keyboard.press("Home")
+    expect(bars.first).to_have_attribute("aria-selected", "true")
+    expect(bars.first).to_have_attribute("aria-label", re.compile(r"^Trial 0: Running, since .*, ran "), timeout=LONG)
+    tab.get_by_role("button", name="The timeline as a table").click()
+    expect(tab.get_by_role("row", name=re.compile(r"^0 Running "))).to_be_visible()
+    tab.get_by_role("button", name="The timeline as a table").click()
+
+    # What happened to one, and its end, by its row's menu.
+    detail = tab.get_by_role("region", name="Trial 0")
+    detail.get_by_role("button", name="Events").click()
+    expect(detail.get_by_role("cell", name="JobCreated")).to_be_visible()
+    bars.first.click(button="right")
+    page.get_by_role("menuitem", name="Stop Trial …").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Stop trial 0 of lanes?")
+    dialog.get_by_role("button", name="Stop").click()
+    expect(bars.first).to_have_attribute("data-state", "Killed", timeout=LONG)
+    expect(detail.get_by_role("note")).to_contain_text("Somebody stopped it.")
+    expect(running).to_have_count(2, timeout=LONG)
+    expect(tab.locator(".kfx-Badge").first).to_contain_text("Running")
+
+    # Two beside one another, by keys.
+    tab.get_by_role("tab", name="Trials").click()
+    tab.get_by_label("Rows of the trials").focus()
+    for key in ("Home", " ", "ArrowDown", " "):
+        page.keyboard.press(key)
+    compared = tab.get_by_role("region", name="Comparison of 2 trials")
+    expect(compared.get_by_role("columnheader")).to_have_count(2)
+    expect(compared.get_by_role("row", name=re.compile("^x "))).to_be_visible()
+    expect(compared.get_by_role("slider", name=re.compile("loss within trials"))).to_be_visible(timeout=LONG)
+
+    # Stopped, and going on with what is left of its budget.
+    tab.get_by_title("End it and the trials that run; what finished stays").click()
+    tab.get_by_role("button", name="Resume").click(timeout=LONG)
+    expect(tab.locator(".kfx-Badge").first).to_contain_text("Running", timeout=LONG)
+    tab.get_by_role("tab", name="Timeline").click()
+    expect(running).to_have_count(1, timeout=LONG)
+    expect(bars).to_have_count(4)
+
+    # Another like it, in its form.
+    page.locator(".lm-TabBar-tab", has_text="lanes.ipynb").click()
+    execute(page, "kf:clone-study", name="lanes", namespace=study.namespace)
+    expect(page.locator(".jp-Notebook .jp-CodeCell .cm-content").last).to_contain_text("%%kf_study loss", timeout=LONG)
+    expect(page.locator(".jp-Notebook button:has-text('Start')")).to_be_visible(timeout=LONG)
+    study.delete()
+
+
+def many(count: int) -> dict[str, object]:
+    """A study of so many trials as a notebook keeps it, eight at a time."""
+    states = ("Succeeded", "Failed", "Killed", "EarlyStopped", "MetricsUnavailable")
+    trials = [
+        {"name": f"many-{n}", "number": n, "state": states[n % 5], "values": ["0.5"], "value": n / count, "metrics": [],
+         "curve": [], "started": 1e9 + n * 5, "began": 1e9 + n * 5 + 2, "finished": 1e9 + n * 5 + 40, "message": ""}
+        for n in range(count)
+    ]  # fmt: skip
+    lr = {"name": "lr", "type": "double", "low": 0.0, "high": 1.0, "log": False, "values": []}
+    head = {
+        "uid": "", "namespace": "default", "name": "many", "state": "Succeeded", "message": "", "objective": "loss",
+        "direction": "minimize", "goal": None, "algorithm": "tpe", "parameters": [lr], "metrics": [], "budget": count,
+        "parallel": 8, "best": "many-0", "done": count, "running": 0, "failed": 0, "created": 1e9,
+        "finished": 1e9 + count * 5 + 40, "eta": None, "seen": 2e9, "resumable": False, "importance": [],
+    }  # fmt: skip
+    return {"version": 1, "total": count, "head": head, "trials": trials}
+
+
+def test_the_timeline_of_ten_thousand_trials_has_the_rows_in_sight(open_lab: Open, lab: Lab) -> None:
+    notebook(lab, "many.ipynb", "1")
+    place = lab.root / "many.ipynb"
+    document = json.loads(place.read_text())
+    shown = {"application/vnd.jupyterlab-kf.study+json": many(10_000), "text/plain": "many"}
+    document["cells"][0]["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": shown}]
+    place.write_text(json.dumps(document))
+    page = open_lab("/lab/tree/many.ipynb")
+    card(page).get_by_role("tab", name="Timeline").click()
+    bars = card(page).get_by_role("option")
+    expect(bars.first).to_have_attribute("aria-setsize", "10000")
+    assert bars.count() < 60
+    card(page).get_by_role("listbox").focus()
+    page.keyboard.press("End")
+    last = card(page).locator(".kfx-Gantt-row[data-number='9999']")
+    expect(last).to_have_attribute("aria-selected", "true")
+    assert bars.count() < 60
+    # The axis has the time of what is in sight: a bar of all of it would be a hair's breadth.
+    expect(last.locator(".kfx-Gantt-ran")).to_be_visible()
+    box = last.locator(".kfx-Gantt-ran").bounding_box()
+    assert box is not None
+    assert box["width"] > 40
+    card(page).get_by_role("button", name="The timeline as a table").click()
+    expect(card(page)).to_contain_text("The last 1000 of 10000 trials")
