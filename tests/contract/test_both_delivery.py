@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bed.api import Api
+from bed.api import Api, until
 from sites import make_namespace
 
 import jupyterlab_kf as kf
@@ -134,8 +134,14 @@ def test_a_notebook_runs_on_many_workers_and_a_failure_names_its_cell(api: Api, 
     assert api
     path = notebook(tmp_path).relative_to(tmp_path)
     params = {"epochs": 2, "learning_rate": 0.5, "fails": 1, "patience": 0}
-    job = kf.train(path, workers=2, name="whole", image=IMAGE, cpu="100m", params=params, root=tmp_path)
+    # They never wait for each other, and a master that succeeds ends the job: its worker may still be starting then.
+    job = kf.train(path, workers=2, name="whole", image=IMAGE, cpu="100m", params=params, clean="None", root=tmp_path)
     job.wait(timeout=120)
+    worker = f"{job.name}-worker-0"
+    until(
+        lambda: api.get("v1", "Pod", worker, job.namespace)["status"]["phase"] == "Succeeded",
+        seconds=120, what="the worker ends",
+    )  # fmt: skip
     for rank, name in ((0, "master-0"), (1, "worker-0")):
         lines = [line.text for line in job.logs(name)]
         shown = [f"'{rank}'"] if rank == 0 else [f"'{rank}'", "2"]
