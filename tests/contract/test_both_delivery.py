@@ -133,8 +133,9 @@ def notebook(folder: Path) -> Path:
 def test_a_notebook_runs_on_many_workers_and_a_failure_names_its_cell(api: Api, tmp_path: Path) -> None:
     assert api
     path = notebook(tmp_path).relative_to(tmp_path)
-    params = {"epochs": 2, "learning_rate": 0.5, "fails": 1, "patience": 0}
-    # They never wait for each other, and a master that succeeds ends the job: its worker may still be starting then.
+    # They never wait for each other, and a master that succeeds ends the job: a worker that still starts then would
+    # look for its master in vain.
+    params = {"epochs": 2, "learning_rate": 0.5, "fails": 1, "patience": 20}
     job = kf.train(path, workers=2, name="whole", image=IMAGE, cpu="100m", params=params, clean="None", root=tmp_path)
     job.wait(timeout=120)
     worker = f"{job.name}-worker-0"
