@@ -9,7 +9,7 @@ import { SIGNS } from '../model';
 import { CommandIDs } from '../tokens';
 import type { EndpointRow, EndpointsFrame } from '../wire';
 import { useKubeflow, useLeft, useNow, useStanding } from './context';
-import { Empty, phaseClass } from './parts';
+import { Empty, Facts, phaseClass } from './parts';
 import { TryPane } from './tryit';
 import { stateWord } from './words';
 
@@ -146,14 +146,7 @@ function Server({ row }: { row: EndpointRow }): React.JSX.Element {
   return (
     <div className="kfx-Study-more kfx-Server">
       {row.detail && <p className="kfx-Note">{row.detail}</p>}
-      <dl className="kfx-Facts">
-        {facts.map(([name, value]) => (
-          <React.Fragment key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </React.Fragment>
-        ))}
-      </dl>
+      <Facts facts={facts} />
       <pre className="kfx-Pre" tabIndex={0} role="region" aria-label={trans.__('Address')}>
         {[row.url, row.path].filter(Boolean).join('\n')}
       </pre>

@@ -12,7 +12,7 @@ import type { Standing } from '../client';
 import { causeWord, phaseWord } from './words';
 import { useKubeflow, useLeft, useNow, usePreferences, useRows, useStanding } from './context';
 import { Empty, FrameworkMark, phaseClass } from './parts';
-import { Virtual } from './virtual';
+import { moved, Virtual } from './virtual';
 
 const HEIGHT = 46;
 
@@ -47,17 +47,7 @@ export function JobList(): React.JSX.Element {
     show({ collapsed: collapsed.includes(name) ? collapsed.filter(one => one !== name) : [...collapsed, name] });
 
   const onKeyDown = (event: React.KeyboardEvent) => {
-    const last = state.size - 1;
-    const from = chosen ?? -1;
-    const moves: Record<string, number> = {
-      ArrowDown: Math.min(last, from + 1),
-      ArrowUp: Math.max(0, from - 1),
-      Home: 0,
-      End: last,
-      PageDown: Math.min(last, from + 10),
-      PageUp: Math.max(0, from - 10)
-    };
-    const to = moves[event.key];
+    const to = moved(event.key, chosen ?? -1, state.size);
     if (to !== undefined) {
       event.preventDefault();
       setChosen(to);

@@ -27,6 +27,20 @@ export function Badge({ phase, word }: { phase: string; word?: string }): React.
   );
 }
 
+/** What is known of something, a line each: what it is, and how it is with this one. */
+export function Facts({ facts }: { facts: readonly (readonly [string, React.ReactNode])[] }): React.JSX.Element {
+  return (
+    <dl className="kfx-Facts">
+      {facts.map(([name, value]) => (
+        <React.Fragment key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </React.Fragment>
+      ))}
+    </dl>
+  );
+}
+
 /** Two letters in a coloured square. */
 export function FrameworkMark({ name }: { name: string }): React.JSX.Element {
   return (

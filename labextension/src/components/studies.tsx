@@ -7,7 +7,7 @@ import { SIGNS } from '../model';
 import { CommandIDs } from '../tokens';
 import type { StudiesFrame, StudyRow } from '../wire';
 import { useKubeflow, useNow, useStanding } from './context';
-import { Empty, phaseClass } from './parts';
+import { Empty, Facts, phaseClass } from './parts';
 import { phaseWord } from './words';
 
 const ENDED = ['Succeeded', 'Failed'];
@@ -87,14 +87,7 @@ function Details({ row }: { row: StudyRow }): React.JSX.Element {
   return (
     <div className="kfx-Study-more">
       {row.state === 'Failed' && row.message && <p className="kfx-Why">{row.message}</p>}
-      <dl className="kfx-Facts">
-        {facts.map(([name, value]) => (
-          <React.Fragment key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </React.Fragment>
-        ))}
-      </dl>
+      <Facts facts={facts} />
       <button type="button" className="kfx-Button" onClick={() => kf.execute(CommandIDs.openStudy, { name: row.name, namespace: row.namespace, uid: row.uid })}>
         {trans.__('Open')}
       </button>{' '}

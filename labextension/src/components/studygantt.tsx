@@ -17,7 +17,7 @@ import { useKubeflow, useNow } from './context';
 import { phaseClass } from './parts';
 import { TrialView } from './studytrial';
 import { marksOf, phaseOf } from './trialmarks';
-import { Virtual } from './virtual';
+import { moved, Virtual } from './virtual';
 import { phaseWord } from './words';
 
 const HEIGHT = 22;
@@ -77,15 +77,6 @@ export function Gantt({ state, head, rows, chosen, onChoose, height, live }: Gan
     if (event.ctrlKey || event.metaKey || event.altKey) {
       return;
     }
-    const last = rows.length - 1;
-    const moves: Record<string, number> = {
-      ArrowDown: Math.min(last, at + 1),
-      ArrowUp: Math.max(0, at - 1),
-      Home: 0,
-      End: last,
-      PageDown: Math.min(last, at + 10),
-      PageUp: Math.max(0, at - 10)
-    };
     const deeds: Record<string, () => void> = {
       '+': () => zoom(0.5),
       '=': () => zoom(0.5),
@@ -95,7 +86,7 @@ export function Gantt({ state, head, rows, chosen, onChoose, height, live }: Gan
       ArrowRight: () => pan(0.25),
       Escape: () => onChoose('')
     };
-    const to = moves[event.key];
+    const to = moved(event.key, at, rows.length);
     const next = to === undefined ? undefined : rows[to];
     const deed = deeds[event.key];
     if (next) {

@@ -10,7 +10,7 @@ import type { StudyHead, StudyTrial, TrialDetail } from '../wire';
 import { useKubeflow } from './context';
 import { EventTable } from './events';
 import { Log } from './log';
-import { Badge, phaseClass } from './parts';
+import { Badge, Facts, phaseClass } from './parts';
 import { phaseOf } from './trialmarks';
 import { phaseWord } from './words';
 
@@ -114,14 +114,7 @@ export function TrialView({ trial, head, live, onClose }: { trial: StudyTrial; h
           {found?.why && state === 'Failed' && <p className="kfx-dim">{clean(trial.message)}</p>}
         </div>
       )}
-      <dl className="kfx-Facts">
-        {facts.map(([fact, said]) => (
-          <React.Fragment key={fact}>
-            <dt>{fact}</dt>
-            <dd>{said}</dd>
-          </React.Fragment>
-        ))}
-      </dl>
+      <Facts facts={facts} />
       {error && <p className="kfx-Note">{error}</p>}
       {history && found && (
         <>

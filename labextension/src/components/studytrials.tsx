@@ -12,7 +12,7 @@ import { phaseClass } from './parts';
 import { Comparison } from './studycompare';
 import { TrialView } from './studytrial';
 import { marksOf, phaseOf } from './trialmarks';
-import { Virtual } from './virtual';
+import { moved, Virtual } from './virtual';
 import { phaseWord } from './words';
 
 const HEIGHT = 28;
@@ -97,16 +97,7 @@ export function Trials({ state, head, rows, chosen, onChoose, height, compared, 
   }, [state.trials, compared]);
   const leaders = React.useMemo(() => (compared.length ? [] : bestFew(head, rows, FEW)), [compared.length, head, rows]);
   const onKeyDown = (event: React.KeyboardEvent) => {
-    const last = shown.length - 1;
-    const moves: Record<string, number> = {
-      ArrowDown: Math.min(last, at + 1),
-      ArrowUp: Math.max(0, at - 1),
-      Home: 0,
-      End: last,
-      PageDown: Math.min(last, at + 10),
-      PageUp: Math.max(0, at - 10)
-    };
-    const to = moves[event.key];
+    const to = moved(event.key, at, shown.length);
     const trial = to === undefined ? undefined : shown[to];
     if (trial) {
       event.preventDefault();

@@ -26,6 +26,23 @@ export interface VirtualProps {
   tabIndex?: number;
 }
 
+/** Rows that a page has for its keys. */
+const PAGE = 10;
+
+/** The row that a key leads to from row `at` (-1 is none) of so many; undefined where the key leads nowhere. */
+export function moved(key: string, at: number, size: number): number | undefined {
+  const last = size - 1;
+  const moves: Record<string, number> = {
+    ArrowDown: Math.min(last, at + 1),
+    ArrowUp: Math.max(0, at - 1),
+    Home: 0,
+    End: last,
+    PageDown: Math.min(last, at + PAGE),
+    PageUp: Math.max(0, at - PAGE)
+  };
+  return moves[key];
+}
+
 export function Virtual(props: VirtualProps): React.JSX.Element {
   const { size, height, overscan = 8, follow, onFollow, onRange } = props;
   const reveal = props.reveal ?? null;

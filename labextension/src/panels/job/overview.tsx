@@ -3,7 +3,7 @@
 import * as React from 'react';
 
 import { useKubeflow } from '../../components/context';
-import { Tail, Why } from '../../components/parts';
+import { Facts, Tail, Why } from '../../components/parts';
 import { Plots } from '../../components/plot';
 import { Replicas } from '../../components/replicas';
 import { moment } from '../../format';
@@ -29,16 +29,7 @@ export function Overview({ view, onReplica, jobKey }: Common & { onReplica: (nam
       <Replicas replicas={view.replicas} onPick={onReplica} />
       <Tail view={view} count={12} />
       <h2 className="kfx-H">{trans.__('Facts')}</h2>
-      <dl className="kfx-Facts">
-        {facts
-          .filter(([, value]) => value)
-          .map(([name, value]) => (
-            <React.Fragment key={name}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </React.Fragment>
-          ))}
-      </dl>
+      <Facts facts={facts.filter(([, value]) => value)} />
     </>
   );
 }
