@@ -58,16 +58,14 @@ class Rounds:
     async def go(self) -> None:
         """One round."""
         now = self._now()
-        working = self._watching()
-        for kernel_id in list(self._kernels.list_kernel_ids()):
-            kernel = self._kernels.get_kernel(kernel_id)
-            if getattr(kernel, "execution_state", "") == "busy":
-                working = True
-            elif overdue(kernel, now):
+        kernels = {one: self._kernels.get_kernel(one) for one in self._kernels.list_kernel_ids()}
+        # Before any is ended: that may fail, and the hub would take work for none.
+        if self._watching() or any(getattr(one, "execution_state", "") == "busy" for one in kernels.values()):
+            self._settings[SETTING] = now
+        for kernel_id, kernel in kernels.items():
+            if overdue(kernel, now):
                 self._log.warning("Kernel %s had nothing to do for its profile's idle time: it is ended", kernel_id)
                 await ensure_async(self._kernels.shutdown_kernel(kernel_id))
-        if working:
-            self._settings[SETTING] = now
 
 
 def overdue(kernel: Any, now: datetime) -> bool:

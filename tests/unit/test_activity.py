@@ -70,3 +70,15 @@ async def test_work_in_silence_is_activity(kernels: dict[str, Any], watching: An
     settings: dict[str, Any] = {}
     await rounds(Kernels(**kernels), settings, watching=watching).go()
     assert settings == ({SETTING: NOON} if working else {})
+
+
+async def test_work_is_told_though_another_kernel_cannot_be_ended() -> None:
+    class Stuck(Kernels):
+        async def shutdown_kernel(self, kernel_id: str) -> None:
+            raise ConnectionError(f"the cluster of {kernel_id} is away")
+
+    settings: dict[str, Any] = {}
+    kernels = Stuck(idle=kernel("idle", 600), working=kernel("busy", 600))
+    with pytest.raises(ConnectionError):
+        await rounds(kernels, settings).go()
+    assert settings == {SETTING: NOON}
