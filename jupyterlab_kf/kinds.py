@@ -158,6 +158,11 @@ ENVOY_FILTER: Final = _istio("networking", "EnvoyFilter", "envoyfilters", versio
 REQUEST_AUTHENTICATION: Final = _istio("security", "RequestAuthentication", "requestauthentications", "ra")
 AUTHORIZATION_POLICY: Final = _istio("security", "AuthorizationPolicy", "authorizationpolicies", "ap")
 
+ROLE: Final = Kind("rbac.authorization.k8s.io", "v1", "Role", "roles", subresources=())
+ROLE_BINDING: Final = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", subresources=())
+NETWORK_POLICY: Final = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", subresources=())
+"""These are written where a cluster has them: the embedded one has no rules of access, and is not to serve any."""
+
 BUILT_IN: Final[tuple[Kind, ...]] = (
     NAMESPACE,
     NODE,

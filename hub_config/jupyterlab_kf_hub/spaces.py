@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jupyterlab_kf import names
+from jupyterlab_kf import kinds, names
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.services.roles import ROLES
 
@@ -27,7 +27,8 @@ USER_ROLES: Final = tuple(ROLES)
 METADATA: Final = ("169.254.169.254/32", "169.254.170.2/32", "169.254.170.23/32", "100.100.100.200/32")
 """Where clouds tell machines their credentials: Amazon, Google, Azure and others; Amazon's containers; Alibaba."""
 METADATA_6: Final = ("fd00:ec2::254/128", "fd00:ec2::23/128", "fd20:ce::254/128")
-_RBAC: Final = "rbac.authorization.k8s.io"
+_KINDS: Final = {one.kind: one for one in (kinds.SERVICE_ACCOUNT, kinds.ROLE_BINDING, kinds.NETWORK_POLICY)}
+_RBAC: Final = kinds.ROLE_BINDING.group
 _NAME_LABEL: Final = "kubernetes.io/metadata.name"
 
 
@@ -126,12 +127,12 @@ _NAMES: Final = {
 
 def _policy(space: Space, name: str, direction: str, rules: Obj) -> Obj:
     spec = {"podSelector": {}, "policyTypes": [direction], **rules}
-    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", **_meta(space, name), "spec": spec}
+    return {"apiVersion": kinds.NETWORK_POLICY.api_version, "kind": "NetworkPolicy", **_meta(space, name), "spec": spec}
 
 
 def _binding(space: Space, name: str, role: str, subject: Obj) -> Obj:
     return {
-        "apiVersion": f"{_RBAC}/v1",
+        "apiVersion": kinds.ROLE_BINDING.api_version,
         "kind": "RoleBinding",
         **_meta(space, name),
         "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
@@ -146,9 +147,7 @@ def _meta(space: Space, name: str) -> Obj:
 
 def path(obj: Obj) -> str:
     """Where the API server has an object of :func:`contents`."""
-    plural = f"{str(obj['kind']).lower()}s".replace("policys", "policies")
-    root = "/api/v1" if obj["apiVersion"] == "v1" else f"/apis/{obj['apiVersion']}"
-    return f"{root}/namespaces/{obj['metadata']['namespace']}/{plural}/{obj['metadata']['name']}"
+    return _KINDS[obj["kind"]].path(obj["metadata"]["namespace"], obj["metadata"]["name"])
 
 
 def admitted(hub_namespace: str, others: Iterable[str]) -> tuple[str, ...]:

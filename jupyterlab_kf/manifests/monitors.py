@@ -23,8 +23,6 @@ SUFFIX: Final = endpoints.RESERVED
 PLAN: Final = "monitor.json"
 CONTAINER: Final = "monitor"
 PORT: Final = 9000
-ROLE: Final = Kind("rbac.authorization.k8s.io", "v1", "Role", "roles")
-ROLE_BINDING: Final = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
 SAMPLE: Final = "KF_LOG_SAMPLE"
 """Tells our engine which share of the requests to copy; Seldon's executor copies all, and the monitor skips some."""
 NO_ENGINE: Final = "seldon.io/no-engine"
@@ -144,11 +142,14 @@ def rights(endpoint: Mapping[str, Any]) -> list[tuple[Kind, Obj]]:
     name, space = name_of(str(meta(endpoint)["name"])), str(meta(endpoint)["namespace"])
     rules = [{"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]}]
     subject = {"kind": "ServiceAccount", "name": name, "namespace": space}
-    role = {"apiGroup": ROLE.group, "kind": "Role", "name": name}
+    role = {"apiGroup": kinds.ROLE.group, "kind": "Role", "name": name}
     return [
         (kinds.SERVICE_ACCOUNT, _object(endpoint, "v1", "ServiceAccount", {"automountServiceAccountToken": False})),
-        (ROLE, _object(endpoint, ROLE.api_version, "Role", {"rules": rules})),
-        (ROLE_BINDING, _object(endpoint, ROLE.api_version, "RoleBinding", {"subjects": [subject], "roleRef": role})),
+        (kinds.ROLE, _object(endpoint, kinds.ROLE.api_version, "Role", {"rules": rules})),
+        (
+            kinds.ROLE_BINDING,
+            _object(endpoint, kinds.ROLE_BINDING.api_version, "RoleBinding", {"subjects": [subject], "roleRef": role}),
+        ),
     ]
 
 

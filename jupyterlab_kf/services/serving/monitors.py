@@ -146,7 +146,7 @@ async def _allowed(client: Client, endpoint: Obj) -> str:
 
 async def _removed(client: Client, endpoint: Obj) -> None:
     name, space = monitors.name_of(str(meta(endpoint)["name"])), str(meta(endpoint)["namespace"])
-    for kind in (kinds.DEPLOYMENT, kinds.SERVICE, monitors.ROLE_BINDING, monitors.ROLE, kinds.SERVICE_ACCOUNT):
+    for kind in (kinds.DEPLOYMENT, kinds.SERVICE, kinds.ROLE_BINDING, kinds.ROLE, kinds.SERVICE_ACCOUNT):
         try:
             await client.delete(kind, space, name)
         except ForbiddenError:  # who may not make roles may not remove them, and there are none
