@@ -154,7 +154,7 @@ def pod(name: str, *containers: str) -> dict[str, Any]:
 
 def test_logs(served: Served, client: Client) -> None:
     node = FakeNode()
-    served.server.node = node
+    served.server.backing.node = node
     client.json("POST", PODS, pod("p", "main"))
     response = client.send("GET", f"{PODS}/p/log?follow=True&tailLines=5&timestamps=true")
     assert response.headers["Content-Type"] == "text/plain"
@@ -194,7 +194,7 @@ def backend() -> Iterator[int]:
 
 def test_the_proxy_to_services_and_pods(served: Served, client: Client, backend: int) -> None:
     node = FakeNode(backend)
-    served.server.node = node
+    served.server.backing.node = node
     service = {"selector": {"app": "p"}, "ports": [{"name": "web", "port": 80, "targetPort": "http"}]}
     body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": service}
     client.json("POST", "/api/v1/namespaces/default/services", body)

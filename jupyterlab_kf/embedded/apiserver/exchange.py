@@ -9,19 +9,17 @@ import asyncio
 import gzip
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tornado import web
 
 from jupyterlab_kf.embedded.apiserver import failures, requests
 from jupyterlab_kf.embedded.apiserver.answers import as_yaml
+from jupyterlab_kf.embedded.apiserver.backing import Backing
 from jupyterlab_kf.embedded.store import encode
 from jupyterlab_kf.errors import ApiError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj
-
-if TYPE_CHECKING:
-    from jupyterlab_kf.embedded.apiserver.server import ApiServer
 
 _GZIP_ABOVE: Final = 128 * 1024
 _WARNING_LIMIT: Final = 4096
@@ -32,12 +30,12 @@ class Exchange(web.RequestHandler):
     """One request and its answer.
 
     Attributes:
-        server: whose request it is.
+        backing: what it is answered from.
         query: its query parameters.
         gone: the client has left.
     """
 
-    server: ApiServer
+    backing: Backing
     query: requests.Query
     gone: bool
 

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qs
 
 from tornado import iostream, websocket
 
 from jupyterlab_kf.embedded.apiserver import failures, nodes, requests, reviews
+from jupyterlab_kf.embedded.apiserver.backing import Backing
 from jupyterlab_kf.embedded.store import encode
 from jupyterlab_kf.errors import ApiError
-
-if TYPE_CHECKING:
-    from jupyterlab_kf.embedded.apiserver.server import ApiServer
 
 PATH: Final = r"/api/v1/namespaces/([^/]+)/pods/([^/]+)/exec"
 PROTOCOLS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
@@ -43,9 +40,9 @@ class Commands(Protocol):
 class ExecSocket(websocket.WebSocketHandler):
     """One command."""
 
-    def initialize(self, server: ApiServer) -> None:
-        """Whose request it is."""
-        self.server = server
+    def initialize(self, backing: Backing) -> None:
+        """What it is answered from."""
+        self.backing = backing
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -75,10 +72,7 @@ class ExecSocket(websocket.WebSocketHandler):
             await self._end()
 
     async def _begin(self, namespace: str, pod: str) -> asyncio.subprocess.Process | None:
-        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
-        user = self.request.headers.get("Impersonate-User", reviews.USER)
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self.server.token.encode()):
-            raise failures.unauthorized()
+        user = self.backing.user(self.request.headers)
         if user != reviews.USER:
             raise reviews.refused_path(user, "get", self.request.path)
         self.query = requests.Query(parse_qs(self.request.query, keep_blank_values=True))
@@ -90,7 +84,7 @@ class ExecSocket(websocket.WebSocketHandler):
             raise failures.bad_request(f"pods are executed in over WebSocket with one of {', '.join(PROTOCOLS)}")
         if self.query.flag("tty"):
             return None
-        node: Any = self.server.node
+        node: Any = self.backing.node
         if node is None:
             raise nodes.no_node()
         commands: Commands = node
@@ -135,7 +129,7 @@ class ExecSocket(websocket.WebSocketHandler):
     async def _end(self) -> None:
         """The client has left, or all was said: nothing of the command goes on."""
         if self._process:
-            node: Any = self.server.node
+            node: Any = self.backing.node
             await node.end_command(self._process)
         if self._task:
             self._task.cancel()

@@ -60,8 +60,8 @@ async def serve_object(exchange: Exchange, target: Target) -> None:
         await _proxy(exchange, target)
         return
     if target.subresource == "proxy" and target.kind == kinds.NODE and exchange.request.method == "GET":
-        server = exchange.server
-        await exchange.send(200, await nodes.packages(server.registry, server.node, target, exchange.query))
+        backing = exchange.backing
+        await exchange.send(200, await nodes.packages(backing.registry, backing.node, target, exchange.query))
         return
     special = _POD_SUBRESOURCES.get(target.subresource) if target.kind == kinds.POD else None
     if special is not None:
@@ -96,19 +96,19 @@ def _on_collection(exchange: Exchange, target: Target) -> _Serve | None:
 
 
 def _writer(exchange: Exchange, kind: Kind, form: Form) -> answers.Writer:
-    crd = exchange.server.registry.resources.schema_source(kind)
+    crd = exchange.backing.registry.resources.schema_source(kind)
     include = answers.include_object(exchange.query) if form.transform == "Table" else "Metadata"
     return answers.Writer(kind, form, include=include, crd=crd, now=time.time())
 
 
 def _selector(exchange: Exchange, kind: Kind) -> Selector:
     query = exchange.query
-    selectable = exchange.server.registry.resources.selectable(kind)
+    selectable = exchange.backing.registry.resources.selectable(kind)
     return selectors.parse(query.text("labelSelector"), query.text("fieldSelector"), kind, selectable=selectable)
 
 
 async def _get(exchange: Exchange, target: Target) -> None:
-    registry, kind = exchange.server.registry, target.kind
+    registry, kind = exchange.backing.registry, target.kind
     form = exchange.accepted(kind)
     if target.subresource == "scale":
         await exchange.send(200, registry.scale(kind, target.place, target.name), form)
@@ -124,7 +124,7 @@ async def _list(exchange: Exchange, target: Target) -> None:
     form = exchange.accepted(kind)
     query = listing.parse(exchange.query)
     selector = _selector(exchange, kind)
-    store = exchange.server.registry.store
+    store = exchange.backing.registry.store
     if query.version is not None and query.version > store.revision:
         await asyncio.sleep(_FUTURE_SECONDS)
     page = listing.page(store, kind, target.namespace, selector, query)
@@ -145,7 +145,7 @@ async def _watch(exchange: Exchange, target: Target) -> None:
     query = watching.parse(exchange.query)
     selector = _selector(exchange, kind)
     writer = _writer(exchange, kind, form)
-    events = exchange.server.watches.events(kind, target.namespace, selector, query, lambda: exchange.gone)
+    events = exchange.backing.watches.events(kind, target.namespace, selector, query, lambda: exchange.gone)
     exchange.set_status(200)
     await exchange.flush()
     async for event in events:
@@ -176,7 +176,7 @@ async def _create(exchange: Exchange, target: Target) -> None:
     body, decoding = exchange.read_body(kind.kind)
     obj = _typed(requests.check_type(body, kind))
     options = _with_decoding(options, decoding)
-    stored = exchange.server.registry.create(kind, obj, namespace=target.place, options=options)
+    stored = exchange.backing.registry.create(kind, obj, namespace=target.place, options=options)
     await _written(exchange, target, 201, stored, options)
 
 
@@ -190,7 +190,7 @@ async def _update(exchange: Exchange, target: Target) -> None:
     else:
         obj = _located(_typed(requests.check_type(body, kind)), target)
     options = _with_decoding(options, decoding)
-    stored = exchange.server.registry.update(kind, obj, subresource=target.subresource, options=options)
+    stored = exchange.backing.registry.update(kind, obj, subresource=target.subresource, options=options)
     await _written(exchange, target, 200, stored, options)
 
 
@@ -205,7 +205,7 @@ async def _patch(exchange: Exchange, target: Target) -> None:
     options = requests.write_options(
         exchange.query, "PatchOptions", user_agent=exchange.user_agent, patch_type=content_type
     )
-    registry = exchange.server.registry
+    registry = exchange.backing.registry
     existed = registry.store.get(kind, target.place, target.name) is not None
     body = requests.read_patch(exchange.body(), content_type)
     stored = registry.patch(
@@ -261,7 +261,7 @@ def _delete_options(exchange: Exchange) -> DeleteOptions:
 async def _delete(exchange: Exchange, target: Target) -> None:
     if target.subresource:
         raise failures.method_not_allowed()
-    kind, registry = target.kind, exchange.server.registry
+    kind, registry = target.kind, exchange.backing.registry
     form = exchange.accepted(kind)
     options = _delete_options(exchange)
     before = registry.get(kind, target.place, target.name)
@@ -275,7 +275,7 @@ async def _delete(exchange: Exchange, target: Target) -> None:
 
 
 async def _delete_collection(exchange: Exchange, target: Target) -> None:
-    kind, registry = target.kind, exchange.server.registry
+    kind, registry = target.kind, exchange.backing.registry
     form = exchange.accepted(kind)
     options = _delete_options(exchange)
     selector = _selector(exchange, kind)
@@ -295,9 +295,9 @@ async def _delete_collection(exchange: Exchange, target: Target) -> None:
 
 
 async def _log(exchange: Exchange, target: Target) -> None:
-    server = exchange.server
+    backing = exchange.backing
     exchange.set_header("Content-Type", "text/plain")
-    pieces = nodes.logs(server.registry, server.node, target, exchange.query)
+    pieces = nodes.logs(backing.registry, backing.node, target, exchange.query)
     async for piece in pieces:
         exchange.write(piece)
         await exchange.flush()
@@ -314,7 +314,7 @@ async def _binding(exchange: Exchange, target: Target) -> None:
         cause = rules.Cause("target.name", "FieldValueRequired", "Required value")
         binding = Kind("", "v1", "Binding", "bindings")
         raise failures.invalid(binding, target.name, [cause])
-    exchange.server.registry.bind(target.place, target.name, node)
+    exchange.backing.registry.bind(target.place, target.name, node)
     await exchange.send(201, dict(_FINE))
 
 
@@ -322,19 +322,19 @@ async def _eviction(exchange: Exchange, target: Target) -> None:
     body, _ = exchange.read_body("Eviction")
     asked = patches.check_shape(body, "Eviction").get("deleteOptions") or {}
     options = requests.delete_options(Query({}), patches.check_shape(asked, "DeleteOptions"))
-    exchange.server.registry.delete(kinds.POD, target.place, target.name, options=options)
+    exchange.backing.registry.delete(kinds.POD, target.place, target.name, options=options)
     await exchange.send(201, dict(_FINE))
 
 
 async def _not_here(exchange: Exchange, target: Target) -> None:
-    exchange.server.registry.get(kinds.POD, target.place, target.name)
+    exchange.backing.registry.get(kinds.POD, target.place, target.name)
     message = f"{target.subresource} is not supported by the embedded cluster: its pods are processes of this machine"
     raise ApiError(message, code=501, reason="NotImplemented")
 
 
 async def _proxy(exchange: Exchange, target: Target) -> None:
-    server, request = exchange.server, exchange.request
-    where = nodes.upstream(server.registry, server.node, target)
+    backing, request = exchange.backing, exchange.request
+    where = nodes.upstream(backing.registry, backing.node, target)
     path = target.rest.lstrip("/") + (f"?{request.query}" if request.query else "")
     started = False
     async for piece in nodes.forward(where, request.method or "GET", path, dict(request.headers), request.body):

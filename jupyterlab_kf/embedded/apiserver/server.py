@@ -8,7 +8,6 @@ compressed elsewhere, so that no request holds up the others for long.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import logging
 import time
 from pathlib import Path
@@ -19,10 +18,10 @@ from tornado import httpserver, httputil, iostream, netutil, web
 
 from jupyterlab_kf.embedded.apiserver import certificates, discovery, failures, openapi, patches, requests, reviews
 from jupyterlab_kf.embedded.apiserver import exec as execution
+from jupyterlab_kf.embedded.apiserver.backing import Backing
 from jupyterlab_kf.embedded.apiserver.exchange import Exchange
 from jupyterlab_kf.embedded.apiserver.nodes import Node
 from jupyterlab_kf.embedded.apiserver.objects import serve_object
-from jupyterlab_kf.embedded.apiserver.watching import Watches
 from jupyterlab_kf.embedded.collector import Collector
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.store import encode
@@ -59,16 +58,13 @@ class ApiServer:
         address: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        self.registry = registry
-        self.node = node
-        self.token = token
+        self.backing = Backing(registry, node, token)
         self.port = port
         self._address = address
         self._directory = directory
         self._server: httpserver.HTTPServer | None = None
         self._collector = Collector(registry)
         self._documents: dict[str, tuple[object, bytes, str]] = {}
-        self.watches = Watches(registry.store)
 
     @property
     def host(self) -> str:
@@ -79,7 +75,7 @@ class ApiServer:
         """Begin to answer; returns the port."""
         context = certificates.ensure(self._directory).context()
         application = web.Application(
-            [(execution.PATH, execution.ExecSocket, {"server": self}), (r".*", _Handler, {"server": self})],
+            [(execution.PATH, execution.ExecSocket, {"backing": self.backing}), (r".*", _Handler, {"server": self})],
             log_function=_log_request,
             compress_response=False,
         )
@@ -98,7 +94,7 @@ class ApiServer:
     async def stop(self) -> None:
         """End every watch and connection, and let go of the port."""
         await self._collector.stop()
-        self.watches.close()
+        self.backing.watches.close()
         if self._server is not None:
             self._server.stop()
             await self._server.close_all_connections()
@@ -106,7 +102,7 @@ class ApiServer:
 
     def document(self, path: str) -> tuple[bytes, str] | None:
         """The OpenAPI document of a group version, and its hash."""
-        resources = self.registry.resources
+        resources = self.backing.registry.resources
         group_version = discovery.group_versions(resources).get(path)
         if group_version is None:
             return None
@@ -128,6 +124,7 @@ class _Handler(Exchange):
 
     def initialize(self, server: ApiServer) -> None:
         self.server = server
+        self.backing = server.backing
         self.gone = False
 
     def on_connection_close(self) -> None:
@@ -166,20 +163,6 @@ class _Handler(Exchange):
 
     # --- who ---------------------------------------------------------------------------------------------------------
 
-    def _user(self) -> str:
-        """Who asks.
-
-        Raises:
-            UnauthorizedError: the token is wrong.
-        """
-        given = self.request.headers.get("Authorization", "")
-        if not given:
-            return reviews.ANONYMOUS
-        scheme, _, token = given.partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self.server.token.encode()):
-            raise failures.unauthorized()
-        return self.request.headers.get("Impersonate-User", reviews.USER)
-
     def _authorize(self, user: str, target: requests.Target | None) -> None:
         if user == reviews.USER or self.request.path in _OPEN_PATHS:
             return
@@ -191,9 +174,9 @@ class _Handler(Exchange):
 
     async def _route(self) -> None:
         path = self.request.path
-        user = self._user()
+        user = self.backing.user(self.request.headers)
         found = requests.split_version(path)
-        registry = self.server.registry
+        registry = self.backing.registry
         if found is None or (len(found[2]) <= 1 and not (found[2] and found[2][0])):
             self._authorize(user, None)
             await self._meta(path.rstrip("/") or "/")
@@ -236,7 +219,7 @@ class _Handler(Exchange):
             await self._discovery(path)
 
     async def _discovery(self, path: str) -> None:
-        resources = self.server.registry.resources
+        resources = self.backing.registry.resources
         parts = [unquote(part) for part in path.strip("/").split("/")]
         version = self._aggregated_version() if path in ("/api", "/apis") else ""
         if version:
@@ -284,7 +267,7 @@ class _Handler(Exchange):
     async def _openapi(self, path: str) -> None:
         if not path:
             listed = {}
-            for name in discovery.group_versions(self.server.registry.resources):
+            for name in discovery.group_versions(self.backing.registry.resources):
                 found = self.server.document(name)
                 if found is not None:
                     listed[name] = {"serverRelativeURL": f"/openapi/v3/{name}?hash={found[1]}"}
