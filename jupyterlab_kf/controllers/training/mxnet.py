@@ -10,16 +10,13 @@ job running for ever.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers.support import notes
 from jupyterlab_kf.controllers.training.framework import Framework, Role, TrainingJob, add_env
-from jupyterlab_kf.controllers.training.problems import Problem, containers, job_name, replicas, required, run_policy
+from jupyterlab_kf.controllers.training.problems import Problem, replica_specs
 from jupyterlab_kf.model import Obj
 
-_SPECS = "spec.mxReplicaSpecs"
 _TUNER_KEY = "tuner-server-key"
 
 
@@ -34,15 +31,7 @@ class MXNet(Framework):
     port = 9091
 
     def validate(self, obj: Obj) -> list[Problem]:
-        spec = obj.get("spec") or {}
-        specs: Mapping[str, Any] | None = spec.get(self.field)
-        problems = job_name(obj) + run_policy(spec)
-        if specs is None:
-            return [*problems, required(_SPECS, "must be required")]
-        for type_, role in specs.items():
-            problems += containers(f"{_SPECS}[{type_}]", role, self.container)
-            problems += replicas(f"{_SPECS}[{type_}]", role)
-        return problems
+        return replica_specs(obj, self.field, self.container)
 
     def is_master(self, job: TrainingJob, role: Role, index: int) -> bool:
         del job, index

@@ -98,3 +98,17 @@ def containers(path: str, role: Mapping[str, Any] | None, container: str) -> lis
     if not any(c.get("name") == container for c in found):
         problems.append(required(where, f"must have at least one container with name {container}"))
     return problems
+
+
+def replica_specs(obj: Mapping[str, Any], field: str, container: str) -> list[Problem]:
+    """What every kind asks of its replica specs, whatever their types: that they are there, and each can run."""
+    spec = obj.get("spec") or {}
+    specs: Mapping[str, Any] | None = spec.get(field)
+    problems = job_name(obj) + run_policy(spec)
+    if specs is None:
+        return [*problems, required(f"spec.{field}", "must be required")]
+    for type_, role in specs.items():
+        path = f"spec.{field}[{type_}]"
+        problems += containers(path, role, container)
+        problems += replicas(path, role)
+    return problems

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.controllers.support import exit_code, notes, phase
@@ -23,21 +22,12 @@ from jupyterlab_kf.controllers.training.framework import (
     index_of,
     pods_of,
 )
-from jupyterlab_kf.controllers.training.problems import (
-    Problem,
-    containers,
-    forbidden,
-    job_name,
-    replicas,
-    required,
-    run_policy,
-)
+from jupyterlab_kf.controllers.training.problems import Problem, forbidden, replica_specs
 from jupyterlab_kf.model import Obj
 
 ANNOTATION_TF_CONFIG = f"{names.DOMAIN}/tf-config"
 """``upstream`` on a TFJob: TF_CONFIG exactly as the real operator writes it."""
 
-_SPECS = "spec.tfReplicaSpecs"
 _CHIEFS = ("Chief", "Master")
 
 
@@ -52,16 +42,10 @@ class TensorFlow(Framework):
     port = 2222
 
     def validate(self, obj: Obj) -> list[Problem]:
-        spec = obj.get("spec") or {}
-        specs: Mapping[str, Any] | None = spec.get(self.field)
-        problems = job_name(obj) + run_policy(spec)
-        if specs is None:
-            return [*problems, required(_SPECS, "must be required")]
-        for type_, role in specs.items():
-            problems += containers(f"{_SPECS}[{type_}]", role, self.container)
-            problems += replicas(f"{_SPECS}[{type_}]", role)
+        problems = replica_specs(obj, self.field, self.container)
+        specs = (obj.get("spec") or {}).get(self.field) or {}
         if len([t for t in specs if t in _CHIEFS]) > 1:
-            problems.append(forbidden(_SPECS, "must not have more than 1 Chief or Master role"))
+            problems.append(forbidden(f"spec.{self.field}", "must not have more than 1 Chief or Master role"))
         return problems
 
     def is_master(self, job: TrainingJob, role: Role, index: int) -> bool:
