@@ -1,6 +1,6 @@
 /** Metrics as what a plot needs: series of one axis, their colours, and what they say in words. Pure. */
 
-import { number } from './format.js'; // with its ending: node runs the tests of this module
+import { clock as clockTime, number } from './format.js'; // with its ending: node runs the tests of this module
 import type { Point } from './wire';
 
 /** Colours of the theme, of which those that stand beside one another differ most. */
@@ -52,6 +52,33 @@ export interface Table {
   stepped: boolean;
   xs: number[];
   values: (number | null | undefined)[][];
+}
+
+/** A part of the axis; null is all of it. */
+export type Zoom = [number, number] | null;
+
+/** What draws a plot is given. */
+export interface DrawnProps {
+  data: Table;
+  series: Series[];
+  hidden: ReadonlySet<string>;
+  height: number;
+  /** Plots of one group show the same place of the axis. */
+  group: string;
+  label: string;
+  zoom: Zoom;
+  onZoom: (zoom: Zoom) => void;
+  /** The axis is logarithmic. */
+  log?: boolean | undefined;
+  /** The axis has epoch seconds, told as times of the clock. */
+  clock?: boolean | undefined;
+  /** What stands at 0, 1, 2 and so on of an axis of choices. */
+  choices?: readonly string[] | undefined;
+  /** A place of the axis was chosen, by a click or the enter key. */
+  onPick?: ((index: number) => void) | undefined;
+  /** The place of the axis that is looked at. */
+  at: number | null;
+  onAt: (index: number | null) => void;
 }
 
 export function aligned(series: readonly Series[]): Table {
@@ -107,6 +134,17 @@ export function spoken(series: readonly Series[], values: readonly (number | nul
     .filter(({ value }) => value !== null)
     .map(({ name, value }) => `${name} ${number(value)}`)
     .join(', ');
+}
+
+/** A place of an axis in words. */
+export function named(x: number | null, { choices, clock }: Pick<DrawnProps, 'choices' | 'clock'>): string {
+  return clock ? clockTime(x) : choices && x !== null ? (choices[x] ?? '') : number(x);
+}
+
+/** What a place of the axis says, for those who listen. */
+export function saidAt({ data, series, hidden, choices, clock }: DrawnProps, index: number): string {
+  const shown = series.map((one, n) => ({ one, value: data.values[n]?.[index] })).filter(({ one }) => !hidden.has(one.name));
+  return `${named(data.xs[index] ?? null, { choices, clock })}: ${spoken(shown.map(({ one }) => one), shown.map(({ value }) => value))}`;
 }
 
 /** The part of an axis around a single value: wide enough for a mark, and on the value's own side of nothing. */

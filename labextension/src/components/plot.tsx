@@ -2,10 +2,10 @@
 
 import * as React from 'react';
 
-import { clock as timeOf, number } from '../format';
+import { number } from '../format';
 import { plotted, speakers } from '../model';
-import { aligned, look, MOST_SERIES, seriesOf, spoken } from '../plotting';
-import type { Series, Table } from '../plotting';
+import { aligned, look, MOST_SERIES, named, seriesOf } from '../plotting';
+import type { DrawnProps, Series, Table, Zoom } from '../plotting';
 import type { Measured } from '../model';
 import { useKubeflow } from './context';
 
@@ -13,32 +13,6 @@ import { useKubeflow } from './context';
 const MOST_TOLD = 8;
 /** Rows of a plot as a table: the last ones. */
 const MOST_ROWS = 1000;
-
-/** A part of the axis; null is all of it. */
-export type Zoom = [number, number] | null;
-
-export interface DrawnProps {
-  data: Table;
-  series: Series[];
-  hidden: ReadonlySet<string>;
-  height: number;
-  /** Plots of one group show the same place of the axis. */
-  group: string;
-  label: string;
-  zoom: Zoom;
-  onZoom: (zoom: Zoom) => void;
-  /** The axis is logarithmic. */
-  log?: boolean | undefined;
-  /** The axis has epoch seconds, told as times of the clock. */
-  clock?: boolean | undefined;
-  /** What stands at 0, 1, 2 and so on of an axis of choices. */
-  choices?: readonly string[] | undefined;
-  /** A place of the axis was chosen, by a click or the enter key. */
-  onPick?: ((index: number) => void) | undefined;
-  /** The place of the axis that is looked at. */
-  at: number | null;
-  onAt: (index: number | null) => void;
-}
 
 // Where it cannot be loaded (the server is gone), there is the table.
 const Drawn = React.lazy(() => import('./uplot').catch(() => ({ default: Rows })));
@@ -166,11 +140,6 @@ export function Figure({ title, series, data, hidden, height, group, log, clock,
   );
 }
 
-/** A place of an axis in words. */
-export function named(x: number | null, { choices, clock }: Pick<DrawnProps, 'choices' | 'clock'>): string {
-  return clock ? timeOf(x) : choices && x !== null ? (choices[x] ?? '') : number(x);
-}
-
 function Rows({ data, series, height, label, choices, clock }: DrawnProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const from = Math.max(0, data.xs.length - MOST_ROWS);
@@ -231,10 +200,4 @@ export function Look({ index }: { index: number }): React.JSX.Element {
       <line x1="0" x2="22" y1="5" y2="5" stroke={color} strokeWidth="2" strokeDasharray={dash.join(' ')} />
     </svg>
   );
-}
-
-/** What a place of the axis says, for those who listen. */
-export function saidAt({ data, series, hidden, choices, clock }: DrawnProps, index: number): string {
-  const shown = series.map((one, n) => ({ one, value: data.values[n]?.[index] })).filter(({ one }) => !hidden.has(one.name));
-  return `${named(data.xs[index] ?? null, { choices, clock })}: ${spoken(shown.map(({ one }) => one), shown.map(({ value }) => value))}`;
 }

@@ -5,10 +5,9 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 
 import { number } from '../format';
-import { around, look, nearest, timeMarks, timeWords, zoomed } from '../plotting';
+import { around, look, nearest, saidAt, timeMarks, timeWords, zoomed } from '../plotting';
+import type { DrawnProps, Zoom } from '../plotting';
 import { resolved, useTheme } from './ink';
-import { saidAt } from './plot';
-import type { DrawnProps, Zoom } from './plot';
 
 /** Values that an arrow goes with the shift key. */
 const FAR = 10;
