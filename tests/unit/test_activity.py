@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -72,13 +73,28 @@ async def test_work_in_silence_is_activity(kernels: dict[str, Any], watching: An
     assert settings == ({SETTING: NOON} if working else {})
 
 
-async def test_work_is_told_though_another_kernel_cannot_be_ended() -> None:
+async def test_a_kernel_that_cannot_be_ended_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    silent = asyncio.Event()
+    asked: list[str] = []
+
     class Stuck(Kernels):
         async def shutdown_kernel(self, kernel_id: str) -> None:
-            raise ConnectionError(f"the cluster of {kernel_id} is away")
+            asked.append(kernel_id)
+            if kernel_id == "away":
+                raise ConnectionError("the cluster is away")
+            if kernel_id == "silent":
+                await silent.wait()
+            await super().shutdown_kernel(kernel_id)
 
     settings: dict[str, Any] = {}
-    kernels = Stuck(idle=kernel("idle", 600), working=kernel("busy", 600))
-    with pytest.raises(ConnectionError):
-        await rounds(kernels, settings).go()
+    kernels = Stuck(**{name: kernel("idle", 600) for name in ("away", "silent", "last")}, working=kernel("busy", 600))
+    turn = Rounds(kernels, settings, lambda: False, logging.getLogger("test"), now=lambda: NOON, patience=0.01)
+    await turn.go()
+    assert list(kernels.kernels) == ["away", "silent", "working"]
     assert settings == {SETTING: NOON}
+    assert "Kernel away could not be ended, and is tried again: the cluster is away" in caplog.text
+    await turn.go()
+    assert asked == ["away", "silent", "last", "away"]
+    silent.set()
+    await turn.go()
+    assert list(kernels.kernels) == ["away", "working"]
