@@ -123,9 +123,13 @@ def _template(kernel: Kernel, marks: Mapping[str, str]) -> Obj:
         spec["serviceAccountName"] = kernel.account
     for mount in kernel.mounts:
         volume = pods.claim_volume(mount.claim)
-        spec["volumes"].append(volume)
+        if volume not in spec["volumes"]:
+            spec["volumes"].append(volume)
+        place: Obj = {"name": volume["name"], "mountPath": mount.path}
         container["volumeMounts"].append(
-            {"name": volume["name"], "mountPath": mount.path, **({"readOnly": True} if mount.read_only else {})}
+            place
+            | ({"readOnly": True} if mount.read_only else {})
+            | ({"subPath": mount.sub_path} if mount.sub_path else {})
         )
     annotations = {
         "sidecar.istio.io/inject": "false",

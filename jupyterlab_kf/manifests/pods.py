@@ -98,11 +98,13 @@ class Mount:
         claim: the claim's name.
         path: where its files are, for the program; on a machine that cannot mount, only ``variable`` tells.
         read_only: whether the program must not write there.
+        sub_path: the folder of the volume that is mounted; empty for all of it.
     """
 
     claim: str
     path: str
     read_only: bool = False
+    sub_path: str = ""
 
     def __str__(self) -> str:
         return f"{self.claim}:{self.path}{':ro' if self.read_only else ''}"
@@ -145,6 +147,25 @@ def claim_volume(claim: str) -> Obj:
     """The volume of a claim. A claim has one name in a pod, wherever it is mounted: not every driver takes two."""
     digest = hashlib.sha256(claim.encode()).hexdigest()[:8]
     return {"name": f"{CLAIM_VOLUME}{digest}", "persistentVolumeClaim": {"claimName": claim}}
+
+
+def mounted(pod: Mapping[str, Any]) -> tuple[Mount, ...]:
+    """The claims that a pod's main container has, where it has them. Those of sidecars are theirs."""
+    spec = pod.get("spec") or {}
+    main: Mapping[str, Any] = next(iter(spec.get("containers") or ()), {})
+    claims = {
+        one["name"]: one["persistentVolumeClaim"] for one in spec.get("volumes") or () if "persistentVolumeClaim" in one
+    }
+    return tuple(
+        Mount(
+            str(claims[one["name"]]["claimName"]),
+            str(one["mountPath"]),
+            bool(one.get("readOnly") or claims[one["name"]].get("readOnly")),
+            str(one.get("subPath") or ""),
+        )
+        for one in main.get("volumeMounts") or ()
+        if one["name"] in claims
+    )
 
 
 def confined_pod() -> Obj:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jupyterlab_kf import cli, settings
 from jupyterlab_kf.manifests import kernels, pods
 from jupyterlab_kf.manifests.kernels import Kernel, Orders
 from jupyterlab_kf.model import Cause, Event, Explanation, Obj, Ref
-from jupyterlab_kf.profiles import Hardware, choose, read
+from jupyterlab_kf.profiles import Hardware, Volume, choose, read
 from jupyterlab_kf.runtime import kernel as program
 from jupyterlab_kf.services.kernels import link, sentences, wishes
 from jupyterlab_kf.services.kernels.wishes import Wish
@@ -81,6 +82,42 @@ def test_what_is_secret_is_in_the_secret_alone() -> None:
     for text in (json.dumps(job), json.dumps(secret["metadata"]), repr(orders)):
         assert not [word for word in ("the-token", "hush") if word in text]
     assert "the-key" not in json.dumps([job, secret["metadata"]])
+
+
+def server(*mounts: Obj, **claims: str) -> Obj:
+    volumes = [{"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in claims.items()]
+    main = {"name": "notebook", "volumeMounts": [*mounts, {"name": "token", "mountPath": "/var/run/x"}]}
+    return {"spec": {"containers": [main], "volumes": [*volumes, {"name": "token", "projected": {}}]}}
+
+
+HOME = settings.Workspace("homes", Path("/home/jovyan"))
+
+
+def test_a_kernel_has_the_volumes_of_its_server_where_the_server_has_them() -> None:
+    pod = server(
+        {"name": "workspace", "mountPath": "/home/jovyan", "subPath": "home/ada"},
+        {"name": "kf-1", "mountPath": "/mnt/data", "readOnly": True},
+        {"name": "kf-1", "mountPath": "/mnt/more", "subPath": "b"},
+        {"name": "kf-2", "mountPath": "/mnt/sets"},
+        workspace="homes",
+        **{"kf-1": "team-data", "kf-2": "sets"},
+    )
+    own = Volume("sets", "/mnt/sets", "claim", "profile-sets")
+    hard = replace(hardware(), profile=replace(hardware().profile, volumes=(own,)))
+    mounts = wishes.shared_volumes(pod, HOME, hard)
+    assert [str(one) for one in mounts] == ["homes:/home/jovyan", "team-data:/mnt/data:ro", "team-data:/mnt/more"]
+    spec = kernels.job(wanted(mounts=mounts))["spec"]["template"]["spec"]
+    assert [one["persistentVolumeClaim"]["claimName"] for one in spec["volumes"][1:]] == ["homes", "team-data"]
+    places = [(one["mountPath"], one.get("subPath"), one.get("readOnly")) for one in pod_mounts(spec)]
+    assert places == [("/home/jovyan", "home/ada", None), ("/mnt/data", None, True), ("/mnt/more", "b", None)]
+    # A server that says which workspace it has, and whose pod does not.
+    assert [str(one) for one in wishes.shared_volumes(server(), HOME, hardware())] == ["homes:/home/jovyan"]
+    assert wishes.shared_volumes(server(), None, hardware()) == ()
+
+
+def pod_mounts(spec: Obj) -> list[Obj]:
+    found: list[Obj] = spec["containers"][0]["volumeMounts"][1:]
+    return found
 
 
 @pytest.mark.parametrize(

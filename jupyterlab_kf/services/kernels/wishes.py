@@ -16,11 +16,11 @@ from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.manifests import pods
 from jupyterlab_kf.manifests.kernels import Kernel, Orders
-from jupyterlab_kf.model import meta
+from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.profiles import Choice, Hardware, Use, choose
 from jupyterlab_kf.services import hardware, session
 from jupyterlab_kf.services.session import Session
-from jupyterlab_kf.settings import Settings
+from jupyterlab_kf.settings import Pod, Settings, Workspace
 
 IMAGE: Final = "quay.io/jupyter/scipy-notebook:latest"
 """Where neither the profile nor the hub names one."""
@@ -81,16 +81,18 @@ async def kernel(client: Client, wish: Wish, namespace: str, options: Settings) 
     base = names.slug(f"kernel-{hard.profile.slug}", limit=40)
     workspace = options.workspace
     own = options.pod if options.pod and options.pod.namespace == namespace else None
-    owner = (own.name, own.uid) if own and await _is_there(client, namespace, own.name, own.uid) else None
-    shared = owner is not None and workspace is not None
+    pod = await _own_pod(client, own) if own else None
+    owner = (own.name, own.uid) if own and pod else None
+    mounts = shared_volumes(pod, workspace, hard) if pod else ()
+    named = {one.variable: one.path for one in mounts if not workspace or one.claim != workspace.claim}
     return Kernel(
         name=names.with_suffix(base, secrets.token_hex(4), limit=52),
         namespace=namespace,
         hardware=hard,
         image=hard.image or (options.image if owner else "") or IMAGE,
         notebook=wish.env.get("JPY_SESSION_NAME", ""),
-        env={"KF_NAMESPACE": namespace},
-        mounts=(pods.Mount(workspace.claim, str(workspace.folder)),) if shared and workspace else (),
+        env={"KF_NAMESPACE": namespace, **named},
+        mounts=mounts,
         account=wish.account or (own.account if own and owner else ""),
         owner=owner,
     )
@@ -124,10 +126,22 @@ def environment(wish: Wish) -> dict[str, str]:
     }
 
 
-async def _is_there(client: Client, namespace: str, name: str, uid: str) -> bool:
-    """Whether the cluster has the pod that we run in: an owner that is elsewhere would end the kernel at once."""
+def shared_volumes(pod: Obj, workspace: Workspace | None, hard: Hardware) -> tuple[pods.Mount, ...]:
+    """The volumes of the server's pod, at the same places: the workspace and the data volumes. Pure.
+
+    Where the kernel's profile has a volume of its own at the same place, it is the profile's.
+    """
+    found = pods.mounted(pod)
+    if workspace and all(one.claim != workspace.claim for one in found):
+        found = (pods.Mount(workspace.claim, str(workspace.folder)), *found)
+    own = {one.mount_path.rstrip("/") for one in hard.profile.volumes}
+    return tuple(one for one in found if one.path.rstrip("/") not in own)
+
+
+async def _own_pod(client: Client, own: Pod) -> Obj | None:
+    """The pod that we run in, if this cluster has it: an owner that is elsewhere would end the kernel at once."""
     try:
-        found = await client.list(kinds.POD, namespace, fields=f"metadata.name={name}", shape=shapes.OBJECT)
+        found = await client.list(kinds.POD, own.namespace, fields=f"metadata.name={own.name}", shape=shapes.OBJECT)
     except KubeflowError:  # not ours to see: the kernel ends by itself instead
-        return False
-    return any(meta(one).get("uid") == uid for one in found)
+        return None
+    return next((one for one in found if meta(one).get("uid") == own.uid), None)
