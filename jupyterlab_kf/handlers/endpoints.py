@@ -69,7 +69,7 @@ def example(endpoint: Obj) -> str:
     """A request to begin with, as JSON: one row that the version takes which answers most."""
     shares, made = endpoints.weights(endpoint), endpoints.versions(endpoint)
     chosen = max(shares, key=lambda name: shares[name], default="")
-    return json.dumps([endpoints.sample(endpoints.provenance(made.get(chosen, {})))])
+    return json.dumps([endpoints.sample(endpoint, endpoints.provenance(made.get(chosen, {})))])
 
 
 async def _url(client: Client, endpoint: Obj) -> str:
@@ -219,7 +219,7 @@ def python(endpoint: Obj, request: wire.ChangeRequest) -> str:
     return f"import jupyterlab_kf as kf\n\nkf.endpoint({head['name']!r}, {head['namespace']!r}).{call}\n"
 
 
-async def change(desk: Desk, where: Where, said: Mapping[str, Any]) -> EndpointKey:
+async def change(desk: Desk, where: Where, said: Mapping[str, Any]) -> wire.ChangeDone:
     """Make a change; comes back when requests go where it says.
 
     Raises:
@@ -237,8 +237,9 @@ async def change(desk: Desk, where: Where, said: Mapping[str, Any]) -> EndpointK
         done = await editing.make(client, worked_out, way=Way(), who=who, timeout=_PATIENCE)
         with suppress(OSError):  # it is served; that it cannot be kept is said when somebody wants to edit it
             await asyncio.to_thread(editing.keep, worked_out, who, editing.place())
-        return _key_of(done)
-    return _key_of(await changes.make(client, worked_out, way=Way(), who=who, timeout=_PATIENCE))
+    else:
+        done = await changes.make(client, worked_out, way=Way(), who=who, timeout=_PATIENCE)
+    return wire.ChangeDone(_key_of(done), endpoints.revision(done))
 
 
 async def workshop(desk: Desk, where: Where, version: str) -> Workshop:

@@ -279,6 +279,14 @@ class ChangePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeDone:
+    """A change that was made, and the endpoint's revision since then."""
+
+    key: EndpointKey
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class TryRequest:
     """A value to predict for: rows, text, or a message of the endpoint's protocol."""
 

@@ -30,6 +30,8 @@ ANNOTATION_REVISION: Final = f"{names.DOMAIN}/revision"
 """On an endpoint: the number of the change that made it what it is."""
 ANNOTATION_PENDING: Final = f"{names.DOMAIN}/traffic-when-ready"
 """On an endpoint: JSON, the weights that its versions get once all of them are ready."""
+ANNOTATION_EXAMPLE: Final = f"{names.DOMAIN}/example"
+"""On an endpoint: JSON, a row of what its monitor compares with, to try it with."""
 RECORD: Final = "revision.json"
 SPEC: Final = "spec.json"
 LABEL_VERSION: Final = "version"
@@ -198,24 +200,35 @@ def _in_short(version: Mapping[str, Any], text: str) -> str:
     return f"({', '.join([*words, f'record {hashlib.sha256(text.encode()).hexdigest()[:8]}'])})"
 
 
-def sample(told: Mapping[str, Any]) -> list[Any]:
-    """A row to try a version with, of what its record says: one that was given with it, or one that is plausible."""
+def sample(endpoint: Mapping[str, Any], told: Mapping[str, Any]) -> list[Any]:
+    """A row to try a version with: one that was given with it, one of its monitor's reference, or a plausible one.
+
+    The reference is of the endpoint, so a version with another number of columns is not asked with its row.
+    """
     given = told.get("example")
     if isinstance(given, list) and given:
         return given
     width, columns = told.get("width"), told.get("columns")
     count = width if isinstance(width, int) and width > 0 else len(columns) if isinstance(columns, list) else 0
+    row = _json(endpoint, ANNOTATION_EXAMPLE)
+    if isinstance(row, list) and row and count in (0, len(row)):
+        return row
     return [1.0] * (count or _WIDTH)
 
 
 def pending(endpoint: Mapping[str, Any]) -> dict[str, int]:
     """The weights that are still to be set, once all versions are ready."""
-    text = (meta(endpoint).get("annotations") or {}).get(ANNOTATION_PENDING)
-    try:
-        value = json.loads(text) if text else {}
-    except ValueError:
-        return {}
+    value = _json(endpoint, ANNOTATION_PENDING)
     return {str(key): int(one) for key, one in value.items()} if isinstance(value, dict) else {}
+
+
+def _json(endpoint: Mapping[str, Any], annotation: str) -> Any:
+    """What an annotation of an endpoint says; None where it says nothing that can be read."""
+    text = (meta(endpoint).get("annotations") or {}).get(annotation)
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return None
 
 
 def revision(endpoint: Mapping[str, Any]) -> int:

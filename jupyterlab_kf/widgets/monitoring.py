@@ -18,7 +18,7 @@ _MOST = 50
 def findings_card(name: str, found: Findings, now: float | None = None) -> Rendered:
     """The findings of the monitor of an endpoint of that name."""
     loud = [one for one in found.findings if one.alarm]
-    ordered = sorted(found.findings, key=lambda one: (not one.alarm, -one.size))
+    ordered = sorted(found.findings, key=lambda one: (not one.alarm, not one.changed, -one.size))
     rows = [_row(one) for one in ordered[:_MOST]]
     marked: list[list[Child]] = [
         [row[0], el("b", row[1]), _badge(one), *row[3:]] for row, one in zip(rows, ordered[:_MOST], strict=True)
@@ -40,6 +40,10 @@ def notes_of(found: Findings) -> list[str]:
     """What is to be known beside the findings: the sample, and what was not seen."""
     copied = "all requests are" if found.sample >= 1 else f"{found.sample:.0%} of the requests are"
     lines = [f"{text.plural(found.rows, 'row')} so far; {copied} copied, the last {found.window} rows are looked at"]
+    if any(one.changed for one in found.findings):
+        lines.append(
+            f"Changed, by less than the {found.effect:.2g} that is worth an alarm, or for the better: no alarm"
+        )
     if found.dropped:
         lines.append(f"Copies that were dropped, as the monitor was away or slow: {found.dropped}")
     if found.unread:
@@ -53,7 +57,10 @@ def notes_of(found: Findings) -> list[str]:
 def _state(found: Findings, alarms: int) -> str:
     if alarms:
         return text.plural(alarms, "alarm")
-    return "all is well" if found.findings else f"waits for {found.least} rows"
+    if not found.findings:
+        return f"waits for {found.least} rows"
+    changed = sum(one.changed for one in found.findings)
+    return f"no alarm; {changed} changed by less" if changed else "all is well"
 
 
 def _alarms(found: Findings, now: float) -> Sequence[str]:
@@ -65,10 +72,14 @@ def _alarms(found: Findings, now: float) -> Sequence[str]:
 
 def _row(one: Finding) -> list[str]:
     values = ["" if one_value is None else f"{one_value:.3g}" for one_value in (one.value, one.usual)]
-    state = "alarm" if one.alarm else ""
+    state = "alarm" if one.alarm else "changed" if one.changed else ""
     chance = f"{one.p:.2g}" if one.test else ""
     return [one.about, one.name, state, f"{one.size:.2f}" if one.test else "", chance, *values, str(one.rows)]
 
 
 def _badge(one: Finding) -> Child:
-    return el("span", "! alarm", cls="kf-badge kf-Failed") if one.alarm else el("span", "✔", cls="kf-dim")
+    if one.alarm:
+        return el("span", "! alarm", cls="kf-badge kf-Failed")
+    if one.changed:
+        return el("span", "≠ changed", cls="kf-badge")
+    return el("span", "✔" if one.test else "", cls="kf-dim")  # what has no reference is neither well nor ill

@@ -21,6 +21,7 @@ import type {
   AskRows,
   AskStudies,
   AskStudy,
+  ChangeDone,
   ChangePlan,
   ChangeRequest,
   ClusterInfo,
@@ -320,7 +321,7 @@ export class Client {
   }
 
   /** Make a change; done when requests go where it says. */
-  makeChange(key: EndpointKey, request: Partial<ChangeRequest>): Promise<EndpointKey> {
+  makeChange(key: EndpointKey, request: Partial<ChangeRequest>): Promise<ChangeDone> {
     return this.request(`${endpointPlace(key)}/change${only(key)}`, { method: 'POST', body: JSON.stringify(request) });
   }
 

@@ -416,6 +416,11 @@ export interface ChangePlan {
   yaml: string;
 }
 
+export interface ChangeDone {
+  key: EndpointKey;
+  revision: number;
+}
+
 export interface TryRequest {
   value: unknown;
 }
@@ -686,6 +691,7 @@ export interface Finding {
   value: number | null;
   usual: number | null;
   answer: string;
+  changed: boolean;
 }
 
 export interface Said {
@@ -706,6 +712,7 @@ export interface Findings {
   sample: number;
   window: number;
   least: number;
+  effect: number;
   trouble: string;
   left: Record<string, string>;
   started: number;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,7 +71,13 @@ def test_a_graph_is_edited_by_keyboard_reviewed_and_applied(
     page.keyboard.press("Enter")
     review = tab.get_by_role("group", name="Review of the change")
     expect(review).to_contain_text("serve v3: route(v1, thrice, by='epsilon-greedy', epsilon=0.3)", timeout=PATIENCE)
+    # A difference of hundreds of lines is read from its beginning; the rest comes by key.
+    expect(review).to_contain_text(re.compile(r"\d+ lines more · \d+ lines? less"))
+    expect(review.get_by_role("button", name="Show all of it")).to_have_attribute("aria-expanded", "false")
+    review.get_by_role("button", name="Show all of it").focus()
+    page.keyboard.press("Enter")
     expect(review).to_contain_text("+      type: ROUTER")
+    expect(review.locator(".kfx-Diff-fold")).to_have_count(0)
     assert versions.versions == {"v1": 100, "v2": 0}, "nothing is changed by looking"
     picture(page, "endpoint-graph-review", tmp_path)
     review.get_by_role("button", name="Copy as Python").click()
@@ -79,7 +86,13 @@ def test_a_graph_is_edited_by_keyboard_reviewed_and_applied(
     assert violations(page, ".kfx-EndpointPage") == []
     review.get_by_role("button", name="Apply").focus()
     page.keyboard.press("Enter")
-    expect(tab.get_by_role("status").first).to_contain_text("Done: serve v3", timeout=SERVING)
+    done = tab.get_by_role("status").first
+    expect(done).to_contain_text("Done: serve v3", timeout=SERVING)
+    expect(done).to_contain_text(f"This is revision {versions.history()[-1].number}.")
+    # The draft is what is served now: the live graph is back, and keys go on where it is told.
+    expect(editor).to_have_count(0)
+    expect(done).to_be_focused()
+    expect(tab.get_by_role("img", name=re.compile("^Graph: .*100 percent of the requests to .*thrice"))).to_be_visible()
     assert versions.versions == {"v1": 0, "v2": 0, "v3": 100}
     assert versions.predict([[1.0]]).ravel()[0] in (2.0, 3.0)
 

@@ -175,6 +175,16 @@ for step in range(10_000):
 """
 
 
+CUT = """() => {
+  const edge = selector => document.querySelector('.kfx-StudyTab ' + selector).getBoundingClientRect().right;
+  const marks = [...document.querySelectorAll('.kfx-StudyTab .kfx-Gantt-mark')];
+  const end = edge('.kfx-Gantt-axis') + 1;
+  const cut = marks.filter(one => one.getBoundingClientRect().right > end).map(one => one.textContent);
+  const row = edge('.kfx-Gantt') - edge('.kfx-Gantt-row.kfx-active');
+  return row > 1.5 ? [...cut, `a row ends ${row} before`] : cut;
+}"""
+
+
 def test_trials_are_timed_compared_and_stopped_and_the_study_resumed_and_cloned(
     open_lab: Open, lab: Lab, cluster: Settings
 ) -> None:
@@ -197,6 +207,11 @@ def test_trials_are_timed_compared_and_stopped_and_the_study_resumed_and_cloned(
     page.keyboard.press("Home")
     expect(bars.first).to_have_attribute("aria-selected", "true")
     expect(bars.first).to_have_attribute("aria-label", re.compile(r"^Trial 0: Running, since .*, ran "), timeout=LONG)
+    assert page.evaluate(CUT) == [], "the marks of the axis are whole, and a row ends where the table does"
+    # Its last lines are those of now, and not of when it was chosen.
+    lines = tab.get_by_role("region", name="Trial 0").locator(".kfx-Pre")
+    expect(lines).to_contain_text("loss=", timeout=LONG)
+    expect(lines.locator("span")).not_to_have_count(lines.locator("span").count(), timeout=LONG)
     tab.get_by_role("button", name="The timeline as a table").click()
     expect(tab.get_by_role("row", name=re.compile(r"^0 Running "))).to_be_visible()
     tab.get_by_role("button", name="The timeline as a table").click()

@@ -39,6 +39,7 @@ ROOTS: tuple[Any, ...] = (
     editing.Workshop,
     wire.ChangeRequest,
     wire.ChangePlan,
+    wire.ChangeDone,
     wire.TryRequest,
     wire.TryAnswer,
     wire.FeedbackRequest,

@@ -387,6 +387,16 @@ def test_columns_that_say_nothing_are_left_out_by_name() -> None:
     assert read.left == {"note": "has 60 different values, more than the 50 of a category"}
 
 
+def test_a_row_to_try_is_the_first_of_the_reference_without_gaps_in_the_models_order() -> None:
+    rows = RANDOM.normal(size=(60, 3))
+    rows[0, 1] = float("nan")
+    assert references.example(references.read(rows, {}), {}) == tuple(float(f"{one:.6g}") for one in rows[1])
+    endpoint = {"metadata": {"annotations": {endpoints.ANNOTATION_EXAMPLE: "[7.0, 8.0, 9.0]"}}}
+    assert endpoints.sample(endpoint, {}) == [7.0, 8.0, 9.0]
+    assert endpoints.sample(endpoint, {"width": 2}) == [1.0, 1.0], "another version takes other columns"
+    assert endpoints.sample(endpoint, {"example": [3.0]}) == [3.0], "what the version says of itself counts first"
+
+
 # What a cell shows
 
 
@@ -418,6 +428,28 @@ def test_a_cell_shows_alarms_first_and_what_was_not_seen() -> None:
     assert "<table" in card.html
     assert findings_card("iris", findings.Findings(least=100)).text.startswith("Monitor of iris: waits for 100 rows")
     assert found.drifted == ("town",)
+
+
+@pytest.mark.parametrize(
+    ("told", "changed"),
+    [
+        ({"about": "outliers", "size": 0.09, "p": 1e-12, "value": 0.1, "usual": 0.01}, True),
+        ({"about": "outliers", "size": 0.2, "p": 1e-12, "alarm": True}, False),
+        ({"about": "feature", "size": 0.05, "p": 0.2}, False),
+        ({"about": "accuracy", "test": "", "size": 0.0, "p": 0.0}, False),
+        ({"about": "bias", "size": 0.3, "p": 1e-9, "value": 0.3, "usual": 0.3}, False),
+        ({"about": "bias", "size": 0.35, "p": 1e-9, "value": 0.35, "usual": 0.3}, True),
+    ],
+)
+def test_what_differs_by_less_than_an_alarm_is_not_called_well(told: dict[str, Any], *, changed: bool) -> None:
+    one = {"name": "rows", "test": "binomial", "alarm": False, "rows": 400, **told}
+    plan = {"sample": 1.0, "window": 1000, "least": 100, "alpha": 0.001, "effect": 0.1}
+    counts = {"rows": 400, "copies": 4, "unread": 0}
+    found = findings.of({"findings": [one], "alarms": [], "counts": counts, "plan": plan, "started": 1.0})
+    assert found.findings[0].changed is changed
+    text = findings_card("iris", found).text
+    assert ("changed" in text, "all is well" in text) == (changed, not (changed or told.get("alarm")))
+    assert ("less than the 0.1 that is worth an alarm" in text) is changed
 
 
 # The objects

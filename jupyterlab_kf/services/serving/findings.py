@@ -14,7 +14,7 @@ from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services.serving import measures
 
 _SECONDS: Final = 10.0
-_COLUMNS: Final = ("about", "name", "alarm", "size", "p", "rows", "value", "usual", "test")
+_COLUMNS: Final = ("about", "name", "alarm", "changed", "size", "p", "rows", "value", "usual", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Finding:
         value: the share of outliers or of right answers, the mean error, or the gap between groups; else None.
         usual: the same of the reference, where that is known.
         answer: of bias, the answer whose shares differ most.
+        changed: whether it differs by more than chance and is no alarm all the same: by less than is worth one, or for
+            the better.
     """
 
     about: str
@@ -51,6 +53,7 @@ class Finding:
     value: float | None = None
     usual: float | None = None
     answer: str = ""
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Findings:
         sample: the share of the requests that is copied.
         window: how many of the last rows are looked at.
         least: how many rows it takes to say anything.
+        effect: the least difference that is worth an alarm.
         trouble: why alarms cannot be told as events.
         left: columns that are not watched, with the reason.
         started: when it began, in epoch seconds: what it knew before is gone.
@@ -92,6 +96,7 @@ class Findings:
     sample: float = 1.0
     window: int = 0
     least: int = 0
+    effect: float = 0.0
     trouble: str = ""
     left: Mapping[str, str] = field(default_factory=dict)
     started: float = 0.0
@@ -119,7 +124,7 @@ def of(told: Mapping[str, Any], dropped: int = 0) -> Findings:
     """What a monitor's page says."""
     counts, plan = told["counts"], told["plan"]
     return Findings(
-        findings=tuple(_finding(one) for one in told["findings"]),
+        findings=tuple(_finding(one, float(plan.get("alpha") or 0.0)) for one in told["findings"]),
         alarms=tuple(
             Said(float(one["when"]), str(one["type"]), str(one["reason"]), str(one["message"]))
             for one in told["alarms"]
@@ -132,13 +137,17 @@ def of(told: Mapping[str, Any], dropped: int = 0) -> Findings:
         sample=float(plan["sample"]),
         window=int(plan["window"]),
         least=int(plan["least"]),
+        effect=float(plan.get("effect") or 0.0),
         trouble=str(told.get("trouble") or ""),
         left=dict(plan.get("left") or {}),
         started=float(told["started"]),
     )
 
 
-def _finding(told: Mapping[str, Any]) -> Finding:
+def _finding(told: Mapping[str, Any], alpha: float) -> Finding:
+    usual = float(told.get("usual") or 0.0)
+    # Groups that were never answered alike are nothing new.
+    alike = told["about"] == "bias" and float(told["size"]) <= usual
     lists = {key: tuple(told.get(key) or ()) for key in ("edges", "expected", "seen")}
     return Finding(
         about=str(told["about"]),
@@ -151,6 +160,7 @@ def _finding(told: Mapping[str, Any]) -> Finding:
         value=told.get("value"),
         usual=told.get("usual"),
         answer=str(told.get("answer") or ""),
+        changed=bool(told["test"]) and not told["alarm"] and float(told["p"]) < alpha and not alike,
         **lists,
     )
 

@@ -376,8 +376,11 @@ class Endpoint:
         if labels is not None:
             more["right"] = references.right(answer.value, answer.names, labels, asked, len(told.rows))
         plan = references.dump(told, references.predictions(answer.value, answer.names), {**settings, **more})
+        example = references.example(told, self.provenance())
         self._obj, note = self._session.run(
-            lambda client: monitors.begin(client, now, plan, sample=sample, who=self._author, timeout=timeout)
+            lambda client: monitors.begin(
+                client, now, plan, sample=sample, example=example, who=self._author, timeout=timeout
+            )
         )
         if note:
             warnings.warn(note, UserWarning, stacklevel=2)

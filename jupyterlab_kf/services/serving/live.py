@@ -261,5 +261,5 @@ class _Following:
 
 def short(found: Findings) -> Findings:
     """What is shown of findings: the worst of them; of a thousand features a person reads the first."""
-    worst = sorted(found.findings, key=lambda one: (not one.alarm, -one.size))
+    worst = sorted(found.findings, key=lambda one: (not one.alarm, not one.changed, -one.size))
     return replace(found, findings=tuple(worst[:MOST_FINDINGS]))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, names
@@ -86,10 +87,13 @@ async def begin(
     plan: bytes,
     *,
     sample: float,
+    example: Sequence[Any] = (),
     who: Author,
     timeout: float,  # noqa: ASYNC109  part of the face
 ) -> tuple[Obj, str]:
     """Start a monitor, or start it anew with another plan; answers the endpoint, and what the user should know.
+
+    ``example`` is a row of what it compares with, with which the endpoint can be tried.
 
     Raises:
         EndpointNotReadyError: the monitor does not come up; nothing was changed of the endpoint.
@@ -109,6 +113,7 @@ async def begin(
             await asyncio.shield(_removed(client, endpoint))
         raise
     await _cleaned(client, endpoint, {str(meta(one)["name"]) for one in code_maps})
+    endpoint = await _shown(client, endpoint, example)
     target = monitors.logged(endpoints.predictors(endpoint), monitors.url(endpoint), sample)
     if target != endpoints.predictors(endpoint):
         endpoint = await rollout.change(client, endpoint, target, "monitor", who)
@@ -122,8 +127,18 @@ async def end(client: Client, endpoint: Obj, *, who: Author, timeout: float) -> 
     if target != endpoints.predictors(endpoint):
         endpoint = await rollout.change(client, endpoint, target, "end monitoring", who)
         await _copying(client, endpoint, timeout, copying=False)
+    endpoint = await _shown(client, endpoint, ())
     await _removed(client, endpoint)
     return endpoint
+
+
+async def _shown(client: Client, endpoint: Obj, example: Sequence[Any]) -> Obj:
+    """The endpoint with this row to try it with, or with none."""
+    note = json.dumps(list(example)) if example else None
+    if (meta(endpoint).get("annotations") or {}).get(endpoints.ANNOTATION_EXAMPLE) == note:
+        return endpoint
+    patch = {"metadata": {"annotations": {endpoints.ANNOTATION_EXAMPLE: note}}}
+    return await client.patch(rollout.KIND, str(meta(endpoint)["namespace"]), str(meta(endpoint)["name"]), patch)
 
 
 async def _allowed(client: Client, endpoint: Obj) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.manifests import frameworks
 from jupyterlab_kf.model import Obj
+from jupyterlab_kf.services.serving import samples
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,6 +35,8 @@ _SHAPED: Final = 100
 """Numeric columns by which outliers are told at most."""
 _UNUSUAL: Final = 0.01
 """The share of the reference that is taken for unusual."""
+_LOOKED: Final = 20
+"""Rows among which one without gaps is looked for."""
 _SMALLEST: Final = 20
 """Rows of a group that is compared with others."""
 
@@ -100,6 +103,15 @@ def read(data: Any, told: Mapping[str, Any]) -> Reference:
             hint="give a DataFrame, and ask with DataFrames: then each column is known by its name",
         )
     return Reference(names, rows, tuple(columns), left)
+
+
+def example(reference: Reference, told: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A row of it to try a model with, in the order of the model's columns; empty where the first rows have gaps."""
+    order = [str(one) for one in told.get("columns") or ()]
+    rows = reference.rows[order] if order and hasattr(reference.rows, "iloc") else reference.rows
+    some = (rows.iloc[[at]] if hasattr(rows, "iloc") else rows[[at]] for at in range(min(len(rows), _LOOKED)))
+    row = next((row for one in some if (row := samples.given(one))), ())
+    return tuple(float(f"{one:.6g}") if isinstance(one, float) else one for one in row)
 
 
 def column(name: str, values: Array, most: int) -> Obj | str:

@@ -188,7 +188,7 @@ def _version(endpoint: Obj, predictor: Obj, found: Sequence[Obj]) -> VersionView
         code=str(made.get("code") or ""),
         units=endpoints.units_of(predictor.get("graph") or {}),
         width=width if isinstance(width := made.get("width"), int) else 0,
-        example=json.dumps([endpoints.sample(made)]),
+        example=json.dumps([endpoints.sample(endpoint, made)]),
     )
 
 

@@ -6,12 +6,16 @@ import { KubeflowError } from '../client';
 import { CommandIDs } from '../tokens';
 import type { ChangePlan, ChangeRequest, EndpointKey } from '../wire';
 import { useKubeflow } from './context';
+import { Diff } from './diff';
 
 export interface Changing {
   request: Partial<ChangeRequest> | null;
   plan: ChangePlan | null;
   busy: boolean;
   said: string;
+  /** How many changes were made, and what the last one was. */
+  done: number;
+  last: string;
   error: string;
   hint: string;
   /** Work a change out and show it. */
@@ -22,9 +26,11 @@ export interface Changing {
 
 const IDLE = { request: null, plan: null, busy: false, said: '', error: '', hint: '' };
 
-export function useChange(key: EndpointKey, onDone: () => void): Changing {
+export function useChange(key: EndpointKey): Changing {
   const { client, trans } = useKubeflow();
-  const [state, set] = React.useState<Omit<Changing, 'begin' | 'apply' | 'cancel'>>(IDLE);
+  const [state, set] = React.useState<Omit<Changing, 'begin' | 'apply' | 'cancel'>>({ ...IDLE, done: 0, last: '' });
+  /** Where the keys were when a change was wished for: they come back there when it is given up. */
+  const from = React.useRef<HTMLElement | null>(null);
   const failed = (error: unknown) =>
     set(before => ({
       ...before,
@@ -33,8 +39,11 @@ export function useChange(key: EndpointKey, onDone: () => void): Changing {
       hint: error instanceof KubeflowError ? error.hint : ''
     }));
   const begin = (request: Partial<ChangeRequest>) => {
-    set({ ...IDLE, request, busy: true });
-    client.planChange(key, request).then(plan => set({ ...IDLE, request, plan }), failed);
+    if (!state.request && document.activeElement instanceof HTMLElement) {
+      from.current = document.activeElement;
+    }
+    set(before => ({ ...before, ...IDLE, request, busy: true }));
+    client.planChange(key, request).then(plan => set(before => ({ ...before, ...IDLE, request, plan })), failed);
   };
   const apply = () => {
     const { request, plan } = state;
@@ -42,20 +51,28 @@ export function useChange(key: EndpointKey, onDone: () => void): Changing {
       return;
     }
     set({ ...state, busy: true, error: '', hint: '' });
-    client.makeChange(key, { ...request, mark: plan.mark }).then(() => {
-      set({ ...IDLE, said: trans.__('Done: %1.', plan.cause) });
-      onDone();
-    }, failed);
+    client.makeChange(key, { ...request, mark: plan.mark }).then(
+      ({ revision }) => {
+        const said = trans.__('Done: %1. This is revision %2.', plan.cause, revision);
+        set(before => ({ ...before, ...IDLE, said, done: before.done + 1, last: request.what ?? '' }));
+      },
+      failed
+    );
   };
-  return { ...state, begin, apply, cancel: () => set(IDLE) };
+  const cancel = () => {
+    set(before => ({ ...before, ...IDLE }));
+    from.current?.focus();
+  };
+  return { ...state, begin, apply, cancel };
 }
 
 /** What would change, and the buttons for it. */
 export function Review({ changing }: { changing: Changing }): React.JSX.Element {
   const kf = useKubeflow();
   const { trans } = kf;
-  const { request, plan, busy, said, error, hint } = changing;
+  const { request, plan, busy, said, done, error, hint } = changing;
   const box = React.useRef<HTMLDivElement>(null);
+  const told = React.useRef<HTMLDivElement>(null);
   const copy = (text: string) => kf.execute(CommandIDs.copyText, { text });
   // Who asked for it with a key goes on with keys.
   React.useEffect(() => {
@@ -63,9 +80,17 @@ export function Review({ changing }: { changing: Changing }): React.JSX.Element 
       box.current?.querySelector<HTMLElement>('button.kfx-primary')?.focus();
     }
   }, [plan]);
+  // The button that was pressed is gone: what became of it is where keys go on.
+  React.useEffect(() => {
+    if (done) {
+      told.current?.focus();
+    }
+  }, [done]);
   return (
     <div ref={box}>
-      <div role="status">{said || (busy && !plan ? trans.__('Working out what would change …') : '')}</div>
+      <div ref={told} role="status" tabIndex={-1} className="kfx-Done">
+        {said || (busy && !plan ? trans.__('Working out what would change …') : '')}
+      </div>
       {error && (
         <div className="kfx-Notice" role="alert">
           {error}
@@ -75,7 +100,7 @@ export function Review({ changing }: { changing: Changing }): React.JSX.Element 
       {request && (plan || error) && (
         <div className="kfx-Review" role="group" aria-label={trans.__('Review of the change')}>
           {plan && <p className="kfx-Review-cause">{trans.__('What would change: %1', plan.cause)}</p>}
-          {plan && (plan.diff ? <Diff text={plan.diff} /> : <p className="kfx-Note">{trans.__('Nothing: it is like this already.')}</p>)}
+          {plan && (plan.diff ? <Diff key={plan.mark + plan.cause} text={plan.diff} /> : <p className="kfx-Note">{trans.__('Nothing: it is like this already.')}</p>)}
           {plan?.slow && <p className="kfx-Note">{trans.__('Versions come or go: requests are answered all the while.')}</p>}
           <div className="kfx-Tools-row">
             {plan && (
@@ -106,20 +131,5 @@ export function Review({ changing }: { changing: Changing }): React.JSX.Element 
         </div>
       )}
     </div>
-  );
-}
-
-function Diff({ text }: { text: string }): React.JSX.Element {
-  const { trans } = useKubeflow();
-  const look: Record<string, string> = { '+': 'kfx-Diff-more', '-': 'kfx-Diff-less', '@': 'kfx-dim' };
-  return (
-    <pre className="kfx-Pre kfx-Diff" tabIndex={0} role="region" aria-label={trans.__('Difference of the manifests')}>
-      {text.split('\n').map((line, n) => (
-        <span key={n} className={/^(---|\+\+\+) /.test(line) ? 'kfx-dim' : look[line[0] ?? '']}>
-          {line}
-          {'\n'}
-        </span>
-      ))}
-    </pre>
   );
 }

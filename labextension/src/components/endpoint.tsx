@@ -84,8 +84,7 @@ interface BodyProps {
 function Body({ view, state, endpoint, live, page = false }: BodyProps): React.JSX.Element {
   const kf = useKubeflow();
   const { trans } = kf;
-  const [done, setDone] = React.useState(0);
-  const changing = useChange(endpoint, () => setDone(done + 1));
+  const changing = useChange(endpoint);
   const titles = {
     rate: trans.__('Requests per second'),
     errors: trans.__('Errors per second'),
@@ -160,7 +159,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
           <TryIt view={view} endpoint={endpoint} />
         </>
       )}
-      {page && <History endpoint={endpoint} mark={`${view.revision}/${done}`} changing={live ? changing : null} />}
+      {page && <History endpoint={endpoint} mark={`${view.revision}/${changing.done}`} changing={live ? changing : null} />}
     </>
   );
 }

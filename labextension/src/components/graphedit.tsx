@@ -22,6 +22,14 @@ export function GraphEditor({ view, endpoint, changing }: EditorProps): React.JS
   const [workshop, setWorkshop] = React.useState<Workshop | null>(null);
   const [error, setError] = React.useState('');
   const [busy, setBusy] = React.useState(false);
+  const { done, last } = changing;
+  // What was drawn is served now: the graph that is shown above is the live one.
+  React.useEffect(() => {
+    if (done && last === 'graph') {
+      setWorkshop(null);
+      setVersion('');
+    }
+  }, [done, last]);
   if (view.protocol !== 'seldon') {
     return null;
   }

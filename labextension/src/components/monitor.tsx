@@ -35,7 +35,7 @@ export function Monitor({ findings, unwatched, name }: { findings: Findings | nu
           ))}
         </ul>
       )}
-      {findings && findings.findings.length > 0 && <Compared findings={findings.findings} name={name} />}
+      {findings && findings.findings.length > 0 && <Compared found={findings} name={name} />}
     </>
   );
 }
@@ -57,8 +57,9 @@ function summary(found: Findings, trans: Trans): string {
   return [parts.join(' · '), found.trouble].filter(Boolean).join('. ');
 }
 
-function Compared({ findings, name }: { findings: readonly Finding[]; name: string }): React.JSX.Element {
+function Compared({ found, name }: { found: Findings; name: string }): React.JSX.Element {
   const { trans } = useKubeflow();
+  const { findings } = found;
   const words: Record<string, string> = {
     feature: trans.__('feature'),
     prediction: trans.__('predictions'),
@@ -87,7 +88,9 @@ function Compared({ findings, name }: { findings: readonly Finding[]; name: stri
             <tr key={`${one.about}/${one.name}`} data-finding={one.name}>
               <td>{words[one.about] ?? one.about}</td>
               <th scope="row">{one.name}</th>
-              <td>{one.alarm ? <span className="kfx-Badge kfx-Failed">! {trans.__('alarm')}</span> : '✔'}</td>
+              <td>
+                <Standing finding={one} effect={found.effect} />
+              </td>
               <td>{one.test ? number(one.size) : ''}</td>
               <td>{told(one.value)}</td>
               <td>{told(one.usual)}</td>
@@ -100,6 +103,32 @@ function Compared({ findings, name }: { findings: readonly Finding[]; name: stri
         </tbody>
       </table>
     </div>
+  );
+}
+
+/** Whether it is an alarm; what differs by less, or has nothing to differ from, is not shown as well. */
+function Standing({ finding, effect }: { finding: Finding; effect: number }): React.JSX.Element {
+  const { trans } = useKubeflow();
+  if (finding.alarm) {
+    return <span className="kfx-Badge kfx-Failed">! {trans.__('alarm')}</span>;
+  }
+  if (finding.changed) {
+    const less = finding.size < effect || finding.about === 'bias';
+    return (
+      <>
+        <span className="kfx-Badge kfx-Unknown">
+          <span aria-hidden="true">≠</span> {trans.__('changed')}
+        </span>{' '}
+        <span className="kfx-dim">{less ? trans.__('by less than the %1 of an alarm', number(effect)) : trans.__('for the better')}</span>
+      </>
+    );
+  }
+  return finding.test ? (
+    <span>
+      <span aria-hidden="true">✔</span> {trans.__('as usual')}
+    </span>
+  ) : (
+    <span className="kfx-dim">{trans.__('no reference')}</span>
   );
 }
 

@@ -26,6 +26,8 @@ const MANY = 150;
 const MOST_ROWS = 1000;
 /** Pixels between marks of the axis. */
 const ROOM = 95;
+/** Pixels of a letter of its words, at most. */
+const LETTER = 6.5;
 const STATES = ['Pending', 'Running', 'Succeeded', 'Failed', 'EarlyStopped', 'Killed', 'MetricsUnavailable'];
 
 /** What the axis has: all, what is in sight, or this part. */
@@ -136,7 +138,7 @@ export function Gantt({ state, head, rows, chosen, onChoose, height, live }: Gan
       {asTable ? (
         <Rows rows={rows} now={now} height={height} name={head.name} />
       ) : (
-        <div className="kfx-Gantt" data-lm-suppress-shortcuts="">
+        <div className={`kfx-Gantt${HEIGHT * rows.length > height ? ' kfx-scrolls' : ''}`} data-lm-suppress-shortcuts="">
           <TimeAxis low={low} high={high} onDraw={setPart} onAll={() => setPart('all')} />
           <div style={{ height: Math.min(height, Math.max(HEIGHT * 3, HEIGHT * rows.length)) }} role="presentation">
             <Virtual
@@ -296,11 +298,16 @@ function TimeAxis({ low, high, onDraw, onAll }: { low: number; high: number; onD
         onPointerCancel={() => setDrawn(null)}
         onDoubleClick={onAll}
       >
-        {marks.map((mark, n) => (
-          <span key={mark} className="kfx-Gantt-mark" style={{ left: `${(100 * (mark - low)) / (high - low)}%` }}>
-            {words[n]}
-          </span>
-        ))}
+        {marks.map((mark, n) => {
+          const part = (mark - low) / (high - low);
+          // What has no room to the right of its mark stands to the left of it.
+          const turned = width * (1 - part) < (words[n]?.length ?? 0) * LETTER + 6;
+          return (
+            <span key={mark} className={`kfx-Gantt-mark${turned ? ' kfx-turned' : ''}`} style={turned ? { right: `${100 * (1 - part)}%` } : { left: `${100 * part}%` }}>
+              {words[n]}
+            </span>
+          );
+        })}
         {drawn && <span className="kfx-Gantt-drawn" style={{ left: `${100 * Math.min(...drawn)}%`, width: `${100 * Math.abs(drawn[1] - drawn[0])}%` }} />}
       </div>
     </div>

@@ -15,7 +15,9 @@ import { phaseOf } from './trialmarks';
 import { phaseWord } from './words';
 
 /** Milliseconds between two looks at what changes without the trial. */
-const AGAIN = 4000;
+const AGAIN = 2500;
+/** And at least so long between two looks of one trial. */
+const BETWEEN = 800;
 
 export function TrialView({ trial, head, live, onClose }: { trial: StudyTrial; head: StudyHead; live: boolean; onClose: () => void }): React.JSX.Element {
   const kf = useKubeflow();
@@ -27,36 +29,40 @@ export function TrialView({ trial, head, live, onClose }: { trial: StudyTrial; h
   const [look, setLook] = React.useState(0);
   const [replica, setReplica] = React.useState('');
   const { name, state } = trial;
+  /** When it was asked for last, how often it was, and which answer is shown. */
+  const asked = React.useRef({ at: 0, count: 0, shown: 0 });
   React.useEffect(() => {
-    let here = live;
-    if (live) {
+    if (!live) {
+      return;
+    }
+    const { current } = asked;
+    // A trial that reports is another one with each value: its lines are read with it, but not with each of many.
+    const wait = Math.max(0, current.at + BETWEEN - Date.now());
+    const timer = window.setTimeout(() => {
+      const count = ++current.count;
+      current.at = Date.now();
+      const newest = () => count > current.shown && (current.shown = count) > 0;
       client.trial(head.namespace, name).then(
         detail => {
-          if (here) {
+          if (newest()) {
             setFound(detail);
             setError('');
           }
         },
-        (reason: unknown) => {
-          if (here) {
-            setError(reason instanceof Error ? reason.message : String(reason));
-          }
-        }
+        (reason: unknown) => newest() && setError(reason instanceof Error ? reason.message : String(reason))
       );
-    }
-    return () => {
-      here = false;
-    };
-  }, [client, head.namespace, name, state, live, look]);
+    }, wait);
+    return () => window.clearTimeout(timer);
+  }, [client, head.namespace, name, state, trial.value, live, look]);
   const moving = live && !trialEnded(trial);
   React.useEffect(() => {
-    // Why one waits, and what happens to it, are events: they come without the trial being changed.
-    if (!moving || (!history && state === 'Running')) {
+    // Why one waits, what happens to it and what else it prints come without the trial being changed.
+    if (!moving) {
       return;
     }
     const timer = window.setInterval(() => setLook(before => before + 1), AGAIN);
     return () => window.clearInterval(timer);
-  }, [moving, history, state]);
+  }, [moving]);
   const why = found?.why || (trialEnded(trial) ? trial.message : '');
   const key = { namespace: head.namespace, name: head.name, uid: head.uid, trial: name };
   const told: [string, string][] = found ? Object.entries(found.parameters) : head.parameters.map((one, n) => [one.name, trial.values[n] ?? '']);

@@ -134,7 +134,7 @@ export function Trials({ state, head, rows, chosen, onChoose, height, compared, 
           </button>
         )}
       </div>
-      <div className="kfx-Trials" role="grid" aria-label={trans.__('Trials of %1', head.name)} aria-multiselectable="true" aria-rowcount={shown.length + 1} aria-colcount={columns.length + 1} data-lm-suppress-shortcuts="">
+      <div className={`kfx-Trials${HEIGHT * shown.length > height ? ' kfx-scrolls' : ''}`} role="grid" aria-label={trans.__('Trials of %1', head.name)} aria-multiselectable="true" aria-rowcount={shown.length + 1} aria-colcount={columns.length + 1} data-lm-suppress-shortcuts="">
         <div className="kfx-Trials-all" style={{ minWidth: 100 * columns.length }}>
           <div role="rowgroup" className="kfx-Trials-heads">
             <div role="row" className="kfx-Trials-row kfx-Trials-head" style={{ gridTemplateColumns: template }} aria-rowindex={1}>
