@@ -25,11 +25,16 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from jupyterlab_kf.errors import ClusterError
 from jupyterlab_kf.names import slug
 from jupyterlab_kf.settings import Settings, load
+
+if TYPE_CHECKING:
+    from jupyterlab_kf.embedded.operators import RegistryApi
+    from jupyterlab_kf.embedded.outputs import NodeOutputs
+    from jupyterlab_kf.embedded.reports import Reports
 
 START_SECONDS: Final = 60.0
 """Longest wait for a daemon to answer; a cold start takes about one second."""
@@ -132,10 +137,10 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
     from jupyterlab_kf.embedded.outputs import NodeOutputs
     from jupyterlab_kf.embedded.proxy import Proxy, program
     from jupyterlab_kf.embedded.registry import Registry
+    from jupyterlab_kf.embedded.reports import Reports
     from jupyterlab_kf.embedded.scheduling import SchedulerLoop
     from jupyterlab_kf.embedded.store import Store
     from jupyterlab_kf.manager import Manager
-    from jupyterlab_kf.studies.collector import Collector
     from jupyterlab_kf.studies.oracle import Oracle
 
     async with contextlib.AsyncExitStack() as stack:
@@ -143,6 +148,7 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
         stack.callback(store.close)
         registry = Registry(store)
         kubelet = Kubelet(registry, settings, node=_node_name())
+        reports = Reports(kubelet, settings.cluster_dir)
         token = certificates.ensure_token(settings.cluster_dir / "token")
         server = ApiServer(registry, kubelet, directory=settings.cluster_dir, token=token, port=_last_port(settings))
         await kubelet.start()
@@ -168,13 +174,25 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
         kubelet.hold = proxy.hold
         await proxy.start()
         stack.push_async_callback(proxy.stop)
-        collector = Collector(api, outputs)
-        await collector.start()
-        stack.push_async_callback(collector.stop)
+        await stack.enter_async_context(_collecting(api, outputs, reports))
         port = await server.start()
         stack.push_async_callback(server.stop)
         kubelet.api_address = ("127.0.0.1", port)
         yield port
+
+
+@contextlib.asynccontextmanager
+async def _collecting(api: RegistryApi, outputs: NodeOutputs, reports: Reports) -> AsyncGenerator[None, None]:
+    """Metrics of trials are collected meanwhile."""
+    from jupyterlab_kf.studies.collector import Collector
+
+    collector = Collector(api, outputs, reports)
+    await collector.start()
+    try:
+        yield
+    finally:
+        await collector.stop()
+        await reports.stop()
 
 
 def _spawn(settings: Settings) -> Info:

@@ -22,7 +22,10 @@ from jupyterlab_kf.model import meta
 TEMPLATES: Final = "katib.kubeflow.org/component=trial-templates"
 """ConfigMaps with this label (Katib's own convention) may hold trial templates; no others are looked at."""
 COLLECTED: Final = ("StdOut", "PrometheusMetric", "None")
-"""Metrics collectors that work from outside a pod; the others read its files."""
+"""Metrics collectors that work from outside a pod; the others read its files, or push to where Katib's database is.
+
+This process may run anywhere, also where pods cannot reach it, so it does not take what they push.
+"""
 Watched = tuple[tuple[Kind, str], ...]
 
 

@@ -2,8 +2,10 @@
 
 Katib puts a sidecar into each pod; here one collector reads what the cluster has anyway (logs, files on volumes,
 ports), so nothing in a pod changes and records are written while trials run. It keeps nothing: after a restart it
-reads again from the beginning, and the same lines give the same record. What lines mean is known by
-:mod:`jupyterlab_kf.controllers.katib.observations`; where they come from by a :class:`Source`.
+reads again from the beginning, and the same lines give the same record. What programs push (collectors Push and Custom)
+cannot be read again: it is in the record before whoever pushed is answered. What lines mean is known by
+:mod:`jupyterlab_kf.controllers.katib.observations`; where they come from by a :class:`Source`, and who takes in what is
+pushed is a :class:`Desk`.
 """
 
 from __future__ import annotations
@@ -12,18 +14,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import Key, Patch
 from jupyterlab_kf.controllers.katib import expressions
 from jupyterlab_kf.controllers.katib import status as conditions
 from jupyterlab_kf.controllers.katib.observations import ANNOTATION, Observer, record_of
-from jupyterlab_kf.controllers.katib.template import LABEL_TRIAL
+from jupyterlab_kf.controllers.katib.template import LABEL_TRIAL, pushes
 from jupyterlab_kf.controllers.support import FINISHED, name, namespace, phase, terminating, uid
-from jupyterlab_kf.errors import KubeflowError
+from jupyterlab_kf.errors import KubeflowError, UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manager import Api
 from jupyterlab_kf.model import Obj, controller_of, labels, meta, parse_time
@@ -57,17 +59,33 @@ class Source(Protocol):
         """
 
 
+Pushed: TypeAlias = Sequence[tuple[str, str, float]]
+"""Metric, value as text, epoch seconds; in the order in which they were reported."""
+Take: TypeAlias = Callable[[str, Pushed], Awaitable[None]]
+
+
+class Desk(Protocol):
+    """Where programs push their metrics to."""
+
+    def open(self, take: Take) -> None:
+        """Take in reports from now on, if that is not so already; they are handed on with their trial's name."""
+
+
 class Collector:
     """Collects for all Trials of an API.
 
     Args:
         api: where the Trials are.
         source: where their output can be read.
+        desk: where they push to; opened for the first trial that does.
         clock: epoch seconds.
     """
 
-    def __init__(self, api: Api, source: Source, *, clock: Callable[[], float] = time.time) -> None:
-        self._api, self._source, self._clock = api, source, clock
+    def __init__(
+        self, api: Api, source: Source, desk: Desk | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._api, self._source, self._desk, self._clock = api, source, desk, clock
+        self._pushed: dict[Key, Observer] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._wakes: dict[Key, asyncio.Event] = {}
         self._unsubscribe: Callable[[], None] | None = None
@@ -107,6 +125,8 @@ class Collector:
         elif key in self._tasks:
             self._wake(key)
         else:
+            if self._desk and pushes(trial):
+                self._desk.open(self.take)
             self._wakes[key] = asyncio.Event()
             task = asyncio.get_running_loop().create_task(self._collect(key), name=f"collect-{key[1]}")
             self._tasks[key] = task
@@ -123,8 +143,35 @@ class Collector:
     def _done(self, key: Key, task: asyncio.Task[None]) -> None:
         if self._tasks.get(key) is task:
             del self._tasks[key], self._wakes[key]
+            self._pushed.pop(key, None)
         if not task.cancelled() and task.exception():
             _log.error("the metrics of %s are not collected any more", "/".join(key), exc_info=task.exception())
+
+    async def take(self, trial: str, values: Pushed) -> None:
+        """Keep what a trial has pushed; it is in the Trial's record when this returns.
+
+        Raises:
+            UsageError: no trial of that name runs and pushes, or more than one does.
+        """
+        running = [key for key in self._tasks if key[1] == trial]
+        found = [one for key in running if (one := self._api.view.get(kinds.TRIAL, *key)) and pushes(one)]
+        if len(found) != 1 or record_of(found[0]).get("done"):
+            raise UsageError(f"{len(found) or 'no'} trials called {trial} run and push their metrics")
+        observer = self._observer(found[0])
+        for metric, text, when in values:
+            observer.pushed(metric, text, when)
+        await self._write(found[0], observer, done=False)
+
+    def _observer(self, trial: Obj, run: str = "") -> Observer:
+        """Who observes one run of a trial; of what is pushed, all runs of it."""
+        if not pushes(trial):
+            return Observer.of(trial, run)
+        key = _key(trial)
+        if key not in self._pushed:
+            self._pushed[key] = Observer.resumed(trial)
+        found = self._pushed[key]
+        found.source = run or found.source
+        return found
 
     # --- one trial
 
@@ -182,7 +229,7 @@ class Collector:
 
     async def _read(self, trial: Obj, pod: Obj, run: str) -> bool:
         """Read one run of a pod's container to its end; False when there is nothing to read yet."""
-        observer = Observer.of(trial, run)
+        observer = self._observer(trial, run)
         known = record_of(trial)
         observer.began = known.get("began") or _began(pod, trial)
         if not known:  # that it runs is told at once; a record that was there says more
@@ -210,8 +257,8 @@ class Collector:
         """Say that nothing more will come."""
         current = self._api.view.get(kinds.TRIAL, *_key(trial)) or trial
         if not read:
-            observer = Observer.of(trial)
-            observer.unread = self._unread(trial)
+            observer = self._observer(trial)
+            observer.unread = "" if observer.series else self._unread(trial)
             await self._write(trial, observer, done=True)
             return
         await self._patch(trial, Observer.finished(record_of(current)))
@@ -275,6 +322,12 @@ class Collector:
             yield observer.exposition(page, self._clock())
         await self._tail(trial, pod, observer)
 
+    async def reports(self, trial: Obj, pod: Obj, observer: Observer) -> AsyncGenerator[bool]:
+        """Nothing: what is pushed comes by itself, and is written at once."""
+        async for _ in self._looks(trial, pod):
+            yield False
+        await self._tail(trial, pod, observer)
+
     async def _looks(self, trial: Obj, pod: Obj, between: float = _BETWEEN) -> AsyncGenerator[bool]:
         """Time and again while the pod runs, and once more (True) when it has ended."""
         run = _run_of(pod, trial)
@@ -304,6 +357,8 @@ _READERS: Final[Mapping[str, Callable[[Collector, Obj, Obj, Observer], AsyncGene
     "File": Collector.file_lines,
     "TensorFlowEvent": Collector.event_files,
     "PrometheusMetric": Collector.endpoint,
+    "Push": Collector.reports,
+    "Custom": Collector.reports,
 }
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from jupyterlab_kf.studies.protobuf import BYTES, FIXED32, fields
+
 Value: TypeAlias = tuple[str, str, float]
 """Metric, value as text, epoch seconds."""
 _FRAME: Final = 12
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FLOAT, _DOUBLE = 1, 2
 
 
@@ -67,22 +68,22 @@ def _records(data: bytes) -> Iterator[tuple[bytes, int]]:
 def scalars(event: bytes) -> Iterator[tuple[str, float, float]]:
     """Tag, value and wall time of every scalar in an ``Event`` message."""
     when = 0.0
-    for number, _, value in _fields(event):
+    for number, _, value in fields(event):
         if number == 1 and isinstance(value, float):
             when = value
-    for number, _, value in _fields(event):
+    for number, _, value in fields(event):
         if number == 5 and isinstance(value, bytes):  # noqa: PLR2004  Event.summary
-            for _, _, entry in _fields(value):
+            for _, _, entry in fields(value):
                 if isinstance(entry, bytes):
                     yield from _scalar(entry, when)
 
 
 def _scalar(entry: bytes, when: float) -> Iterator[tuple[str, float, float]]:
     tag, found = "", None
-    for number, wire, value in _fields(entry):
+    for number, wire, value in fields(entry):
         if number == 1 and isinstance(value, bytes):
             tag = value.decode(errors="replace")
-        elif number == 2 and wire == _FIXED32 and isinstance(value, float):  # noqa: PLR2004  simple_value
+        elif number == 2 and wire == FIXED32 and isinstance(value, float):  # noqa: PLR2004  simple_value
             found = value
         elif number == 8 and isinstance(value, bytes):  # noqa: PLR2004  tensor
             found = _tensor(value)
@@ -93,48 +94,13 @@ def _scalar(entry: bytes, when: float) -> Iterator[tuple[str, float, float]]:
 def _tensor(data: bytes) -> float | None:
     """The number in a tensor of one float or double."""
     kind = 0
-    for number, wire, value in _fields(data):
+    for number, wire, value in fields(data):
         if number == 1 and isinstance(value, int):
             kind = value
         elif number in (4, 5, 6):  # tensor_content, float_val, double_val
             if isinstance(value, float):
                 return value
             size, form = (4, "<f") if kind == _FLOAT else (8, "<d")
-            if wire == _BYTES and kind in (_FLOAT, _DOUBLE) and isinstance(value, bytes) and len(value) == size:
+            if wire == BYTES and kind in (_FLOAT, _DOUBLE) and isinstance(value, bytes) and len(value) == size:
                 return float(struct.unpack(form, value)[0])
     return None
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int, int | float | bytes]]:
-    """Field number, wire type and value of a protocol buffer's fields; ends where the data makes no sense."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, at = _varint(data, at)
-            yield number, wire, value
-        elif wire in (_FIXED64, _FIXED32):
-            size, form = (8, "<d") if wire == _FIXED64 else (4, "<f")
-            if at + size > len(data):
-                return
-            yield number, wire, float(struct.unpack_from(form, data, at)[0])
-            at += size
-        elif wire == _BYTES:
-            length, at = _varint(data, at)
-            yield number, wire, data[at : at + length]
-            at += length
-        else:
-            return
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data):
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            break
-    return value, at

@@ -82,19 +82,24 @@ def sdk() -> Path:
     return tool(provision.katib_sdk)
 
 
-def test_it_tunes_waits_reads_the_best_edits_and_deletes(cluster: Settings, sdk: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+def said(script: Path, cluster: Settings, sdk: Path, home: Path) -> dict[str, str]:
+    """What a script prints, by the first word of each line."""
     done = subprocess.run(
         [str(sdk), str(script), str(cluster.embedded_kubeconfig)],
         check=False,
         capture_output=True,
         text=True,
         timeout=300,
-        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        env={"HOME": str(home), "PATH": os.environ["PATH"]},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    lines = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+
+
+def test_it_tunes_waits_reads_the_best_edits_and_deletes(cluster: Settings, sdk: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    lines = said(script, cluster, sdk, tmp_path)
     assert lines["best"].startswith("sdk-")
     assert lines["best"].endswith("['lr', 'units']")
     assert lines["metrics"] == "['loss']"
@@ -103,3 +108,51 @@ def test_it_tunes_waits_reads_the_best_edits_and_deletes(cluster: Settings, sdk:
     assert lines["conditions"] == "['Created', 'Running', 'Succeeded']"
     assert lines["refused"] == "True"
     assert lines["budget"] == "20 2"
+
+
+PUSHES = """
+import sys
+from pathlib import Path
+import grpc
+import kubeflow.katib as katib
+
+client = katib.KatibClient(config_file=sys.argv[1], namespace="default")
+
+def objective(parameters):
+    import kubeflow.katib as katib
+    for step in range(1, 4):
+        katib.report_metrics({"loss": (float(parameters["lr"]) - 0.1) ** 2 + 0.1 / step, "step": step, "other": 1})
+    print("reported")
+
+client.tune(
+    name="pushes",
+    objective=objective,
+    base_image="plain-python",
+    parameters={"lr": katib.search.double(min=0.01, max=0.2)},
+    env_per_trial={"PYTHONPATH": str(Path(grpc.__file__).parents[1])},
+    metrics_collector_config={"kind": "Push"},
+    objective_metric_name="loss",
+    additional_metric_names=["step"],
+    objective_type="minimize",
+    max_trial_count=3,
+    parallel_trial_count=2,
+    retain_trials=True,
+)
+client.wait_for_experiment_condition("pushes", timeout=120, polling_interval=1)
+best = client.get_optimal_hyperparameters("pushes")
+lr = float(best.parameter_assignments[0].value)
+seen = {m.name: m for m in best.observation.metrics}
+print("loss", abs(float(seen["loss"].min) - (lr - 0.1) ** 2 - 0.1 / 3) < 1e-9, seen["loss"].latest == seen["loss"].min)
+print("step", seen["step"].min, seen["step"].max, seen["step"].latest)
+print("trials", len(client.get_success_trial_details("pushes")))
+client.delete_experiment("pushes")
+"""
+
+
+def test_its_report_metrics_works_in_a_trial_as_it_is(cluster: Settings, sdk: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(PUSHES)
+    lines = said(script, cluster, sdk, tmp_path)
+    assert lines["loss"] == "True True"
+    assert lines["step"] == "1 3 3"
+    assert lines["trials"] == "3"

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import provision
 import pytest
+from needs import tool
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.embedded import daemon
@@ -181,6 +183,77 @@ def test_a_killed_daemon_loses_no_trial_and_makes_none_twice(
     assert sorted(log.read_text().split()) == sorted(t["metadata"]["name"] for t in trials)
     counts = [json.loads(t["metadata"]["annotations"]["jupyterlab-kf.io/observations"]) for t in trials]
     assert {one["metrics"]["loss"]["count"] for one in counts} == {5}
+
+
+PUSHED = """
+import sys, time
+from kubeflow.katib import report_metrics
+for step in range(1, 41):
+    report_metrics({"loss": float(sys.argv[1]) + 1 / step, "step": step})
+    time.sleep(0.05)
+"""
+
+
+def test_what_is_pushed_outlives_a_killed_daemon(mortal: Settings, kubectl: Kubectl, tmp_path: Path) -> None:
+    def here(*words: str) -> subprocess.CompletedProcess[str]:
+        return kubectl("--kubeconfig", str(mortal.embedded_kubeconfig), *words)
+
+    def record() -> Obj:
+        trials = get(here, "trials")["items"]
+        text = trials[0]["metadata"].get("annotations", {}).get("jupyterlab-kf.io/observations") if trials else None
+        found: Obj = json.loads(text or "{}").get("metrics", {}).get("step", {})
+        return found
+
+    study = experiment("pushed", PUSHED, maxTrialCount=1, parallelTrialCount=1, metricsCollectorSpec=source("Push"))
+    study["spec"]["objective"]["additionalMetricNames"] = ["step"]
+    container = study["spec"]["trialTemplate"]["trialSpec"]["spec"]["template"]["spec"]["containers"][0]
+    container["command"][0] = str(tool(provision.katib_sdk))
+    apply(here, tmp_path, study)
+    for reports in (3, 12):
+        eventually(lambda reports=reports: record().get("count", 0) >= reports)  # type: ignore[misc]
+        running = daemon.status(mortal)
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
+        while daemon.status(mortal) is not None:
+            time.sleep(0.01)
+        daemon.start(mortal)
+    waited = here("wait", "--for=condition=Succeeded", "experiment/pushed", "--timeout=120s")
+    assert waited.returncode == 0, get(here, "experiment", "pushed")["status"]
+    steps = [text for _, _, text in record()["points"]]
+    assert sorted(set(steps), key=int) == [str(step) for step in range(1, 41)], "nothing that was answered is lost"
+
+
+BESIDE = """
+import os, sys, time
+import grpc
+from kubeflow.katib import katib_api_pb2 as messages, katib_api_pb2_grpc as services
+client = services.DBManagerStub(grpc.insecure_channel(sys.argv[1]))
+while not (os.path.exists(sys.argv[2]) and "end" in open(sys.argv[2]).read()):
+    time.sleep(0.05)
+for line in open(sys.argv[2]).read().split()[:-1]:
+    metric = messages.MetricLog(time_stamp="", metric=messages.Metric(name="loss", value=line))
+    log = messages.ObservationLog(metric_logs=[metric])
+    name = os.environ["KATIB_TRIAL_NAME"]
+    client.ReportObservationLog(messages.ReportObservationLogRequest(trial_name=name, observation_log=log))
+"""
+WRITES = "import sys\nopen('out' if len(sys.argv) < 3 else sys.argv[2], 'w').write(f'{sys.argv[1]}\\n2\\nend')"
+
+
+def test_a_collector_of_ones_own_reports_from_beside_the_program(kubectl: Kubectl, tmp_path: Path) -> None:
+    words = [str(tool(provision.katib_sdk)), "-c", BESIDE, "katib-db-manager.kubeflow:6789", "/katib/log"]
+    given = {"name": "reads", "image": "plain-python", "command": words}
+    spec = {
+        "collector": {"kind": "Custom", "customCollector": given},
+        "source": {"fileSystemPath": {"path": "/katib/log", "kind": "File"}},
+    }
+    apply(kubectl, tmp_path, experiment("custom", WRITES, "/katib/log", metricsCollectorSpec=spec))
+    waited = kubectl("wait", "--for=condition=Succeeded", "experiment/custom", "--timeout=60s", check=False)
+    study = get(kubectl, "experiment", "custom")
+    assert waited.returncode == 0, study["status"]
+    best = study["status"]["currentOptimalTrial"]
+    seen = best["observation"]["metrics"][0]
+    assert (seen["min"], seen["max"]) == (best["parameterAssignments"][0]["value"], "2")
+    kubectl("delete", "experiment", "custom")
 
 
 CELL = """

@@ -82,6 +82,7 @@ def collector(kind: str, path: Obj | None = None, **source: Any) -> Obj:
     return {"collector": {"kind": kind}, **({"source": source} if source else {})}
 
 
+BESIDE = {"name": "reads", "image": "x", "command": ["reads"]}
 PATTERNS = {"metricsFormat": [r"{metricName: ([\w|-]+), metricValue: ((-?\d+)(\.\d+)?)}", r"([\w|-]+)\s*:\s*(\d+)"]}
 
 
@@ -98,6 +99,8 @@ PATTERNS = {"metricsFormat": [r"{metricName: ([\w|-]+), metricValue: ((-?\d+)(\.
         collector("TensorFlowEvent", {"path": "/mnist-with-summaries-logs/test", "kind": "Directory"}),
         collector("PrometheusMetric"),
         collector("PrometheusMetric", httpGet={"path": "/metrics", "port": 9000}),
+        collector("Push"),
+        {"collector": {"kind": "Custom", "customCollector": BESIDE}},
     ],
     ids=lambda one: json.dumps(one)[:60],
 )  # fmt: skip
@@ -108,8 +111,6 @@ def test_each_collector_that_is_served(given: Obj) -> None:
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        ("Push", "report_metrics of its SDK speaks to Katib's database, which nothing here runs"),
-        ("Custom", "a container of its own reports to Katib's database, which nothing here runs"),
         ("None", "invalid metrics collector kind: None: there is no such kind any more"),
         ("Stdout", "invalid metrics collector kind: Stdout: did you mean StdOut?"),
     ],
@@ -117,6 +118,20 @@ def test_each_collector_that_is_served(given: Obj) -> None:
 def test_each_collector_that_is_not(kind: str, sentence: str) -> None:
     given = {"collector": {"kind": kind, "customCollector": {"name": "c", "image": "x"}}}
     assert sentence in said(study(metricsCollectorSpec=given))
+
+
+def test_a_custom_collector_that_nothing_would_run() -> None:
+    def custom(given: Obj | None, **fields: Any) -> str:
+        return said(study(metricsCollectorSpec={"collector": {"kind": "Custom", "customCollector": given}}, **fields))
+
+    assert "collector.customCollector: Required value: metrics collector kind: Custom is required" in custom(None)
+    assert "an image is a name here, and brings no program" in custom({"name": "reads", "image": "x"})
+    main = study()["spec"]["trialTemplate"]["primaryContainerName"]
+    assert "is the name of a container of the job" in custom({**BESIDE, "name": main})
+    field, job, container, _ = TRIALS["PyTorchJob"]
+    template = {**study()["spec"]["trialTemplate"], "primaryContainerName": container}
+    template["trialSpec"] = {"apiVersion": field, "kind": "PyTorchJob", "spec": job}
+    assert "more than one of the job's pods has the primary container" in custom(BESIDE, trialTemplate=template)
 
 
 def replicas(field: str, *roles: str, container: str) -> Obj:

@@ -11,7 +11,7 @@ from test_controllers_katib import experiment
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers.katib import defaulted, denial, expressions
-from jupyterlab_kf.controllers.katib.observations import Observer, observation
+from jupyterlab_kf.controllers.katib.observations import Observer, missing, observation
 
 Obj = dict[str, Any]
 
@@ -180,6 +180,21 @@ def test_json_lines_and_filters() -> None:
     assert observer.line("{metricName: loss, value: 7}", 0.0)
     assert observer.series["loss"].latest == "7"
     assert Observer.of(_trial()).exposition('# HELP loss\nloss{a="b"} 0.5\n', 1.0)
+
+
+def test_a_record_is_gone_on_with_where_it_was() -> None:
+    def stored(text: str) -> Obj:
+        return {**_trial(), "metadata": {"annotations": {"jupyterlab-kf.io/observations": text}}}
+
+    whole, parts = Observer.of(_trial()), Observer.of(_trial())
+    for number, text in enumerate(["0.5", "nan", "0.25", "2"]):
+        whole.pushed("loss", text, float(number))
+        parts = Observer.resumed(stored(parts.record(done=False)))
+        parts.pushed("loss", text, float(number))
+    assert parts.record(done=True) == whole.record(done=True)
+    other = Observer.of(_trial())
+    other.pushed("los", "1", 0.0)
+    assert "lines that came near: los=1" in missing(stored(other.record(done=True)))
 
 
 def test_a_long_course_is_thinned_and_keeps_its_ends() -> None:

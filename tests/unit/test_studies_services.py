@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jupyterlab_kf.embedded.reports import parsed
 from jupyterlab_kf.errors import ClusterError
 from jupyterlab_kf.studies.oracle import Oracle
 from jupyterlab_kf.studies.tfevents import Reader
@@ -124,3 +125,14 @@ def test_a_damaged_file_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "events.out.tfevents.1").write_bytes(record(b"\xff\xff\xff\x07rubbish") + b"\x01")
     assert list(Reader(tmp_path, ["loss"]).read()) == []
     assert list(Reader(tmp_path / "missing", ["loss"]).read()) == []
+
+
+def test_what_katibs_sdk_sends_is_read() -> None:
+    def log(stamp: str, name: str, value: str) -> bytes:
+        return field(1, field(1, stamp.encode()) + field(2, field(1, name.encode()) + field(2, value.encode())))
+
+    now = 1_767_225_600.5  # half a second into 2026
+    logs = log("2026-01-01T00:00:00Z", "loss", "0.5") + log("2025-01-01T00:00:00Z", "acc", "1") + log("", "f1", "2")
+    trial, values = parsed(field(1, b"study-abc") + field(2, logs), now)
+    assert trial == "study-abc"
+    assert values == [("loss", "0.5", now), ("acc", "1", 1_735_689_600.0), ("f1", "2", now)]

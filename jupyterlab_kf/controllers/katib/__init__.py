@@ -16,6 +16,7 @@ from jupyterlab_kf.controllers import Action, Controller, SetStatus, View
 from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.katib import experiment, status, suggestion, trial, validation
 from jupyterlab_kf.controllers.katib.defaults import defaulted
+from jupyterlab_kf.controllers.katib.template import PUSHED
 from jupyterlab_kf.controllers.support import emitter, name, namespace, uid
 from jupyterlab_kf.controllers.training.problems import aggregate
 from jupyterlab_kf.kinds import Kind
@@ -67,4 +68,7 @@ def _uncollectable(obj: Obj, collectors: Sequence[str]) -> str:
     kind = str(collector.get("kind") or "StdOut")
     if kind in collectors:
         return ""
-    return f"metrics collector {kind} reads files in pods, which nothing here can; there are {', '.join(collectors)}"
+    why = "reads files in pods, which nothing here can"
+    if kind in PUSHED:
+        why = "needs Katib's database, which nothing here runs"
+    return f"metrics collector {kind} {why}; there are {', '.join(collectors)}"

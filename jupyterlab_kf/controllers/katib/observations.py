@@ -90,6 +90,19 @@ class Observer:
     unread: str = ""
 
     @classmethod
+    def resumed(cls, trial: Mapping[str, Any]) -> Observer:
+        """The observer that goes on with a Trial's record: what was pushed is nowhere else to be read again."""
+        made, record = cls.of(trial), record_of(trial)
+        made.source, made.began = str(record.get("source") or ""), record.get("began")
+        made.near = [str(line) for line in record.get("near") or ()]
+        for name, one in (record.get("metrics") or {}).items():
+            points = [(int(place), float(when), str(text)) for place, when, text in one.get("points") or ()]
+            when = max((time for _, time, _ in points), default=-math.inf)
+            low, high, latest = (str(one.get(key, UNAVAILABLE)) for key in ("min", "max", "latest"))
+            made.series[name] = Series(low, high, latest, when, int(one["count"]), int(one["odd"]), points)
+        return made
+
+    @classmethod
     def of(cls, trial: Mapping[str, Any], source: str = "") -> Observer:
         """The observer that a Trial's spec asks for."""
         spec = trial.get("spec") or {}
@@ -117,6 +130,13 @@ class Observer:
     def value(self, name: str, text: str, time: float) -> None:
         """Take a value in."""
         self.series.setdefault(name, Series()).add(text, time)
+
+    def pushed(self, name: str, text: str, time: float) -> None:
+        """Take in what the program itself reported; a metric that nobody asked for is kept as one that came near."""
+        if name in self.metrics:
+            self.value(name, text, time)
+        else:
+            self._notice(f"{name}={text}"[:_LONGEST])
 
     def _text(self, text: str) -> Iterable[tuple[str, str, float | None]]:
         if not any(name in text for name in self.metrics):

@@ -19,6 +19,8 @@ LABEL_EXPERIMENT: Final = "katib.kubeflow.org/experiment"
 LABEL_TRIAL: Final = "katib.kubeflow.org/trial"
 TRIAL_NAME: Final = "KATIB_TRIAL_NAME"
 METRICS_VOLUME: Final = "metrics-volume"
+PUSHED: Final = ("Push", "Custom")
+"""Metrics collectors whose programs report by themselves."""
 PLACEHOLDER: Final = re.compile(r"\$\{trialParameters\..+?\}")
 _META: Final = re.compile(r"\$\{trialSpec\.(.+?)\}")
 _KEYED: Final = re.compile(r"(Annotations|Labels)\[(.+)]")
@@ -127,27 +129,46 @@ def _meta_value(reference: str, source: Obj, name: str, namespace: str) -> str:
     return str(found)
 
 
-def marked(job: Obj, labels: Mapping[str, str], trial: str, container: str = "", folder: str = "") -> Obj:
-    """The job with the trial's labels on its pods and its name in their environment.
+def marked(job: Obj, labels: Mapping[str, str], trial: str, container: str, collector: Mapping[str, Any]) -> Obj:
+    """The job with the trial's labels on its pods, its name in their environment, and what its collector needs.
 
     Args:
         job: the job as the template gives it.
         labels: the trial's labels.
         trial: its name.
         container: the primary container.
-        folder: where it writes its metrics: an empty volume is mounted there, unless one is already.
+        collector: ``spec.metricsCollector``. Where it reads files, an empty volume is mounted at their folder, unless
+            one is already; a container of its own is put beside the primary one.
     """
     out = copied(job)
+    folder = metrics_folder(collector)
+    beside = custom_container(collector)
     for template in pod_templates(out):
         head = template.setdefault("metadata", {}) or {}
         head["labels"] = {**(head.get("labels") or {}), **labels, LABEL_TRIAL: trial}
         template["metadata"] = head
-        for one in template["spec"]["containers"]:
+        containers = template["spec"]["containers"]
+        primary = any(one.get("name") == container for one in containers)
+        if beside and primary:
+            containers.append(copied(beside))
+        for one in containers:
             env = [entry for entry in one.get("env") or () if entry.get("name") != TRIAL_NAME]
             one["env"] = [*env, {"name": TRIAL_NAME, "value": trial}]
-            if folder and one.get("name") == container:
+            if folder and primary and one.get("name") in (container, beside.get("name")):
                 _mount(template["spec"], one, folder)
     return out
+
+
+def pushes(trial: Mapping[str, Any]) -> bool:
+    """Whether a Trial's metrics are reported by a program of its own, over Katib's protocol."""
+    kind = (((trial.get("spec") or {}).get("metricsCollector") or {}).get("collector") or {}).get("kind")
+    return kind in PUSHED
+
+
+def custom_container(collector: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The container of a Custom collector; empty for all others."""
+    given = collector.get("collector") or {}
+    return (given.get("customCollector") or {}) if given.get("kind") == "Custom" else {}
 
 
 def _mount(spec: dict[str, Any], container: dict[str, Any], folder: str) -> None:
@@ -161,9 +182,11 @@ def _mount(spec: dict[str, Any], container: dict[str, Any], folder: str) -> None
 
 def metrics_folder(collector: Mapping[str, Any]) -> str:
     """The folder that a metrics collector reads in the primary container; empty when it reads no files."""
-    path = str(((collector.get("source") or {}).get("fileSystemPath") or {}).get("path") or "").rstrip("/")
+    place = (collector.get("source") or {}).get("fileSystemPath") or {}
+    path = str(place.get("path") or "").rstrip("/")
     kind = (collector.get("collector") or {}).get("kind")
-    return path if kind == "TensorFlowEvent" else path.rpartition("/")[0] if kind == "File" else ""
+    what = {"TensorFlowEvent": "Directory", "File": "File", "Custom": place.get("kind")}.get(str(kind))
+    return path if what == "Directory" else path.rpartition("/")[0] if what == "File" else ""
 
 
 def pod_templates(value: Any) -> Iterator[dict[str, Any]]:

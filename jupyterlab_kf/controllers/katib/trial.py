@@ -15,7 +15,7 @@ from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Key, R
 from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.katib import expressions, observations, stopping
 from jupyterlab_kf.controllers.katib import status as conditions
-from jupyterlab_kf.controllers.katib.template import marked, metrics_folder
+from jupyterlab_kf.controllers.katib.template import marked
 from jupyterlab_kf.controllers.support import (
     emitter,
     exit_code,
@@ -91,9 +91,9 @@ class _Reaction:
     # --- the job
 
     def _create(self, kind: Kind) -> None:
-        folder = metrics_folder(self.spec.get("metricsCollector") or {})
+        collector = self.spec.get("metricsCollector") or {}
         container = str(self.spec.get("primaryContainerName"))
-        job = marked(self.run_spec, labels(self.obj), name(self.obj), container, folder)
+        job = marked(self.run_spec, labels(self.obj), name(self.obj), container, collector)
         head = {**meta(job), "name": name(self.obj), "namespace": namespace(self.obj)}
         head["ownerReferences"] = [owner_reference(kinds.TRIAL, self.obj)]
         self.actions.append(Create(kind, {**job, "metadata": head}))

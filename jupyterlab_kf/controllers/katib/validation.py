@@ -2,8 +2,8 @@
 
 The rules and sentences are Katib 0.19's. Stricter than Katib, and said so in docs/differences.md: ranges that are
 empty or no numbers, settings of algorithms (which Katib checks when the study has begun), strategies of metrics that
-there are not, metrics collectors that need Katib's database, and expressions and filters that mean something else
-outside Go.
+there are not, a Custom collector that nothing would run, and expressions and filters that mean something else outside
+Go.
 """
 
 from __future__ import annotations
@@ -30,12 +30,8 @@ _NAME_RULE: Final = (
 )
 _EDITABLE: Final = ("parallelTrialCount", "maxTrialCount", "maxFailedTrialCount")
 _DISTRIBUTIONS: Final = ("uniform", "logUniform", "normal", "logNormal", "unknown")
-_COLLECTORS: Final = ("StdOut", "File", "TensorFlowEvent", "PrometheusMetric")
+_COLLECTORS: Final = ("StdOut", "File", "TensorFlowEvent", "PrometheusMetric", "Push", "Custom")
 _NOT_HERE: Final[Mapping[str, str]] = {
-    "Push": "report_metrics of its SDK speaks to Katib's database, which nothing here runs; print the metrics as "
-    "name=value and leave metricsCollectorSpec out",
-    "Custom": "a container of its own reports to Katib's database, which nothing here runs; print the metrics (StdOut) "
-    "or write them into a file (File), with source.filter.metricsFormat for lines of another form",
     "None": "there is no such kind any more; who reports metrics by itself prints them instead (StdOut)",
 }
 """Kinds that are not served: why, and what to do."""
@@ -366,7 +362,9 @@ def _collector(spec: Mapping[str, Any]) -> list[Problem]:
     found = []
     if kind == "PrometheusMetric":
         found = _prometheus(f"{where}.source.httpGet", source.get("httpGet") or {}, kind)
-    elif kind != "StdOut":
+    elif kind == "Custom":
+        found = _custom(where, spec, given)
+    elif kind not in ("StdOut", "Push"):
         found = _paths(f"{where}.source", kind, source)
     return [*found, *_filters(f"{where}.source.filter.metricsFormat", source)]
 
@@ -389,6 +387,30 @@ def _paths(where: str, kind: str, source: Mapping[str, Any]) -> list[Problem]:
         found.append(required(where, f"{text}.{where}.fileSystemPath.path"))
     if path.get("format"):
         found.append(invalid(f"{where}.fileSystemPath.format", path["format"], "must be empty"))
+    return found
+
+
+def _custom(where: str, spec: Mapping[str, Any], given: Mapping[str, Any]) -> list[Problem]:
+    here, found = f"{where}.collector.customCollector", []
+    container = given["collector"].get("customCollector")
+    if not isinstance(container, dict):
+        return [required(here, "metrics collector kind: Custom is required")]
+    if not container.get("name") or not container.get("command"):
+        text = "name and command must be specified: an image is a name here, and brings no program"
+        found.append(required(here, text))
+    path = (given.get("source") or {}).get("fileSystemPath")
+    if path and (path.get("kind") not in ("File", "Directory") or not str(path.get("path")).startswith("/")):
+        text = ".spec.metricsCollectorSpec.source is invalid"
+        found.append(invalid(f"{where}.source.fileSystemPath", "", text))
+    trial = spec.get("trialTemplate") or {}
+    pods = [pod["spec"]["containers"] for pod in template.pod_templates(trial.get("trialSpec") or {})]
+    names = [[str(one.get("name")) for one in pod if isinstance(one, dict)] for pod in pods]
+    primary = [pod for pod in names if trial.get("primaryContainerName") in pod]
+    if len(primary) > 1:
+        text = "more than one of the job's pods has the primary container: whose this collector is cannot be told"
+        found.append(invalid(here, "", text))
+    if any(str(container.get("name")) in pod for pod in primary):
+        found.append(invalid(f"{here}.name", container["name"], "is the name of a container of the job"))
     return found
 
 

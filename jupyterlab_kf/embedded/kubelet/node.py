@@ -33,7 +33,7 @@ from jupyterlab_kf.embedded.kubelet.folders import end_unowned, unfinished
 from jupyterlab_kf.embedded.kubelet.makers import Makers
 from jupyterlab_kf.embedded.kubelet.ports import JOB_LABEL
 from jupyterlab_kf.embedded.kubelet.processes import Attempt, compile_supervisor, end_beside
-from jupyterlab_kf.embedded.kubelet.specs import Plan, host_name
+from jupyterlab_kf.embedded.kubelet.specs import Guide, Plan, host_name
 from jupyterlab_kf.embedded.kubelet.whereabouts import Whereabouts
 from jupyterlab_kf.embedded.kubelet.worker import PodWorker
 from jupyterlab_kf.embedded.registry import Registry
@@ -74,6 +74,7 @@ class Kubelet:
         devices: which container has which GPU.
         draining: nothing is started any more.
         hold: seconds for which a pod that is to end should go on, asked again when they are over.
+        guide: what a pod is told beside what its manifest says.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Kubelet:
         self._unsubscribe: Callable[[], None] = lambda: None
         self.draining = False
         self.hold: Callable[[Obj], float] = lambda _pod: 0.0
+        self.guide: Callable[[Obj], Guide] = lambda _pod: Guide()
         self._stopped = False
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -339,10 +341,10 @@ class Kubelet:
 
     def resolver(self, pod: Obj) -> Directory:
         """What host names mean to this pod."""
-        extra = {}
+        extra = dict(self.guide(pod).hosts)
         if self.api_address:
             api = Endpoint(self.api_address[0], {443: self.api_address[1]})
-            extra = {f"kubernetes.default{rest}": api for rest in ("", ".svc", ".svc.cluster.local")}
+            extra |= {f"kubernetes.default{rest}": api for rest in ("", ".svc", ".svc.cluster.local")}
         return Directory(
             namespace=str(meta(pod)["namespace"]),
             service=lambda namespace, name: self.registry.view.get(kinds.SERVICE, namespace, name),

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -42,9 +42,20 @@ class Plan:
     volumes: Mapping[str, Path]
 
 
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """What a pod is told beside what its manifest says."""
+
+    hosts: Mapping[str, Endpoint] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    modules: str = ""
+    """A folder that comes first in the path of Python's modules."""
+
+
 class Node(Protocol):
     """What is asked of the node."""
 
+    guide: Callable[[Obj], Guide]
     images: Images
     api_address: tuple[str, int] | None
     whereabouts: Whereabouts
@@ -191,6 +202,8 @@ def _environment(
     env["VIRTUAL_ENV"] = str(environment.prefix)
     env["HOSTNAME"] = host_name(pod)
     env[SERVICES] = str(node.whereabouts.folder)
+    guide = node.guide(pod)
+    env |= guide.environment
     if node.api_address:
         host, port = node.api_address
         env |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)}
@@ -206,5 +219,7 @@ def _environment(
     env |= declared
     if path:
         env["PATH"] = os.pathsep.join(dict.fromkeys([*map(str, bins), *path.split(os.pathsep)]))
+    if guide.modules:
+        env["PYTHONPATH"] = os.pathsep.join([guide.modules, *filter(None, [env.get("PYTHONPATH")])])
     env[MARKER] = str(meta(pod)["uid"])
     return env
