@@ -43,7 +43,7 @@ def tune_parser(prog: str, *, file: bool = False) -> Parser:
     parser.add_argument("--max-failed", type=int, metavar="N", help="failed trials that end the study")
     parser.add_argument("--metric", nargs="+", metavar="NAME", default=[], help="further metrics to keep")
     parser.add_argument("--stop-early", action="store_true", help="end trials that are behind the median of others")
-    parser.add_argument("--framework", metavar="NAME", help="pytorch or tensorflow: each trial is a distributed job")
+    parser.add_argument("--framework", metavar="NAME", help="pytorch, tensorflow or mpi: each trial is such a job")
     parser.add_argument("--workers", type=int, metavar="N", help="replicas that train, with a framework")
     parser.add_argument("--name", metavar="NAME", help="the study's name")
     parser.add_argument("--namespace", metavar="NS", help="where it goes")

@@ -28,7 +28,7 @@ from jupyterlab_kf.services.spaces import Distribution
 
 IMAGE: Final = "quay.io/jupyter/scipy-notebook:latest"
 """What plain trials run in, where images are pulled."""
-FRAMEWORKS: Final = ("", "pytorch", "tensorflow")
+FRAMEWORKS: Final = ("", "pytorch", "tensorflow", "mpi")
 _LONGEST_NAME: Final = 40
 _DIRECTIONS: Final = ("minimize", "maximize")
 _MOST_TOLD: Final = 3
@@ -368,7 +368,7 @@ def _check(request: StudyRequest) -> None:
     if request.framework not in FRAMEWORKS:
         raise UsageError(
             f"studies of {request.framework} jobs are not supported",
-            hint="leave framework out, or use pytorch or tensorflow",
+            hint=f"leave framework out, or use {', '.join(filter(None, FRAMEWORKS))}",
         )
     if request.direction not in _DIRECTIONS:
         raise UsageError(f"direction is {request.direction!r}; it must be minimize or maximize")

@@ -40,7 +40,11 @@ from jupyterlab_kf.services.trials import trials_of
 
 _PATIENCE: Final = 10.0
 """Seconds that a study may take to end; Katib itself never ends one."""
-_FRAMEWORKS: Final = {kinds.PYTORCH_JOB.kind: "pytorch", kinds.TF_JOB.kind: "tensorflow"}
+_FRAMEWORKS: Final = {
+    kinds.PYTORCH_JOB.kind: "pytorch",
+    kinds.TF_JOB.kind: "tensorflow",
+    kinds.MPI_JOB.kind: "mpi",
+}
 
 _ON: Final[Obj] = {"metadata": {"annotations": {STOP: None}}}
 """The patch of a study that is not to be stopped any more."""

@@ -61,7 +61,7 @@ def tune(request: StudyRequest) -> Study:  # noqa: D417  its arguments are the r
         goal: a value of the objective that ends the study.
         metrics: further metrics to keep.
         stop_early: end trials that are behind the median of others.
-        framework: empty for one process a trial, or pytorch or tensorflow for a distributed job.
+        framework: empty for one process a trial, or pytorch, tensorflow or mpi for a distributed job.
         workers: how many replicas train, with a framework.
         name: the study's name; made from the code's when left out.
         namespace: where it goes; the connection's own when left out.

@@ -146,7 +146,8 @@ class StudyForm:
         self.framework: Any = self._field(
             w.Dropdown(
                 description="A trial is", style=_WORDS, tooltip="what each trial runs as",
-                options=[("one process", ""), ("a PyTorch job", "pytorch"), ("a TensorFlow job", "tensorflow")],
+                options=[("one process", ""), ("a PyTorch job", "pytorch"), ("a TensorFlow job", "tensorflow"),
+                         ("an MPI job", "mpi")],
             )
         )  # fmt: skip
         self.workers: Any = self._field(

@@ -398,3 +398,29 @@ def test_trials_may_be_mpi_jobs(kubectl: Kubectl, tmp_path: Path) -> None:
     assert size["latest"] == "2"
     assert not [one for one in kubectl("get", "mpijobs", "-o", "name").stdout.split() if "/of-mpijob-" in one]
     kubectl("delete", "experiment", "of-mpijob")
+
+
+RANKS = """
+from mpi4py import MPI
+comm = MPI.COMM_WORLD
+x = uniform(0, 1)
+total = comm.allreduce(x)
+if comm.rank == 0:
+    print(f"loss={total - x * comm.size + x:.6f} size={comm.size}", flush=True)
+"""
+
+
+@pytest.mark.framework
+def test_a_cell_may_be_tuned_as_mpi_jobs(cluster: Settings) -> None:
+    assert cluster.data_dir
+    study = kf.tune(RANKS, framework="mpi", workers=2, trials=2, parallel=1, metrics=["size"], name="ranks")
+    study.wait(240)
+    rows = study.rows()
+    assert [row["state"] for row in rows] == ["Succeeded"] * 2
+    assert [row["loss"] for row in rows] == pytest.approx([row["x"] for row in rows], abs=1e-5)
+    assert {float(row["size"]) for row in rows} == {2.0}
+    job = study.promote(workers=3)
+    job.wait(240)
+    assert "size=3" in "\n".join(str(line) for line in job.logs())
+    job.delete()
+    study.delete()

@@ -108,11 +108,14 @@ def _objective(x: float, y: int, kind: str) -> None:
     print(f"loss={x * y} {kind}")
 
 
-def test_a_framework_makes_the_trial_a_training_job(recorder: Recorder, tmp_path: Path) -> None:
-    tuning.tune(CELL, framework="pytorch", workers=2, trials=4, stop_early=True, goal=0.1, root=tmp_path)
+@pytest.mark.parametrize(("framework", "kind"), [("pytorch", "PyTorchJob"), ("mpi", "MPIJob")])
+def test_a_framework_makes_the_trial_a_training_job(
+    recorder: Recorder, tmp_path: Path, framework: str, kind: str
+) -> None:
+    tuning.tune(CELL, framework=framework, workers=2, trials=4, stop_early=True, goal=0.1, root=tmp_path)
     spec = recorder.made[1]["spec"]
-    assert spec["trialTemplate"]["trialSpec"]["kind"] == "PyTorchJob"
-    assert spec["trialTemplate"]["primaryContainerName"] == "pytorch"
+    assert spec["trialTemplate"]["trialSpec"]["kind"] == kind
+    assert spec["trialTemplate"]["primaryContainerName"] == framework
     assert spec["earlyStopping"] == {"algorithmName": "medianstop"}
     assert spec["objective"]["goal"] == 0.1
     assert katib.problems(katib.defaulted(recorder.made[1])) == ""
@@ -125,7 +128,7 @@ def test_a_framework_makes_the_trial_a_training_job(recorder: Recorder, tmp_path
         ({"settings": {"seed": 1}}, "unknown setting seed"),
         ({"direction": "up"}, "must be minimize or maximize"),
         ({"trials": 0}, "trials is 0"),
-        ({"framework": "mpi"}, "studies of mpi jobs are not supported"),
+        ({"framework": "mxnet"}, "studies of mxnet jobs are not supported"),
         ({"name": "x" * 41}, "has at most 40"),
         ({"algorithm": "grid"}, "needs feasibleSpace.step for grid"),
     ],

@@ -116,11 +116,12 @@ def _objective(x: float, n: int, y: int) -> None:
     print(f"loss={x * n * y}")
 
 
-async def test_a_study_of_distributed_jobs_stays_one(tmp_path: Path) -> None:
-    made_of = await read(tmp_path, framework="pytorch", workers=2)
+@pytest.mark.parametrize(("framework", "replicas"), [("pytorch", 2), ("mpi", 3)])
+async def test_a_study_of_distributed_jobs_stays_one(tmp_path: Path, framework: str, replicas: int) -> None:
+    made_of = await read(tmp_path, framework=framework, workers=2)
     planned = studydeeds.promoted(made_of, row(lr="1", width="16"))
-    assert sum(planned.spec.replicas.values()) == 2
-    assert "--framework pytorch" in made_of.copies()[0]
+    assert sum(planned.spec.replicas.values()) == replicas
+    assert f"--framework {framework}" in made_of.copies()[0]
     assert "--workers 2" in made_of.copies()[0]
 
 
