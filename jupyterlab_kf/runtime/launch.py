@@ -18,11 +18,10 @@ import __future__
 
 import ast
 import atexit
-import base64
+import binascii
 import contextlib
 import fcntl
 import functools
-import gzip
 import hashlib
 import io
 import json
@@ -32,17 +31,19 @@ import pwd
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 import time
 import traceback
 import types
 import zlib
 from pathlib import Path
-from typing import Any
+
+# Every replica and trial waits for these imports: what few of them need is imported there, before the user's code.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Not resolved: in a pod these are links, and the path as given is the one that other pods know too.
 HERE = Path(os.path.abspath(__file__)).parent  # noqa: PTH100
@@ -51,7 +52,8 @@ GRACE = 10.0
 PATIENCE = 1.0
 NAMED = 100  # files that are left out, by name
 OVERHEAD = 200  # bytes of a packed file's header
-Job = dict[str, Any]
+GZIP = 31  # zlib's word for it
+Job = dict[str, "Any"]
 
 
 def main(argv: list[str]) -> int:
@@ -88,7 +90,7 @@ def at_home() -> None:
     """A home folder and a name, which a user that the image does not know lacks, and libraries ask for."""
     env = os.environ
     if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111  Path.home() fails where there is none
-        env["HOME"] = env.get("KF_WORK") or tempfile.gettempdir()
+        env["HOME"] = env.get("KF_WORK") or temporary()
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -104,8 +106,10 @@ def equip(job: Job) -> None:
     """
     if not job.get("install"):
         return
+    import subprocess
+
     mark = hashlib.sha256(json.dumps(job["install"]).encode()).hexdigest()[:12]
-    folder = Path(os.environ.get("KF_WORK") or tempfile.gettempdir()) / f"packages-{mark}"
+    folder = Path(os.environ.get("KF_WORK") or temporary()) / f"packages-{mark}"
     if not folder.is_dir():
         status = subprocess.call([sys.executable, str(HERE / "install.py"), str(folder)])
         if status:
@@ -228,6 +232,8 @@ def mpirun(job: Job) -> int:
 
 def processes(environments: list[dict[str, str]]) -> int:
     """Run one process for each environment; the first that fails ends the others and gives the status."""
+    import subprocess
+
     argv = [sys.executable, str(HERE / "launch.py"), "rank"]
     running = {subprocess.Popen(argv, env=env): env["RANK"] for env in environments}
 
@@ -407,17 +413,24 @@ def unpack(job: Job) -> Path:
     found = hashlib.sha256(packed).hexdigest()
     if job.get("sha256") not in (None, found):
         raise SystemExit(f"launch.py: the code is damaged: its SHA-256 is {found}, not {job['sha256']}")
-    base = os.environ.get("KF_WORK") or None
-    if base:
-        Path(base).mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="kf-", dir=base))
+    base = Path(os.environ.get("KF_WORK") or temporary())
+    base.mkdir(parents=True, exist_ok=True)
+    folder = base / f"kf-{os.urandom(8).hex()}"
+    folder.mkdir(mode=0o700)
     atexit.register(remove, folder, os.getpid())
-    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(zlib.decompress(packed, GZIP))) as tar:
         if hasattr(tarfile, "data_filter"):
             tar.extractall(folder, filter="data")
         else:
             tar.extractall(folder)
     return folder
+
+
+def temporary() -> str:
+    """Where files may lie for a while."""
+    import tempfile
+
+    return tempfile.gettempdir()
 
 
 def archive() -> bytes:
@@ -444,6 +457,8 @@ def store(digest: str) -> int:
         print("kf-missing")
         return 0
     folder.mkdir(parents=True, exist_ok=True)
+    import tempfile
+
     number, name = tempfile.mkstemp(dir=folder, prefix=".")
     found = hashlib.sha256()
     try:
@@ -536,7 +551,7 @@ def last_here(verb: str) -> bool:
     else:
         return True
     name = f".ended-{hashlib.sha256(run.encode()).hexdigest()[:16]}"
-    with (Path(env.get("KF_WORK") or tempfile.gettempdir()) / name).open("ab") as file:
+    with (Path(env.get("KF_WORK") or temporary()) / name).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(b".")
         file.flush()
@@ -555,10 +570,10 @@ def print_results(limit: int) -> None:
             kept.append((name, path))
             limit -= size
     raw = io.BytesIO()
-    with gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
+    with tarfile.open(fileobj=raw, mode="w|gz") as tar:
         for name, path in kept:
             tar.add(path, name)
-    text = base64.b64encode(raw.getvalue()).decode("ascii")
+    text = binascii.b2a_base64(raw.getvalue(), newline=False).decode("ascii")
     lines = [f"kf-data {line}" for line in re.findall(".{1,12000}", text)]
     end = {"sha256": hashlib.sha256(raw.getvalue()).hexdigest(), "lines": len(lines) + 1, "left": left[:NAMED]}
     if left:
@@ -593,7 +608,7 @@ def send_results(offset: int, limit: int) -> int:
                 content = file.read(last - first)
             found.update(content)
             parts.append(packed.compress(content))
-    text = base64.b64encode(b"".join([*parts, packed.flush()])).decode("ascii")
+    text = binascii.b2a_base64(b"".join([*parts, packed.flush()]), newline=False).decode("ascii")
     # In few writes: line by line, a log of megabytes takes seconds. Nodes cut lines of 16 KiB.
     sys.stdout.write("".join(f"kf-data {line}\n" for line in re.findall(".{1,12000}", text)))
     print(f"kf-end {json.dumps({'sha256': found.hexdigest()})}")

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize, special
 
-from jupyterlab_kf.suggestions import plain
 from jupyterlab_kf.suggestions.space import Parameter
 from jupyterlab_kf.suggestions.study import PENDING, Point, Seen, Study
 
@@ -35,11 +34,7 @@ _EDGE: Final = 1e-12
 
 
 def propose(study: Study, index: int, attempt: int) -> Point:
-    """The next point: spread out at first, then where most improvement is expected."""
-    done = [one for one in study.history if one.loss is not None]
-    first = int(study.number("n_initial_points", 10))
-    if study.total < first or len(done) < 2:  # noqa: PLR2004  a variance needs two
-        return plain.sobol(study, index, attempt)
+    """The point where most improvement is expected. Needs two losses, as a variance does."""
     space = _Space(study.parameters)
     shown, losses = _observed(study.history)
     process = fit(space.features([one.point for one in shown]), _scaled(losses), space.groups)
@@ -298,4 +293,8 @@ class _Space:
         return out
 
 
-__all__: list[Any] = ["Process", "fit", "propose"]
+def prepare() -> None:
+    """Import what is needed: this module's own imports are all."""
+
+
+__all__: list[Any] = ["Process", "fit", "prepare", "propose"]

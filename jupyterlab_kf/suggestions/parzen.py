@@ -44,6 +44,11 @@ def propose(study: Study, index: int, attempt: int) -> Point:
     return tuple(one.text(float(values[one.name][0])) for one in study.parameters)
 
 
+def prepare() -> None:
+    """Import what is needed."""
+    from hyperopt import anneal, hp, tpe  # noqa: F401
+
+
 def _never_called(_: Any) -> float:
     return math.nan
 

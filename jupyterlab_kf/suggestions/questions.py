@@ -10,14 +10,18 @@ ended", or, with a reason in ``end``, that there is nothing more to try. ``{erro
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from jupyterlab_kf.suggestions import plain
 from jupyterlab_kf.suggestions import settings as known
 from jupyterlab_kf.suggestions.space import Parameter, SpaceError, combinations, parameter, unseen
 from jupyterlab_kf.suggestions.study import DONE, FAILED, AskError, Point, Seen, Study, Suggested
 
 _TRIES: Final = 20
+Propose: TypeAlias = Callable[[Study, int, int], Point]
+"""A study, the number of the point and of the attempt at it, to the point."""
 
 
 def ask(question: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def _suggest(study: Study, count: int) -> tuple[list[Suggested], str]:
     return found, ""
 
 
-def _fresh(study: Study, propose: Callable[[Study, int, int], Point], taken: set[Point]) -> Point:
+def _fresh(study: Study, propose: Propose, taken: set[Point]) -> Point:
     """A point that was not tried before; in an endless space that is any."""
     index = study.total
     for attempt in range(_TRIES):
@@ -92,25 +96,36 @@ def _fresh(study: Study, propose: Callable[[Study, int, int], Point], taken: set
     return unseen(study.parameters, taken, study.seed + index * 7919) or point
 
 
-def _proposer(study: Study) -> Callable[[Study, int, int], Point]:
-    from jupyterlab_kf.suggestions import plain
+_BEGINNINGS: Final[Mapping[str, tuple[Propose, int, int]]] = {
+    "tpe": (plain.random, 20, 1),
+    "anneal": (plain.random, 1, 1),
+    "bayesianoptimization": (plain.sobol, 10, 2),
+}
+"""How algorithms that learn begin, and after how many points and losses they do; as hyperopt does by itself."""
 
-    match study.algorithm:
-        case "random":
-            return plain.random
-        case "grid":
-            return plain.grid
-        case "sobol":
-            return plain.sobol
-        case "tpe" | "anneal":
-            from jupyterlab_kf.suggestions import parzen
 
-            return parzen.propose
-        case "bayesianoptimization":
-            from jupyterlab_kf.suggestions import gaussian
+def _proposer(study: Study) -> Propose:
+    blind: dict[str, Propose] = {"random": plain.random, "grid": plain.grid, "sobol": plain.sobol}
+    if study.algorithm in blind:
+        return blind[study.algorithm]
+    begin, first, losses = _BEGINNINGS.get(study.algorithm, (plain.random, 0, 0))
+    first = int(study.number("n_initial_points", first))
 
-            return gaussian.propose
-        case _:
-            from jupyterlab_kf.suggestions import optuna
+    def propose(study: Study, index: int, attempt: int) -> Point:
+        if study.total < first or sum(one.loss is not None for one in study.history) < losses:
+            return begin(study, index, attempt)  # and import nothing: that may take a second
+        chosen: Propose = _module(study.algorithm).propose
+        return chosen(study, index, attempt)
 
-            return optuna.propose
+    return propose
+
+
+def prepare(algorithm: str) -> None:
+    """Import what an algorithm needs after its first points."""
+    if algorithm in _BEGINNINGS:
+        _module(algorithm).prepare()
+
+
+def _module(algorithm: str) -> Any:
+    name = {"tpe": "parzen", "anneal": "parzen", "bayesianoptimization": "gaussian"}.get(algorithm, "optuna")
+    return importlib.import_module(f"jupyterlab_kf.suggestions.{name}")

@@ -59,6 +59,8 @@ def _structural(value: Any, of: typed.Type) -> None:
 
     The definitions of the training kinds were made from an older Kubernetes, which knew no empty defaults.
     """
+    if of is typed.UNKNOWN:
+        return
     if isinstance(value, list):
         for item in value:
             _structural(item, of.items)

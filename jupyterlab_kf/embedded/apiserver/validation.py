@@ -260,7 +260,8 @@ def _schema_type(value: Any) -> str:
 def _against(value: Any, of: typed.Type, path: str) -> list[Cause]:
     """The causes of a value that does not fit its schema."""
     schema = of.schema
-    if value is None and (schema.get("nullable") or not schema):
+    # Of an unknown type everything fits, and what is below it need not be looked at.
+    if of is typed.UNKNOWN or (value is None and (schema.get("nullable") or not schema)):
         return []
     if of.component in (typed.QUANTITY, typed.INT_OR_STRING) or schema.get("x-kubernetes-int-or-string"):
         return _int_or_string(value, of, path)
