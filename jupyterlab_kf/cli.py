@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", lambda prog: endpoints.serve_parser(prog, terminal=True), _serve, "make a model an endpoint"),
         ("predict", endpoints.predict_parser, _predict, "ask an endpoint"),
         ("traffic", endpoints.traffic_parser, _traffic, "divide an endpoint's requests, promote, roll back"),
+        (
+            "monitor",
+            lambda prog: endpoints.monitor_parser(prog, terminal=True),
+            _monitor,
+            "watch an endpoint for drift, or show what was found",
+        ),
         ("endpoints", endpoints.endpoints_parser, _endpoints, "list endpoints, or show or delete one"),
         ("jobs", arguments.jobs_parser, _jobs, "list training jobs"),
         ("logs", arguments.logs_parser, _logs, "print what replicas printed"),
@@ -425,7 +431,9 @@ def _serve(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{plan.summary}\n")
         _say(plan.yaml())
         return 0
-    endpoint, told = verbs.submitted(lambda: kf.serve(model, **{**words, "wait": False}))
+    from jupyterlab_kf.services import serving
+
+    endpoint, told = verbs.submitted(lambda: serving.begin(model, **words))
     for line in told:
         sys.stderr.write(f"{PROG}: {line}\n")
     _say_at_once(f"submitted {endpoint.name}")
@@ -437,6 +445,9 @@ def _serve(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"\ndetached; {endpoint.name} comes up by itself: {PROG} endpoints {endpoint.name}\n")
         raise
+    if options.reference:
+        endpoint.monitor(words["reference"], timeout=options.timeout)
+        _say(f"{endpoint.name} is monitored: {PROG} monitor {endpoint.name}")
     return 0
 
 
@@ -458,6 +469,13 @@ def _traffic(options: argparse.Namespace) -> int:
         _say(history_table(endpoint.history()).text)
     else:
         _say(endpoints.card(endpoints.divide(endpoint, options)).text)
+    return 0
+
+
+def _monitor(options: argparse.Namespace) -> int:
+    import jupyterlab_kf as kf
+
+    _say(endpoints.monitor(kf.endpoint(options.name, options.namespace), options, None).text)
     return 0
 
 

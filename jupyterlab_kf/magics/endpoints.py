@@ -59,6 +59,7 @@ def serve_parser(prog: str, *, terminal: bool = False) -> Parser:
     parser.add_argument("--framework", metavar="KIND", help="sklearn, xgboost, pytorch, onnx, tensorflow or mlflow")
     _resources(parser.add_argument_group("what each server gets"))
     _delivery(parser.add_argument_group("what travels with the model"))
+    _add_rows(parser, "--reference", "watch it: the rows that the model was trained with", terminal=terminal)
     parser.add_argument("-n", "--namespace", metavar="NS", help="the namespace to work in")
     parser.add_argument("--timeout", type=seconds, default=600.0, metavar="TIME", help="longest wait (default 10m)")
     parser.add_argument("--detach", action="store_true", help="do not wait until it is ready")
@@ -66,6 +67,12 @@ def serve_parser(prog: str, *, terminal: bool = False) -> Parser:
     if not terminal:
         parser.add_argument("--into", metavar="VAR", help="put the endpoint into this variable")
     return parser
+
+
+def _add_rows(parser: Parser, flag: str, what: str, *, terminal: bool) -> None:
+    """An option for rows: a variable of the notebook, or a file in a terminal."""
+    said = f"{what} (a .npy, .csv or .jsonl file)" if terminal else what
+    parser.add_argument(flag, metavar="FILE" if terminal else "VAR", help=said)
 
 
 def _resources(group: argparse._ArgumentGroup) -> None:
@@ -111,6 +118,12 @@ def serve_arguments(options: argparse.Namespace, variables: Mapping[str, Any] | 
         "gpu",
     )
     found = {key: getattr(options, key) for key in (*same, "image", "path", "namespace", "timeout")}
+    if options.reference:
+        if options.detach:
+            raise UsageError(
+                "a reference is asked of the model, which is to be waited for", hint="leave --detach or --reference out"
+            )
+        found["reference"] = reference(options.reference, variables)
     found |= {
         "params": params(options.param, variables) or None,
         "env": dict(options.env) or None,
@@ -184,16 +197,17 @@ def feedback_parser(prog: str) -> Parser:
     return parser
 
 
-def monitor_parser(prog: str) -> Parser:
-    """``kf_monitor``."""
+def monitor_parser(prog: str, *, terminal: bool = False) -> Parser:
+    """``kf_monitor``, or ``jupyter kf monitor``."""
+    example = "jupyter kf monitor iris --reference train.csv" if terminal else "%kf_monitor iris --reference X_train"
     parser = Parser(
         prog,
         description="Watch whether an endpoint is asked and answers as for the data its model was trained with: "
-        "%kf_monitor iris --reference X_train. Without --reference, show what was found.",
+        f"{example}. Without --reference, show what was found.",
     )
     parser.add_argument("name", metavar="NAME", help="the endpoint's name")
-    parser.add_argument("--reference", metavar="VAR", help="a variable with the rows that the model was trained with")
-    parser.add_argument("--labels", metavar="VAR", help="a variable with what is right for each of them")
+    _add_rows(parser, "--reference", "the rows that the model was trained with", terminal=terminal)
+    _add_rows(parser, "--labels", "what is right for each of them", terminal=terminal)
     parser.add_argument("--groups", metavar="COLUMN", help="the column whose groups are to be answered alike")
     parser.add_argument("--sample", type=float, default=1.0, metavar="SHARE", help="share of the requests (default 1)")
     parser.add_argument("--window", type=whole, default=1000, metavar="N", help="rows that are compared (default 1000)")
@@ -203,19 +217,29 @@ def monitor_parser(prog: str) -> Parser:
     return parser
 
 
-def monitor(endpoint: Endpoint, options: argparse.Namespace, variables: Mapping[str, Any]) -> Rendered:
-    """What the options of ``kf_monitor`` ask for, done, and what is shown of it.
+def reference(said: str, variables: Mapping[str, Any] | None) -> Any:
+    """The rows that an option names: a variable of the notebook, or a file where there is none.
+
+    Raises:
+        UsageError: it is not there, or no rows can be read of it.
+    """
+    if variables is None:
+        from jupyterlab_kf.services.serving import batches
+
+        return batches.table_of(said)
+    if said not in variables:
+        raise UsageError(f"the notebook has no variable {said!r}", hint="run the cell that makes it")
+    return variables[said]
+
+
+def monitor(endpoint: Endpoint, options: argparse.Namespace, variables: Mapping[str, Any] | None) -> Rendered:
+    """What the options of ``kf_monitor`` ask for, done, and what is shown of it; of a terminal there are no variables.
 
     Raises:
         UsageError: a variable is not there, or two things are asked for at once.
     """
     from jupyterlab_kf.widgets.monitoring import findings_card
     from jupyterlab_kf.widgets.tables import note
-
-    def variable(name: str) -> Any:
-        if name not in variables:
-            raise UsageError(f"the notebook has no variable {name!r}", hint="run the cell that makes it")
-        return variables[name]
 
     if options.end:
         if options.reference:
@@ -224,8 +248,8 @@ def monitor(endpoint: Endpoint, options: argparse.Namespace, variables: Mapping[
         return note(f"Endpoint {endpoint.name} is not monitored any more.")
     if options.reference:
         endpoint.monitor(
-            variable(options.reference),
-            labels=None if options.labels is None else variable(options.labels),
+            reference(options.reference, variables),
+            labels=None if options.labels is None else reference(options.labels, variables),
             groups=options.groups,
             sample=options.sample,
             window=options.window,

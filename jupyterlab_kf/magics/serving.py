@@ -56,11 +56,18 @@ class ServingMagics(Magics):
             planned = kf.plan_serve(model, **words)
             present(serve_plan_card(planned.summary, planned.yaml(), planned.diff()))
             return
-        made, warned = submitted(lambda: kf.serve(model, **{**words, "wait": False}))
+        from jupyterlab_kf.services import serving
+
+        made, warned = submitted(lambda: serving.begin(model, **words))
         for said in warned:
             sys.stderr.write(f"{said}\n")
         self._keep(made, options.into)
-        self._watch(made, timeout=options.timeout, detach=options.detach)
+        if self._watch(made, timeout=options.timeout, detach=options.detach) and options.reference:
+            try:
+                made.monitor(words["reference"], timeout=options.timeout)
+            except KubeflowError as error:
+                raise told(error) from None
+            sys.stdout.write(f"{made.name} is monitored: %kf_monitor {made.name}\n")
 
     @no_var_expand
     @line_magic
@@ -205,19 +212,21 @@ class ServingMagics(Magics):
                 raise UsageError(f"--into {into}: not a name for a variable")
             self.shell.user_ns[into] = value
 
-    def _watch(self, endpoint: Endpoint, *, timeout: float, detach: bool) -> None:
+    def _watch(self, endpoint: Endpoint, *, timeout: float, detach: bool) -> bool:
+        """Show an endpoint until it is ready; whether it is."""
         from jupyterlab_kf.widgets.endpoints import endpoint_card
 
         show = shower(self.shell)
         if detach:
             show(endpoints.card(endpoint))
-            return
+            return False
         try:
             for view in endpoint.coming(timeout):
                 show(endpoint_card(view))
         except KeyboardInterrupt:
             sys.stdout.write(f'detached; it comes up by itself: kf.endpoint("{endpoint.name}").wait()\n')
-            return
+            return False
         except KubeflowError as error:
             show(endpoints.card(endpoint))
             raise told(error) from None
+        return True

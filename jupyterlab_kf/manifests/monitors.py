@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, names
+from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import endpoints, training
 from jupyterlab_kf.model import Obj, meta
@@ -62,7 +62,7 @@ def unlogged(predictors: Sequence[Obj], where: str) -> list[Obj]:
 
 
 def _unlogged(predictor: Obj, where: str) -> Obj:
-    made = deepcopy(dict(predictor))
+    made = copied(dict(predictor))
     nodes = [made.get("graph") or {}]
     while nodes:
         node = nodes.pop()

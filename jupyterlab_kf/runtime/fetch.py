@@ -101,13 +101,27 @@ def _from_s3(path: str, folder: Path, options: dict[str, Any]) -> int:
     except FetchError:
         raise
     except Exception as error:  # any of a dozen of libraries', of which none can be named here
-        raise FetchError(f"s3://{path} cannot be fetched: {type(error).__name__}: {error}") from error
+        raise FetchError(_why(path, options, error)) from error
+
+
+def _why(path: str, options: Mapping[str, Any], error: Exception) -> str:
+    """What is wrong, with the bucket, the key and where credentials come from; never with credentials."""
+    bucket, _, key = path.partition("/")
+    if isinstance(error, FileNotFoundError):
+        return f"there is nothing at s3://{path}: the bucket {bucket} is not there, or has no key {key or '(empty)'}"
+    said = str(error) or type(error).__name__
+    if "key" in options:
+        return f"s3://{path} (bucket {bucket}, key {key}) cannot be fetched: {said}"
+    return (
+        f"s3://{path} (bucket {bucket}, key {key}) cannot be fetched: {said}. No credentials were given: name a Secret "
+        "with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (envSecretRefName of the unit)"
+    )
 
 
 def _download(files: Any, path: str, folder: Path) -> int:
     found = [one for one in files.find(path) if not one.endswith("/")]
     if not found:
-        raise FetchError(f"there is nothing at s3://{path}")
+        raise FileNotFoundError(path)
     for one in found:
         inner = one.removeprefix(path).lstrip("/") or one.rpartition("/")[2]
         target = folder / inner

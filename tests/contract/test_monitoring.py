@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib  # type: ignore[import-untyped]
 import numpy as np
+import pandas as pd
 import pytest
 from bed.api import Api, until
 from sklearn.datasets import load_iris  # type: ignore[import-untyped]
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 import jupyterlab_kf as kf
+from jupyterlab_kf import cli
 from jupyterlab_kf.settings import Settings
 
 X, Y = load_iris(return_X_y=True)
@@ -78,6 +81,26 @@ def test_drift_of_a_feature_is_seen_and_told_as_an_event(cluster: Settings, watc
     until(lambda: watched.findings().drifted == ("x2",), seconds=60, what="the finding")
     assert watched.findings().trouble == ""
     api.close()
+
+
+def test_a_terminal_serves_with_a_reference_and_shows_what_was_found(
+    cluster: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cluster.data_dir
+    joblib.dump(LogisticRegression(max_iter=500).fit(X, Y), tmp_path / "model.joblib")
+    np.savetxt(tmp_path / "train.csv", X, delimiter=",", header="a,b,c,d", comments="")
+    table = ["--reference", str(tmp_path / "train.csv")]
+    assert cli.main(["serve", str(tmp_path / "model.joblib"), "--name", "from-afar", *table]) == 0
+    assert "from-afar is monitored: jupyter kf monitor from-afar" in capsys.readouterr().out
+    endpoint = kf.endpoint("from-afar")
+    ask(endpoint, pd.DataFrame(X + np.array([0, 0, 3, 0]), columns=["a", "b", "c", "d"]))
+    until(lambda: endpoint.findings().drifted == ("c",), seconds=60, what="the drift of a column by its name")
+    assert cli.main(["monitor", "from-afar"]) == 0
+    assert "Monitor of from-afar: " in (said := capsys.readouterr().out)
+    assert "alarm" in said
+    assert cli.main(["monitor", "from-afar", "--end"]) == 0
+    assert "not monitored any more" in capsys.readouterr().out
+    endpoint.delete()
 
 
 def test_without_its_monitor_an_endpoint_answers_and_drops_copies(cluster: Settings, watched: kf.Endpoint) -> None:

@@ -284,6 +284,8 @@ def test_a_saved_model_is_served_asked_and_divided_from_a_terminal(
         (["serve", "a.py", "--graph", "chain('a.py', 'a.py')"], "--graph says what is served"),
         (["serve", "--graph", "chain(a, b)"], "there is no variable 'a'"),
         (["predict", "iris", "x"], "neither a variable"),
+        (["serve", "a.py", "--reference", "gone.npy"], "there is no file gone.npy"),
+        (["serve", "a.py", "--reference", "gone.npy", "--detach"], "leave --detach or --reference out"),
     ],
 )
 def test_wrong_words_about_endpoints_end_with_2(

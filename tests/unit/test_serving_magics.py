@@ -123,13 +123,16 @@ def test_a_graph_is_said_in_a_line_over_variables(
         (f"%%kf_serve model\n{CELL}", "serves the cell's class"),
         ("%%kf_serve --name iris\nx = 1", "no class with a method predict"),
         ("%kf_predict iris nothing_here", "neither a variable"),
+        ("%kf_serve model --name other --reference rows", "no variable 'rows'"),
+        ("%kf_serve model --name other --reference few", "the reference has 2 rows"),
+        ("%kf_serve model --name other --reference few --detach", "leave --detach or --reference out"),
         ("%kf_traffic iris v1", "not of the form NAME=VALUE"),
         ("%kf_traffic iris v1=100 --promote v1", "one thing at a time"),
         ("%kf_traffic iris v1=many", "not a whole number"),
     ],
 )
 def test_wrong_lines_say_what_is_wrong(world: World, shell: InteractiveShell, line: str, said: str) -> None:
-    run(shell, "%kf_serve model --name iris")
+    run(shell, "%kf_serve model --name iris\nfew = [[1.0, 2.0]] * 2")
     with pytest.raises(kf.UsageError) as caught:
         run(shell, line)
     assert said in str(caught.value)

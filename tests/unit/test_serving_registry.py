@@ -165,7 +165,7 @@ def test_an_address_is_left_to_fsspec_and_without_it_that_is_said(
         kf.serve(fitted(), name="iris")
     assert not world.endpoints()
     store = Store()
-    core = SimpleNamespace(url_to_fs=lambda url: (store, url.removeprefix("s3://")))
+    core = SimpleNamespace(url_to_fs=lambda url, **_: (store, url.removeprefix("s3://")))
     monkeypatch.setitem(sys.modules, "fsspec", SimpleNamespace(core=core))
     assert kf.models() == []
     kf.serve(fitted(), name="iris")

@@ -97,6 +97,12 @@ def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are t
     return made if request.reference is None else made.monitor(request.reference, timeout=request.timeout)
 
 
+@taking(ServeRequest)
+def begin(request: ServeRequest) -> Endpoint:
+    """As :func:`serve`, without waiting; a reference is checked, and nobody monitors yet."""
+    return start(request)
+
+
 def start(request: ServeRequest) -> Endpoint:
     """As :func:`serve`, without waiting."""
     here = session.current()
@@ -136,7 +142,8 @@ def _keep(planned: ServePlan, served: Assembly, who: rollout.Author) -> None:
     try:
         registry.keep(served, planned.inner.bundle.files, where, **told)
     except OSError as error:
-        warnings.warn(f"the model is served and not kept: {error} (KF_MODELS says where)", UserWarning, stacklevel=5)
+        said = error.message if isinstance(error, registry.PlaceError) else error
+        warnings.warn(f"the model is served and not kept: {said} (KF_MODELS says where)", UserWarning, stacklevel=5)
 
 
 @taking(ServeRequest)

@@ -50,6 +50,21 @@ def rows_of(value: Any) -> Any:
     raise UsageError(f"rows cannot be read from {path.name}", hint="give a .npy, .csv or .jsonl file, or the rows")
 
 
+def table_of(name: str) -> Any:
+    """As :func:`rows_of`, of a file; a ``.csv`` is a table with the names of its columns where pandas is installed.
+
+    Raises:
+        UsageError: the file cannot be read as rows.
+    """
+    path = Path(name)
+    if path.suffix == ".csv" and path.is_file():
+        with contextlib.suppress(ImportError):
+            import pandas as pd
+
+            return pd.read_csv(path)
+    return rows_of(path)
+
+
 def _typed(rows: list[list[str]]) -> list[list[Any]]:
     """Numbers where all of a file's cells are some; a first line of names is left out."""
 

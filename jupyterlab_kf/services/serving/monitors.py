@@ -182,12 +182,12 @@ async def _cleaned(client: Client, endpoint: Obj, kept: set[str]) -> None:
 
 
 async def _until(look: Callable[[], Awaitable[bool]], seconds: float) -> bool:
-    waited = 0.0
+    clock = asyncio.get_running_loop().time
+    end = clock() + seconds
     while not await look():
-        if waited >= seconds:
+        if clock() >= end:
             return False
         await asyncio.sleep(_PAUSE)
-        waited += _PAUSE
     return True
 
 

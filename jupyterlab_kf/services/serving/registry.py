@@ -8,11 +8,12 @@ that is served again; removing is for people.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -30,6 +31,12 @@ _BLOBS: Final = "blobs"
 _LEAST: Final = 4
 """Characters of a hash that name a model."""
 OFF: Final = "off"
+_BUCKETS: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"})
+"""Schemes of stores without folders: to make one there would make a bucket that somebody misspelt."""
+
+
+class PlaceError(UsageError, OSError):
+    """The place where models are kept does not do what it was asked; names the address."""
 
 
 class Place(Protocol):
@@ -79,7 +86,10 @@ class Folder:
 
 
 class Remote:
-    """An address that fsspec knows."""
+    """An address that fsspec knows.
+
+    What it refuses is told with the whole address: for S3 the bucket and the key.
+    """
 
     def __init__(self, address: str) -> None:
         try:
@@ -87,32 +97,61 @@ class Remote:
         except ImportError:
             raise UsageError(
                 f"models are to be kept at {address}, and fsspec is not installed",
-                hint="pip install fsspec, with what it needs there (s3fs for s3://), or set KF_MODELS to a folder",
+                hint="pip install 'jupyterlab-kf[s3]' for s3://, else fsspec with what it needs there; "
+                "or set KF_MODELS to a folder",
             ) from None
+        self._scheme = address.partition("://")[0]
         try:
-            self._files, self._root = fsspec.core.url_to_fs(address)
+            # Others write there too, so what was listed once says nothing of now.
+            self._files, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise UsageError(f"models cannot be kept at {address}: {error}", hint="KF_MODELS says where") from error
 
     def read(self, name: str) -> bytes:
         """The bytes of an object."""
-        return bytes(self._files.cat_file(f"{self._root}/{name}"))
+        with self._told("read", name):
+            return bytes(self._files.cat_file(f"{self._root}/{name}"))
 
     def write(self, name: str, content: bytes) -> None:
         """An object; stores such as S3 show it whole or not at all."""
-        self._files.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
-        self._files.pipe_file(f"{self._root}/{name}", content)
+        with self._told("written", name):
+            if self._scheme not in _BUCKETS:
+                self._files.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
+            try:
+                self._files.pipe_file(f"{self._root}/{name}", content)
+            except FileNotFoundError as error:
+                raise OSError(f"there is no such bucket: {error}") from error
 
     def has(self, name: str) -> bool:
         """Whether there is such an object."""
-        return bool(self._files.exists(f"{self._root}/{name}"))
+        with self._told("looked for", name):
+            return bool(self._files.exists(f"{self._root}/{name}"))
 
     def names(self, folder: str) -> list[str]:
         """The objects below a name."""
         try:
-            return sorted(str(one).rpartition("/")[2] for one in self._files.ls(f"{self._root}/{folder}", detail=False))
+            with self._told("listed", folder):
+                found = self._files.ls(f"{self._root}/{folder}", detail=False)
+                return sorted(str(one).rpartition("/")[2] for one in found)
         except FileNotFoundError:
             return []
+
+    @contextlib.contextmanager
+    def _told(self, what: str, name: str) -> Iterator[None]:
+        """Tell what the library raises by the address; that something is not there is for who asked.
+
+        Raises:
+            PlaceError: it could not be done.
+        """
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # of a dozen libraries, none of which can be named here
+            said = f"{self._scheme}://{self._root}/{name} cannot be {what}: {str(error) or type(error).__name__}"
+            raise PlaceError(
+                said, hint="KF_MODELS says where models are kept; credentials are those of your environment"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
