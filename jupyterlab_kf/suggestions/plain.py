@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random as _random
 
-from jupyterlab_kf.suggestions import sobol as sequence
 from jupyterlab_kf.suggestions.study import Point, Study
 
 
@@ -35,8 +34,14 @@ def _at(study: Study, position: int) -> Point:
 
 def sobol(study: Study, index: int, attempt: int) -> Point:
     """The trial's point of a scrambled Sobol sequence."""
-    units = sequence.point(len(study.parameters), index + 4096 * attempt, study.seed)
+    from scipy.stats import qmc
+
+    engine = qmc.Sobol(len(study.parameters), scramble=True, seed=study.seed % 2**32)
+    position = index if not attempt else index + 4096 * attempt
+    if position:
+        engine.fast_forward(position)
+    (units,) = engine.random(1)
     return tuple(
-        one.text(u if one.ordered else min(int(u * len(one.texts)), len(one.texts) - 1))
+        one.text(float(u) if one.ordered else min(int(u * len(one.texts)), len(one.texts) - 1))
         for one, u in zip(study.parameters, units, strict=True)
     )

@@ -110,10 +110,12 @@ def _proposer(study: Study) -> Propose:
         return blind[study.algorithm]
     begin, first, losses = _BEGINNINGS.get(study.algorithm, (plain.random, 0, 0))
     first = int(study.number("n_initial_points", first))
+    if not study.total:  # the first trials need not wait for a library's import, which may take a second
+        begin = plain.random
 
     def propose(study: Study, index: int, attempt: int) -> Point:
         if study.total < first or sum(one.loss is not None for one in study.history) < losses:
-            return begin(study, index, attempt)  # and import nothing: that may take a second
+            return begin(study, index, attempt)
         chosen: Propose = _module(study.algorithm).propose
         return chosen(study, index, attempt)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -86,6 +89,18 @@ def test_a_countable_space_is_gone_through_once(algorithm: str) -> None:
     answer = ask(question(algorithm, 50, [], SPACE[2:]))
     assert len({tuple(one["assignments"].values()) for one in answer["suggestions"]}) == 18
     assert answer["end"] == "all 18 combinations of the parameters have been tried"
+
+
+@pytest.mark.parametrize("algorithm", ["random", "tpe", "anneal", "bayesianoptimization"])
+def test_the_first_trials_wait_for_no_library(algorithm: str) -> None:
+    code = """if True:
+        import json, sys
+        from jupyterlab_kf.suggestions.questions import ask
+        print(len(ask(json.loads(sys.argv[1]))["suggestions"]), sorted({"numpy", "scipy", "hyperopt"} & {*sys.modules}))
+    """
+    asked = json.dumps(question(algorithm, 4, []))
+    told = subprocess.run([sys.executable, "-c", code, asked], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == "4 []\n"
 
 
 def test_grid_counts_from_the_minimum() -> None:
