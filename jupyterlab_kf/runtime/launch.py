@@ -38,6 +38,7 @@ import time
 import traceback
 import types
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 # Every replica and trial waits for these imports: what few of them need is imported there, before the user's code.
@@ -50,6 +51,7 @@ HERE = Path(os.path.abspath(__file__)).parent  # noqa: PTH100
 COROUTINE = 0x80  # inspect.CO_COROUTINE
 GRACE = 10.0
 PATIENCE = 1.0
+FAREWELL = 3.0  # a node tells of an end within a second or two
 NAMED = 100  # files that are left out, by name
 OVERHEAD = 200  # bytes of a packed file's header
 GZIP = 31  # zlib's word for it
@@ -67,6 +69,7 @@ def main(argv: list[str]) -> int:
         if os.getpid() == 1:
             obey_the_end()
         equip(job)
+    stays = verb == "run" and leads(job, os.environ)
     work = {"run": replica, "rank": rank, "mpirun": mpirun}.get(verb)
     if work is None:
         print(f"launch.py: unknown verb {verb!r}", file=sys.stderr)
@@ -74,6 +77,8 @@ def main(argv: list[str]) -> int:
     status = work(job)
     if not status and job.get("resultsLimit") and last_here(verb):
         print_results(int(job["resultsLimit"]))
+    if stays and not status:
+        farewell()
     return status
 
 
@@ -264,6 +269,32 @@ def processes(environments: list[dict[str, str]]) -> int:
             deadline = time.monotonic() + GRACE
             stop(signal.SIGTERM, None)
     return status
+
+
+def leads(job: Job, env: Mapping[str, str]) -> bool:
+    """Whether the job ends with this replica, and with the job the pods of its peers that are not known to have ended.
+
+    The operators delete those at once, with their logs, however near their end they are. The embedded cluster, whose
+    pods know their uid by a variable, gives them time by itself.
+    """
+    if "KF_POD_UID" in env:
+        return False
+    if job.get("framework") == "pytorch" and "PET_RDZV_ENDPOINT" not in env:
+        return int(job.get("nodes", 1)) > 1 and not int(env.get("PET_NODE_RANK") or env.get("RANK") or 0)
+    try:
+        config = json.loads(env.get("TF_CONFIG") or "{}")
+        mine = config["task"]["type"] in ("chief", "master")
+    except (ValueError, KeyError, TypeError):
+        return False
+    # Where workers have no chief, all of them decide; parameter servers have no end of their own.
+    return mine and bool({"worker", "evaluator"} & set(config.get("cluster") or ()))
+
+
+def farewell() -> None:
+    """Stay until peers that end now are known to have ended, or until told to go."""
+    flush()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    time.sleep(FAREWELL)
 
 
 # The user's code

@@ -89,6 +89,7 @@ def test_what_kubectl_makes_is_on_the_screen_at_once(
         for name in names:
             kubectl("create", "-f", "-", stdin=manifest(name))
             expect(row(page, name)).to_be_visible()
+        _until_told(page, events, names)
     seen = page.evaluate("() => window.seen")
     delays = [seen[name] - events[name] for name in names]
     record_property("milliseconds from the watch event to the screen", delays)

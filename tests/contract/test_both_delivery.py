@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from bed.api import Api, until
+from ranks import MEET
 from sites import make_namespace
 
 import jupyterlab_kf as kf
@@ -113,7 +114,7 @@ def test_a_volume_is_shared_by_jobs(api: Api, tmp_path: Path) -> None:
 
 CELLS = (
     (["parameters"], "learning_rate = 0.1\nepochs = 1"),
-    ([], "%matplotlib inline\nimport os\nimport time\n\nimport beside\n\nrank = os.environ['RANK']"),
+    ([], "%matplotlib inline\nimport os\nimport time\n\nimport beside\n\nrank = os.environ['RANK']\nbeside.meet()"),
     ([], "for epoch in range(epochs):\n    print(beside.WORD, rank, epoch, learning_rate)\nrank"),
     (["skip-execution"], "!pip install something"),
     ([], "%time rows = [1, 2]\n\nif rank == '1':\n    print(rows[fails])\nelse:\n    time.sleep(patience)"),
@@ -123,7 +124,7 @@ CELLS = (
 def notebook(folder: Path) -> Path:
     """Where a notebook of those cells lies, beside a module that it imports."""
     (folder / "work").mkdir()
-    (folder / "work" / "beside.py").write_text("WORD = 'rank'\n")
+    (folder / "work" / "beside.py").write_text(f"WORD = 'rank'\n{MEET}")
     cells = [{"cell_type": "code", "metadata": {"tags": tags}, "source": source} for tags, source in CELLS]
     path = folder / "work" / "train.ipynb"
     path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}))
@@ -133,9 +134,7 @@ def notebook(folder: Path) -> Path:
 def test_a_notebook_runs_on_many_workers_and_a_failure_names_its_cell(api: Api, tmp_path: Path) -> None:
     assert api
     path = notebook(tmp_path).relative_to(tmp_path)
-    # They never wait for each other, and a master that succeeds ends the job: a worker that still starts then would
-    # look for its master in vain.
-    params = {"epochs": 2, "learning_rate": 0.5, "fails": 1, "patience": 20}
+    params = {"epochs": 2, "learning_rate": 0.5, "fails": 1, "patience": 0}
     job = kf.train(path, workers=2, name="whole", image=IMAGE, cpu="100m", params=params, clean="None", root=tmp_path)
     job.wait(timeout=120)
     worker = f"{job.name}-worker-0"
@@ -148,7 +147,7 @@ def test_a_notebook_runs_on_many_workers_and_a_failure_names_its_cell(api: Api, 
         shown = [f"'{rank}'"] if rank == 0 else [f"'{rank}'", "2"]
         assert lines == [f"rank {rank} {epoch} 0.5" for epoch in range(2)] + shown
     # A master that succeeds would have the job succeed.
-    params |= {"fails": 7, "patience": 100}
+    params |= {"fails": 7, "patience": 600}
     job = kf.train(path, workers=2, name="fails", image=IMAGE, cpu="100m", params=params, root=tmp_path)
     with pytest.raises(kf.JobFailedError) as caught:
         job.wait(timeout=120)

@@ -18,6 +18,7 @@ import yaml
 from bed.api import Api, until
 from bed.cluster import RealCluster
 from needs import tool
+from ranks import MEET
 from sites import Kubectl, Site
 
 import jupyterlab_kf as kf
@@ -52,12 +53,15 @@ def here(site: Site, place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
     session.use("")
 
 
-CODE = """
+# All ranks end at the same instant.
+CODE = f"""
 import os, pathlib
+{MEET}
 print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], flush=True)
+meet()
 for epoch in range(3):
-    print(f"epoch={epoch} loss={1 / (epoch + 1)}", flush=True)
-pathlib.Path(os.environ["KF_OUTPUT"], f"model-{os.environ['RANK']}.txt").write_text("weights")
+    print(f"epoch={{epoch}} loss={{1 / (epoch + 1)}}", flush=True)
+pathlib.Path(os.environ["KF_OUTPUT"], f"model-{{os.environ['RANK']}}.txt").write_text("weights")
 """
 
 
@@ -89,6 +93,27 @@ def test_training_is_the_same_wherever_it_runs(tmp_path: Path) -> None:
     assert why.sentence == "master-0 ended with exit code 3."
     again.delete()
     assert kf.jobs() == []
+
+
+LATE = f"""
+import os, pathlib, time
+{MEET}
+meet()
+if os.environ["RANK"] == "1":
+    time.sleep(2)
+    print("loss=0.5", flush=True)
+pathlib.Path(os.environ["KF_OUTPUT"], f"model-{{os.environ['RANK']}}.txt").write_text("weights")
+"""
+
+
+@pytest.mark.usefixtures("here")
+def test_a_worker_that_ends_a_moment_after_its_leader_loses_nothing(tmp_path: Path) -> None:
+    asked = {"image": IMAGE, "cpu": "500m", "output": tmp_path / "out", "root": tmp_path}
+    job = kf.train(LATE, "pytorch", workers=2, name="late", **asked)
+    job.wait(timeout=120)
+    assert [line.text for line in job.logs("worker-0")] == ["loss=0.5"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model-0.txt", "model-1.txt"]
+    assert job.metrics()["loss"]
 
 
 def test_a_job_that_is_suspended_from_outside_is_seen_to_rest(site: Site, here: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from ranks import MEET
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.cluster.client import Client
@@ -56,7 +57,7 @@ def by_python() -> None:
 
 def by_two() -> None:
     """Two workers: before the second the operator puts a container of its own, which Pod Security judges, too."""
-    code = "import os; print('rank', os.environ['RANK'], flush=True)"
+    code = f"import os\n{MEET}\nmeet()\nprint('rank', os.environ['RANK'], flush=True)"
     job = kf.train(code, "pytorch", workers=2, name="two", image=IMAGE, cpu="100m")
     job.wait(timeout=90)
     assert sorted(line.text for line in job.logs()) == ["rank 0", "rank 1"]

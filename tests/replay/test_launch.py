@@ -9,13 +9,15 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
 import pytest
-from launching import place, start
+from launching import environment, place, start
 
 from jupyterlab_kf.runtime import launch
 
@@ -300,3 +302,59 @@ def test_a_user_without_a_home_gets_one_and_a_name(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path / ".."))
     launch.at_home()
     assert os.environ["HOME"] == str(tmp_path / "..")
+
+
+def task(kind: str, *roles: str) -> dict[str, str]:
+    return {"TF_CONFIG": json.dumps({"cluster": {role: ["h:1"] for role in roles}, "task": {"type": kind, "index": 0}})}
+
+
+@pytest.mark.parametrize(
+    ("framework", "nodes", "env", "stays"),
+    [
+        ("pytorch", 2, {"RANK": "0"}, True),
+        ("pytorch", 2, {"PET_NODE_RANK": "0", "RANK": "0"}, True),
+        ("pytorch", 2, {"RANK": "1"}, False),
+        ("pytorch", 1, {"RANK": "0"}, False),
+        ("pytorch", 2, {"PET_RDZV_ENDPOINT": "j-worker-0:23456"}, False),  # all workers decide
+        ("pytorch", 2, {"RANK": "0", "KF_POD_UID": "u"}, False),  # the embedded cluster waits by itself
+        ("tensorflow", 3, task("chief", "chief", "worker"), True),
+        ("tensorflow", 3, task("master", "master", "evaluator"), True),
+        ("tensorflow", 2, task("chief", "chief", "ps"), False),
+        ("tensorflow", 1, task("chief", "chief"), False),
+        ("tensorflow", 2, task("worker", "chief", "worker"), False),
+        ("tensorflow", 2, task("worker", "worker"), False),  # all workers decide
+        ("tensorflow", 2, {"TF_CONFIG": "no JSON"}, False),
+        ("tensorflow", 2, {"TF_CONFIG": "[]"}, False),
+        ("mxnet", 2, {"DMLC_ROLE": "scheduler"}, False),
+        ("mpi", 2, {}, False),
+    ],
+)
+def test_who_ends_the_job_stays_for_peers(framework: str, nodes: int, env: dict[str, str], stays: object) -> None:
+    assert launch.leads({"framework": framework, "nodes": nodes}, env) is stays
+
+
+def test_a_leader_that_has_succeeded_stays_until_it_is_told_to_go(tmp_path: Path) -> None:
+    home = place(tmp_path, "print('done')", workers=2)
+    text = (home / "launch.py").read_text()
+    (home / "launch.py").write_text(text.replace("FAREWELL = 3.0", "FAREWELL = 600.0"))
+    command = [sys.executable, str(home / "launch.py"), "run"]
+    with subprocess.Popen(command, env=environment(home, RANK="0"), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+        while not caught(process.pid) & 1 << (signal.SIGTERM - 1):
+            assert process.poll() is None, "it stays"
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(timeout=30) == 0, "it has succeeded"
+    assert list((home / "work").iterdir()) == []
+    for env, code in ({"RANK": "1"}, "print('done')"), ({"RANK": "0"}, "raise SystemExit(3)"):
+        (tmp_path / code).mkdir()
+        other = place(tmp_path / code, code, workers=2)
+        (other / "launch.py").write_text((home / "launch.py").read_text())
+        start(other, **env)  # they do not stay, or this would take ten minutes
+
+
+def caught(pid: int) -> int:
+    """The signals that a process has handlers for, as bits."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("SigCgt:")), 16)

@@ -27,10 +27,14 @@ def place(folder: Path, code: str, framework: str = "pytorch", **request: Any) -
     return home
 
 
+def environment(home: Path, **more: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "KF_WORK": str(home / "work"), "PYTHONUNBUFFERED": "1", **more}
+
+
 def start(home: Path, verb: str = "run", *more: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(home / "launch.py"), verb, *more],
-        env={"PATH": os.environ["PATH"], "KF_WORK": str(home / "work"), "PYTHONUNBUFFERED": "1", **env},
+        env=environment(home, **env),
         capture_output=True,
         text=True,
         timeout=60,
