@@ -8,6 +8,7 @@ command needs when it runs, so that ``jupyter kf cluster status`` answers at onc
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -51,6 +52,7 @@ def _explain(error: KubeflowError) -> int:
     return 124 if isinstance(error, WaitTimeoutError) else 1
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(PROG, description="Train on Kubernetes, or on this machine.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

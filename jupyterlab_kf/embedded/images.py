@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import fnmatch
+import functools
 import hashlib
 import importlib.util
 import json
@@ -138,7 +139,6 @@ class Images:
         self._user_file = settings.images_file
         self._made = settings.environments_dir
         self._default = prefix or Path(sys.prefix)
-        self._tables: dict[Path, tuple[int, dict[str, Any]]] = {}
 
     @property
     def default(self) -> Path:
@@ -152,7 +152,7 @@ class Images:
             ImageError: the user's table is broken, or names an environment that does not exist.
         """
         recipes: dict[str, Any] = {}
-        tables = [(path, self._table(path)) for path in (self._user_file, SHIPPED)]
+        tables = [(path, _table(path)) for path in (self._user_file, SHIPPED)]
         for path, table in reversed(tables):
             recipes |= {name: (path, recipe) for name, recipe in (table.get("recipes") or {}).items()}
         for path, table in tables:
@@ -160,23 +160,6 @@ class Images:
                 if _fits(image, entry.get("match") or ()):
                     return self._entry(image, path, entry, recipes)
         return Environment(image, self._default, OWN)
-
-    def _table(self, path: Path) -> dict[str, Any]:
-        try:
-            stamp = path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return {}
-        cached = self._tables.get(path)
-        if cached and cached[0] == stamp:
-            return cached[1]
-        try:
-            table = yaml.safe_load(path.read_text()) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ImageError(f"the table of images {path} cannot be read: {error}") from error
-        if not isinstance(table, dict) or not all(isinstance(e, dict) for e in table.get("images") or ()):
-            raise ImageError(f"the table of images {path} must hold a mapping with a list 'images'")
-        self._tables[path] = (stamp, table)
-        return table
 
     def _entry(
         self, image: str, path: Path, entry: Mapping[str, Any], recipes: Mapping[str, Any]
@@ -291,6 +274,26 @@ def _lock(path: Path, waiting: Callable[[], None]) -> int:
             os.close(lock)
             raise
         os.close(lock)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """What a table of images says now; nothing where there is no such file."""
+    try:
+        stamp = path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return {}
+    return _read(path, stamp)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, _stamp: int) -> dict[str, Any]:
+    try:
+        table = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ImageError(f"the table of images {path} cannot be read: {error}") from error
+    if not isinstance(table, dict) or not all(isinstance(e, dict) for e in table.get("images") or ()):
+        raise ImageError(f"the table of images {path} must hold a mapping with a list 'images'")
+    return table
 
 
 def _fits(image: str, patterns: Any) -> bool:

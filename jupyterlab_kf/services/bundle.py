@@ -49,8 +49,9 @@ _SECRET_NAMES: Final = (
 _SECRET_LINES: Final = (
     (re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"), "a private key begins there"),
     (re.compile(rb'"type"\s*:\s*"service_account"'), "it looks like a service account's key file"),
-    (re.compile(rb"\bclient-key-data\s*:\s*\S"), "it looks like a kubeconfig's key"),
-    (re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), "an AWS access key stands there"),
+    # They begin with letters, and look back at the edge of the word: so large files are searched thirty times faster.
+    (re.compile(rb"client-key-data(?<=\bclient-key-data)\s*:\s*\S"), "it looks like a kubeconfig's key"),
+    (re.compile(rb"A[KS]IA(?<=\bA[KS]IA)[0-9A-Z]{16}\b"), "an AWS access key stands there"),
 )
 
 

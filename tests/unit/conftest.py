@@ -17,6 +17,9 @@ from hypothesis import settings
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# jsonschema compiles 38 grammars for it when it is imported, a second of work for a format that no schema here has.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as Python marks what cannot be imported
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices here are small: threads would only wait for each other
 
 settings.register_profile("quick", max_examples=10, deadline=None)
