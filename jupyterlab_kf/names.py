@@ -36,6 +36,12 @@ ANNOTATION_ENVIRONMENT: Final = f"{DOMAIN}/environment"
 ANNOTATION_TELLS_PACKAGES: Final = f"{DOMAIN}/tells-packages"
 """On a node that answers ``GET .../nodes/NAME/proxy/packages?image=IMAGE``."""
 
+ANNOTATION_SLEEP: Final = f"{DOMAIN}/sleep"
+"""JSON on a Deployment that goes to zero replicas when nobody asks it, and comes back with the next request.
+
+``after``: seconds without a request; ``replicas``: how many come back.
+"""
+
 MAX_JOB_NAME: Final = 52
 """Leaves room in 63 characters for ``-<role>-<index>``, which becomes a pod's name and host name."""
 

@@ -31,6 +31,14 @@ _PATIENCE: Final = 2.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _PER_SECOND: Final = "_per_second"
 ENGINE: Final = "seldon_api_executor_server_requests_seconds_count"
+_COUNTED: Final = frozenset({ENGINE, "kf_unit_requests_seconds_count"})
+"""What engines and units count of every request; some of them only ask how it is."""
+_HOW_IT_IS: Final = frozenset(
+    {
+        *("status", "metadata", "ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata"),
+        *("server_live", "server_ready", "server_metadata", "model_ready", "model_metadata", "GetModelMetadata"),
+    }
+)
 REQUESTS: Final = frozenset({"requests_per_second", "http_requests_per_second"})
 """Names for the predictions that a pod of an endpoint is asked for; others are of counters or gauges of the pod."""
 
@@ -46,7 +54,9 @@ class Pages(Protocol):
 
 
 class Meter:
-    """Answers ``{"measure": {"pods": [[namespace, name, uid]], "rates": [name]}}``.
+    """Answers ``{"measure": {"pods": [[namespace, name, uid]], "rates": [name], "idle": false}}``.
+
+    With ``idle`` also the seconds since a pod was last seen to have had a request, or was first looked at.
 
     Args:
         view: the cluster.
@@ -68,6 +78,7 @@ class Meter:
         self._view, self._pods, self._pages, self._clock = view, pods, pages, clock
         self._others = others
         self._samples: dict[str, deque[Sample]] = {}
+        self._heard: dict[str, tuple[float, float, float]] = {}  # last look, requests, since when so many
 
     async def __call__(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer: by uid, what is known of each pod; another question is passed on.
@@ -82,11 +93,24 @@ class Meter:
             return await self._others(question)
         now, rates = self._clock(), [str(one) for one in asked["rates"]]
         self._forget(now)
-        known = await asyncio.gather(*(self._measure(now, pod, rates) for pod in asked["pods"]))
+        measure = self._idle if asked.get("idle") else self._measure
+        known = await asyncio.gather(*(measure(now, pod, rates) for pod in asked["pods"]))
         return {"pods": {pod[2]: seen for pod, seen in zip(asked["pods"], known, strict=True) if seen}}
 
     def _forget(self, now: float) -> None:
         self._samples = {uid: seen for uid, seen in self._samples.items() if now - seen[-1][0] < _KEPT}
+        self._heard = {uid: heard for uid, heard in self._heard.items() if now - heard[0] < _KEPT}
+
+    async def _idle(self, now: float, pod: Sequence[str], _rates: list[str]) -> dict[str, Any]:
+        namespace, name, uid = pod
+        found = self._view.get(kinds.POD, namespace, name)
+        page = await self._counted(found) if found is not None else ""
+        requests = _requests(page)
+        if requests is None:
+            return {}
+        _, before, since = self._heard.get(uid, (now, requests, now))
+        self._heard[uid] = (now, requests, since if requests == before else now)
+        return {"idle": round(now - self._heard[uid][2], 3)}
 
     async def _measure(self, now: float, pod: Sequence[str], rates: list[str]) -> dict[str, Any]:
         namespace, name, uid = pod
@@ -136,6 +160,18 @@ def _told(seen: deque[Sample], rates: list[str]) -> dict[str, Any]:
         if name in (grown if _is_rate(name) else values)
     }
     return told
+
+
+def _requests(page: str) -> float | None:
+    """All requests that a page tells of, but for those of who only looks; None for a page of nobody who counts."""
+    if not page:
+        return None
+    samples = [one for family in text_string_to_metric_families(page) for one in family.samples]
+    return sum(
+        one.value
+        for one in samples
+        if one.name in _COUNTED and not {one.labels.get("method"), one.labels.get("service")} & _HOW_IT_IS
+    )
 
 
 def _is_rate(name: str) -> bool:

@@ -34,6 +34,7 @@ from jupyterlab_kf.model import Obj, meta
 Consultant: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 SERVING: Final = seldon.Options(
     pod_address=True,
+    sleeps=True,
     patience=1,
     period=1,
     size={"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},

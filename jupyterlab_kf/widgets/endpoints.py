@@ -90,7 +90,7 @@ def _badge(state: str) -> Html:
 def _why(view: EndpointView) -> list[str]:
     told = [one.explanation for one in view.versions if one.explanation]
     lines = [line for one in told for line in (one.sentence, f"→ {one.hint}" if one.hint else "") if line]
-    if not lines and view.state != "Ready" and view.message:
+    if not lines and view.message and (view.state != "Ready" or any(one.asleep for one in view.versions)):
         return [view.message]
     return lines
 

@@ -624,6 +624,7 @@ export interface VersionView {
   model: string;
   code: string;
   explanation: Explanation | null;
+  asleep: boolean;
   units: GraphUnit | null;
   width: number;
   example: string;

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from jupyterlab_kf.controllers import support
 from jupyterlab_kf.controllers.istio import tls
 from jupyterlab_kf.controllers.istio.values import Unspeakable, duration, file_of, source, typed, without_none
 from jupyterlab_kf.controllers.istio.world import Destination, Mesh, port_entry
@@ -71,12 +72,24 @@ def cluster(mesh: Mesh, to: Destination) -> Obj:
 
 
 def assignment(mesh: Mesh, to: Destination) -> Obj:
-    """A destination's ready endpoints."""
+    """A destination's ready endpoints; where all of them sleep, who holds requests until they are awake."""
     found = [
         {"endpoint": {"address": {"socket_address": {"address": ip, "port_value": port}}}}
         for ip, port in mesh.endpoints(to)
     ]
+    if not found and mesh.sleeper(to) is not None:
+        found = [{"endpoint": {"address": {"pipe": {"path": held_at(mesh.world.place, to)}}}}]
     return {"cluster_name": to.cluster, "endpoints": [{"lb_endpoints": found}] if found else []}
+
+
+def held_at(place: str, to: Destination) -> str:
+    """Where the requests of a destination that sleeps are held: a socket without a file, whose path would be too long.
+
+    Args:
+        place: tells the clusters of one machine apart.
+        to: the destination.
+    """
+    return f"@kf-{support.suffix(place, 12)}-{support.suffix(to.cluster, 12)}"
 
 
 def uses_http2(mesh: Mesh, to: Destination) -> bool | None:

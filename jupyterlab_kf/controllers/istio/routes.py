@@ -32,6 +32,12 @@ FAULT: Final = "envoy.filters.http.fault"
 RETRY_ON: Final = "connect-failure,refused-stream,unavailable,cancelled"
 SAFE: Final = ("connect-failure", "refused-stream", "reset-before-request")
 """Conditions under which the other side cannot have seen a request."""
+PATIENT: Final[Obj] = {
+    "retry_on": "connect-failure,refused-stream,reset",
+    "num_retries": 30,
+    "retry_back_off": {"base_interval": "0.25s", "max_interval": "2s"},
+}
+"""While requests are held for what sleeps: who holds them may be started anew, and no unit has seen them."""
 _PREVIOUS: Final = "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 _REDIRECTS: Final = {
     301: "MOVED_PERMANENTLY",
@@ -150,7 +156,7 @@ class _Writer:
     def _careful(self, route: Mapping[str, Any], result: Obj) -> list[Obj]:
         """Before a route that sends again what may have been done: one for what must not be done twice."""
         retry = (result.get("route") or {}).get("retry_policy")
-        if not retry or not route.get("retries"):
+        if not retry or not (route.get("retries") or retry == PATIENT):
             return [result]
         on = [word for word in retry["retry_on"].split(",") if word in SAFE]
         if len(on) == len(retry["retry_on"].split(",")):
@@ -236,6 +242,8 @@ class _Writer:
         said = route.get("retries")
         if said is not None and not int(said.get("attempts") or 0):
             return None
+        if self._held(route):
+            return dict(PATIENT)
         said = said or {}
         words = [w.strip() for w in str(said.get("retryOn") or "").split(",") if w.strip()] or [
             *RETRY_ON.split(","),
@@ -260,6 +268,14 @@ class _Writer:
         if said.get("backoff"):
             result["retry_back_off"] = {"base_interval": duration(said["backoff"])}
         return result
+
+    def _held(self, route: Mapping[str, Any]) -> bool:
+        """Whether the requests to one of the destinations are held, until what sleeps is there again."""
+        for number, listed in enumerate(route.get("route") or ()):
+            to = self._destination(listed.get("destination") or {}, f"{self.path}.route[{number}].destination")
+            if to is not None and self.mesh.sleeper(to) is not None and not self.mesh.endpoints(to):
+                return True
+        return False
 
     def _rewrite(self, route: Mapping[str, Any], matched: Obj) -> Obj:
         said = route.get("rewrite") or {}

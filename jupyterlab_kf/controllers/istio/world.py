@@ -54,6 +54,8 @@ class World:
     Attributes:
         secrets: those of the gateway's namespace, by name.
         keys: the key sets that have been fetched, by their address.
+        place: tells this cluster from others of the machine.
+        sleepers: Deployments that sleep while nobody asks them.
         others: objects of kinds that mean nothing on one machine.
     """
 
@@ -68,6 +70,8 @@ class World:
     slices: Sequence[Obj] = ()
     secrets: Mapping[str, Obj] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
+    place: str = ""
+    sleepers: Sequence[Obj] = ()
     others: Sequence[Obj] = ()
 
 
@@ -148,6 +152,19 @@ class Mesh:
                     given = json.loads(support.notes(pod).get(names.ANNOTATION_PORTS) or "{}")
                     found.append((str(pod["status"]["podIP"]), int(given.get(str(port), port))))
         return sorted(found)
+
+    def sleeper(self, to: Destination) -> Obj | None:
+        """The Deployment that has a destination's pods, if it sleeps while nobody asks."""
+        service, wanted = self.service(to.host), self.subset_labels(to)
+        selector = ((service or {}).get("spec") or {}).get("selector") or {}
+        if not selector or wanted is None:
+            return None
+        space = support.namespace(service or {})
+        for one in self.world.sleepers:
+            have = labels(one["spec"].get("template") or {})
+            if support.namespace(one) == space and {**selector, **wanted}.items() <= have.items():
+                return one
+        return None
 
     def _listed(self, service: Obj, entry: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
         """The addresses that somebody wrote into slices for a Service that selects nothing."""

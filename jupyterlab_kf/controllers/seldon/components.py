@@ -16,6 +16,7 @@ from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.options import GRPC_PORT, HTTP_PORT, Options
 from jupyterlab_kf.controllers.support import namespace, owner_reference
 from jupyterlab_kf.model import Obj
+from jupyterlab_kf.names import ANNOTATION_SLEEP
 
 _CERTIFICATES: Final = "/cert/"
 _CERTIFICATE_VOLUME: Final = "seldon-cert-volume"
@@ -164,19 +165,29 @@ class _Maker:
 
     def _scale(self, predictor: Obj, component: Obj, made: Obj, title: str) -> None:
         """Who decides on replicas: an autoscaler, or the most specific of three numbers."""
+        said = (component.get("replicas"), predictor.get("replicas"), self.obj["spec"].get("replicas"))
+        replicas = next((one for one in said if one is not None), None)
         scaled = component.get("hpaSpec")
         if component.get("kedaSpec"):
-            scaled, without = scaling.of_keda(component["kedaSpec"])
-            self.found.unsupported += without
+            asked = scaling.of_keda(component["kedaSpec"], replicas=replicas or 1, awake=self._awake(predictor))
+            self.found.unsupported += asked.without
+            scaled = asked.autoscaler
+            if asked.sleeps is not None:
+                made["metadata"].setdefault("annotations", {})[ANNOTATION_SLEEP] = asked.sleeps.text()
         if scaled:
             self.found.autoscalers.append(scaling.autoscaler(self.obj, scaled, title))
-        else:
-            for replicas in (component.get("replicas"), predictor.get("replicas"), self.obj["spec"].get("replicas")):
-                if replicas is not None:
-                    made["spec"]["replicas"] = replicas
-                    break
+        elif replicas is not None:
+            made["spec"]["replicas"] = replicas
         if component.get("pdbSpec"):
             self.found.budgets.append(scaling.budget(self.obj, component, title))
+
+    def _awake(self, predictor: Obj) -> str:
+        """Why a predictor cannot be put to sleep; empty where it can."""
+        if not self.options.sleeps:
+            return "nobody here holds requests for what is not there"
+        if self.separate or len(predictor.get("componentSpecs") or ()) != 1 or pods.has_explainer(predictor):
+            return "only what is one Deployment sleeps, as only what comes through the gateway wakes it"
+        return ""
 
     def _model(self, predictor: Obj, unit: Obj) -> None:
         """A unit's ready-made server, or the model of one that is not."""

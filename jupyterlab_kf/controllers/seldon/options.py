@@ -40,6 +40,7 @@ class Options:
         gateway: the Istio Gateway of those routes.
         pod_address: containers are told their pod's address in ``POD_IP``. Where pods share one machine's network, a
             server must listen there: two replicas have the same port.
+        sleeps: whether somebody holds requests for what has no replicas, and wakes it.
         patience: seconds before the first readiness probe, where the operator sets the probe.
         period: seconds between two of them.
     """
@@ -55,6 +56,7 @@ class Options:
     istio: bool = True
     gateway: str = "istio-system/seldon-gateway"
     pod_address: bool = False
+    sleeps: bool = False
     patience: int = 20
     period: int = 5
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.controllers import Action, Create, Delete, Patch, SetStatus, View
+from jupyterlab_kf.controllers import Action, Create, Delete, Patch, SetStatus, View, sleep
 from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import conditions, differences, names, troubles
 from jupyterlab_kf.controllers.seldon.components import Components, components
@@ -105,7 +105,7 @@ class Reaction:
 
     def _state(self, wanted: Components, stuck: str, *, available: bool) -> None:
         if available:
-            state, description = "Available", ""
+            state, description = "Available", self._asleep(wanted)
         elif stuck:
             state, description = "Failed", stuck
         else:
@@ -114,6 +114,14 @@ class Reaction:
         self.status.pop("description", None)
         if description:
             self.status["description"] = description
+
+    def _asleep(self, wanted: Components) -> str:
+        """Which predictors have no replicas until they are asked."""
+        found = [self.view.get(kinds.DEPLOYMENT, namespace(self.obj), name(one)) for one in wanted.deployments]
+        names_of = [name(one) for one in found if one is not None and sleep.is_asleep(one)]
+        if not names_of:
+            return ""
+        return sleep.ASLEEP if len(names_of) == len(found) else f"{', '.join(names_of)}: {sleep.ASLEEP}"
 
     # --- objects ------------------------------------------------------------------------------------------------------
 
@@ -179,7 +187,7 @@ class Reaction:
 
     def _deployments(self, wanted: Components) -> tuple[bool, str]:
         """Whether all Deployments are ready; and when one will not be any more, why."""
-        scaled = {name(one) for one in wanted.autoscalers}
+        scaled = {name(one) for one in wanted.autoscalers} | {name(one) for one in wanted.deployments if sleep.of(one)}
         ready, stuck = True, ""
         newest: Mapping[str, Any] = {}
         for deployment in wanted.deployments:
@@ -218,7 +226,14 @@ class Reaction:
                 return None
 
         def differ(want: Obj, have: Obj) -> Obj | None:
-            return differences.stored(want, have, replicas=replicas)
+            patch = differences.stored(want, have, replicas=replicas)
+            wish = sleep.of(want)
+            if patch is not None and not _is_note(patch) and wish is not None and sleep.is_asleep(have):
+                patch = {
+                    **patch,
+                    "spec": {**patch["spec"], "replicas": wish.replicas},
+                }  # what is new should be seen to work
+            return patch
 
         return found if self._bring_deployment(wanted, differ) else None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from jupyterlab_kf.controllers import Controller
-from jupyterlab_kf.controllers.workloads import autoscaler, deployment, endpoints, job, replicaset
+from jupyterlab_kf.controllers.workloads import autoscaler, deployment, endpoints, job, replicaset, sleeping
 
 __all__ = ["CONTROLLERS"]
 
@@ -19,4 +19,5 @@ CONTROLLERS: Final[tuple[Controller, ...]] = (
     deployment.CONTROLLER,
     endpoints.CONTROLLER,
     autoscaler.CONTROLLER,
+    sleeping.CONTROLLER,
 )

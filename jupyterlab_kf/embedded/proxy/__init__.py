@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from jupyterlab_kf import kinds, names
-from jupyterlab_kf.controllers import istio, support
+from jupyterlab_kf.controllers import istio, sleep, support
 from jupyterlab_kf.controllers.istio import bootstrap, fields
 from jupyterlab_kf.embedded import addresses
 from jupyterlab_kf.embedded.addresses import Endpoint
 from jupyterlab_kf.embedded.apiserver.options import MERGE_PATCH
-from jupyterlab_kf.embedded.proxy import envoys, gateway
+from jupyterlab_kf.embedded.proxy import activator, envoys, gateway
 from jupyterlab_kf.embedded.proxy.files import Files
 from jupyterlab_kf.embedded.proxy.keys import Keys
 from jupyterlab_kf.embedded.proxy.telling import Teller
@@ -128,13 +128,7 @@ class Proxy:
                 _signature(obj) != _signature(change.old) or change.type == "DELETED"
             ):
                 self._wake.set()
-        elif kind == kinds.SECRET:
-            if support.namespace(obj) == istio.ROOT:
-                self._wake.set()
-        elif kind in (kinds.SERVICE, kinds.SELDON_DEPLOYMENT, kinds.DEPLOYMENT):
-            if kind != kinds.DEPLOYMENT or support.namespace(obj) == istio.ROOT:
-                self._wake.set()
-        elif kind.group.endswith("istio.io") or (kind == kinds.ENDPOINT_SLICE and not meta(obj).get("ownerReferences")):
+        elif _matters(change):
             self._wake.set()
 
     def _gets_requests(self, pod: Obj, old: Obj | None) -> bool:
@@ -187,9 +181,12 @@ class Proxy:
             for host in {to.host for to in made.destinations}
             if (service := self._service(host))
         ]
+        self._files.put_value(activator.FILE, activator.watched(world, made.destinations))
         waits = [self._keys.want(made.keys), await self._write(made)]
         if self._program is not None:
             self._ensure(self._program)
+            if world.sleepers:
+                activator.ensure(self._registry, self._files.folder)
         self._teller.findings(made.findings)
         return min((wait for wait in waits if wait is not None), default=None)
 
@@ -210,6 +207,8 @@ class Proxy:
             slices=[s for s in every(kinds.ENDPOINT_SLICE) if not meta(s).get("ownerReferences")],
             secrets={support.name(s): s for s in every(kinds.SECRET, istio.ROOT)},
             keys=self._keys.sets,
+            place=str(self._files.folder),
+            sleepers=[one for one in every(kinds.DEPLOYMENT) if sleep.of(one) is not None],
             others=[obj for kind in meaningless if kind.kind in fields.MEANINGLESS for obj in every(kind)],
         )
 
@@ -359,7 +358,9 @@ def _ips(assignments: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     for assignment in assignments:
         for part in assignment["endpoints"]:
             for endpoint in part["lb_endpoints"]:
-                yield str(endpoint["endpoint"]["address"]["socket_address"]["address"])
+                address = endpoint["endpoint"]["address"]
+                if "socket_address" in address:
+                    yield str(address["socket_address"]["address"])
 
 
 def _is_gateway(pod: Obj) -> bool:
@@ -372,6 +373,26 @@ def _signature(pod: Obj | None) -> tuple[Any, ...]:
         return ()
     ip, ports = (pod.get("status") or {}).get("podIP"), support.notes(pod).get(names.ANNOTATION_PORTS)
     return labels(pod), ip, ports, support.active(pod), support.ready(pod)
+
+
+def _matters(change: Change) -> bool:
+    """Whether a change of anything but a pod may change routes."""
+    kind, obj = change.kind, change.obj
+    if kind == kinds.SECRET:
+        return support.namespace(obj) == istio.ROOT
+    if kind == kinds.DEPLOYMENT:
+        return support.namespace(obj) == istio.ROOT or _sleeping(obj) != _sleeping(change.old)
+    if kind == kinds.ENDPOINT_SLICE:
+        return not meta(obj).get("ownerReferences")
+    return kind in (kinds.SERVICE, kinds.SELDON_DEPLOYMENT) or kind.group.endswith("istio.io")
+
+
+def _sleeping(deployment: Obj | None) -> tuple[Any, ...]:
+    """What of a Deployment decides whether and how its requests are held."""
+    found = sleep.of(deployment) if deployment is not None else None
+    if deployment is None or found is None or support.terminating(deployment):
+        return ()
+    return found, sleep.is_asleep(deployment), labels(deployment["spec"].get("template") or {})
 
 
 def _container(deployment: Obj) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from jupyterlab_kf import kinds, names
+from jupyterlab_kf.controllers import sleep
 from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.manifests.serving import servers
 from jupyterlab_kf.manifests.serving.status import PredictorStatus, decode, decode_server, weights_of
@@ -65,7 +66,7 @@ def endpoint_row(obj: Obj) -> EndpointRow:
         namespace=said.ref.namespace,
         name=said.ref.name,
         state=state,
-        message="" if state == "Ready" else _missing(said.predictors),
+        message=_asleep(said.message) if state == "Ready" else _missing(said.predictors),
         protocol=said.protocol,
         versions=_shares(said.predictors),
         path=said.path,
@@ -75,6 +76,11 @@ def endpoint_row(obj: Obj) -> EndpointRow:
         deleting=bool(head.get("deletionTimestamp")),
         detail="" if state == "Ready" else said.message[:_LONGEST],
     )
+
+
+def _asleep(said: str) -> str:
+    """Of an endpoint that is ready: that it has no servers until it is asked."""
+    return sleep.ASLEEP if said.endswith(sleep.ASLEEP) else ""
 
 
 def _missing(versions: Sequence[PredictorStatus]) -> str:

@@ -156,6 +156,8 @@ async def refuse_unready(client: Client, endpoint: Obj, wanted: Mapping[str, int
     name = Ref.of(endpoint).name
     for seen in (await states.look(client, endpoint)).versions:
         why = seen.explanation.sentence if seen.explanation else "it is starting"
+        if seen.asleep:
+            continue
         if wanted.get(seen.name) and not seen.ready:
             raise UsageError(f"{seen.name} is not ready: {why}", hint=f"wait for it: endpoint({name!r}).wait()")
         if not seen.ready and not alone:

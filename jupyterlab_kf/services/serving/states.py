@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
+from jupyterlab_kf.controllers import sleep
 from jupyterlab_kf.errors import ApiError
 from jupyterlab_kf.manifests import endpoints, pods
 from jupyterlab_kf.model import Cause, Event, Explanation, LogLine, Obj, Phase, Ref, Replica, Status, labels, meta
@@ -49,6 +50,7 @@ class VersionView:
         model: the hash of the model.
         code: the hash of everything that was shipped.
         explanation: why it is not ready.
+        asleep: it has no servers until somebody asks it, which wakes it; it counts as ready.
         units: the same graph as a tree.
         width: how many numbers one row of its input has; 0 where it is not known.
         example: rows to try it with, as JSON.
@@ -66,6 +68,7 @@ class VersionView:
     model: str = ""
     code: str = ""
     explanation: Explanation | None = None
+    asleep: bool = False
     units: endpoints.GraphUnit | None = None
     width: int = 0
     example: str = ""
@@ -171,6 +174,8 @@ def _version(endpoint: Obj, predictor: Obj, found: Sequence[Obj]) -> VersionView
     mine = pods_of(name, found)
     replicas = predictor.get("replicas")
     wanted = 1 if replicas is None else int(replicas)
+    asleep = not mine and sleeps(endpoint, name)
+    wanted = 0 if asleep else wanted
     ready = sum(map(is_ready, mine))
     made = endpoints.provenance(predictor)
     failed = any(hopeless(pod) for pod in mine)
@@ -181,6 +186,7 @@ def _version(endpoint: Obj, predictor: Obj, found: Sequence[Obj]) -> VersionView
         mirror=endpoints.mirrors(endpoint).get(name),
         wanted=wanted,
         ready=ready,
+        asleep=asleep,
         graph=endpoints.graph_of(predictor.get("graph") or {}),
         called=str(made.get("called") or ""),
         kind=str(made.get("kind") or ""),
@@ -190,6 +196,15 @@ def _version(endpoint: Obj, predictor: Obj, found: Sequence[Obj]) -> VersionView
         width=width if isinstance(width := made.get("width"), int) else 0,
         example=json.dumps([endpoints.sample(endpoint, made)]),
     )
+
+
+def sleeps(endpoint: Obj, version: str) -> bool:
+    """Whether the operator says that a version has no servers until it is asked."""
+    said = str((endpoint.get("status") or {}).get("description") or "")
+    if not said.endswith(sleep.ASLEEP):
+        return False
+    deployments = said.removesuffix(sleep.ASLEEP)
+    return not deployments or f"{meta(endpoint).get('name')}-{version}-" in deployments
 
 
 def hopeless(pod: Mapping[str, Any]) -> bool:

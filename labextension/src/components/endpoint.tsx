@@ -140,7 +140,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       {view.versions.map(one => (
         <Why key={one.name} why={one.explanation} />
       ))}
-      {view.state !== 'Ready' && view.message && <Operator message={view.message} open={!view.versions.some(one => one.explanation)} />}
+      {view.message && <Operator message={view.message} open={!view.versions.some(one => one.explanation)} />}
       <Versions view={view} totals={state.totals} changing={live ? changing : null} />
       {shares.length > 0 && (
         <p className="kfx-Note">{trans.__('Once all versions are ready: %1', shares.map(([name, share]) => `${name} ${share} %`).join(', '))}</p>

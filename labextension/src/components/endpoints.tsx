@@ -80,7 +80,7 @@ function Row({ row, now, open, onToggle }: RowProps): React.JSX.Element {
     row.namespace
   ];
   // Of what is not well the reason counts for more than the shares.
-  const told = row.state !== 'Ready' && row.message !== '';
+  const told = row.message !== '';
   const title = [`${namespace}/${name}`, row.detail || row.message, row.path, row.created ? new Date(row.created * 1000).toLocaleString() : ''];
   return (
     <li
