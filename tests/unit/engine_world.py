@@ -60,7 +60,7 @@ class Units:
 
 def walk(planned: Graph, units: Caller, protocol: str = "seldon", tap: Tap = deaf) -> Walk:
     """A request's walk."""
-    return Walk(planned, DIALECTS[protocol], units, tap, Trail(puid="p1"))
+    return Walk(planned, DIALECTS[protocol], units, tap, trail=Trail(puid="p1"))
 
 
 def body(payload: Payload) -> Any:

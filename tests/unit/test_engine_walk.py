@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from jupyterlab_kf.runtime.serving.engine.builtin import Builtins
 from jupyterlab_kf.runtime.serving.engine.graph import Graph, Node, Verb
-from jupyterlab_kf.runtime.serving.engine.payloads import ALL, NONE, Payload, PayloadError
-from jupyterlab_kf.runtime.serving.engine.walk import FEEDBACK, REQUEST, RESPONSE, RequestError, UnitError
+from jupyterlab_kf.runtime.serving.engine.metrics import Metrics
+from jupyterlab_kf.runtime.serving.engine.payloads import ALL, DIALECTS, NONE, Payload, PayloadError
+from jupyterlab_kf.runtime.serving.engine.walk import FEEDBACK, REQUEST, RESPONSE, RequestError, UnitError, Walk
+from jupyterlab_kf.runtime.serving.engine.wire import SeldonProto, member
+from jupyterlab_kf.services.serving.measures import Branch, measured
 
 ASK = Payload(b'{"data":{"ndarray":[[1.0]]}}')
 
@@ -263,3 +266,31 @@ def _asked(one: Node, choices: dict[str, int]) -> bool:
     if one.kind == "COMBINER" and choices.get(one.name) == NONE:
         verbs -= {Verb.AGGREGATE}
     return bool(verbs)
+
+
+async def test_a_router_without_a_server_counts_choices_and_rewards_of_its_branches() -> None:
+    planned = graph(node("ab", "ROUTER", node("a", "MODEL"), node("b", "MODEL"), implementation="RANDOM_ABTEST"))
+    counted = Metrics({"deployment_name": "iris"})
+    chances = iter([0.1, 0.9, 0.9])
+    builtin, units = Builtins(lambda: next(chances)), Units()
+
+    async def call(unit: Node, verb: Verb, payload: Payload | None) -> Payload:
+        return await (builtin if unit.builtin else units)(unit, verb, payload)
+
+    answers = []
+    for _ in range(3):
+        one = Walk(planned, DIALECTS["seldon"], call, tally=counted.branches)
+        answers.append(body(await one.predict(ASK)))
+    for answer, reward in zip(answers, (1, 0.5, -1), strict=True):
+        told = Payload(json.dumps({"response": answer, "reward": reward}).encode())
+        await Walk(planned, DIALECTS["seldon"], call, tally=counted.branches).feedback(told)
+    page = counted.page([]).decode()
+    assert 'kf_router_pulls_total{branch="b",deployment_name="iris",router="ab"} 2.0' in page
+    assert measured([page]).branches == {"a": Branch(1, 1, 1.0), "b": Branch(2, 2, -0.25)}
+    # Another replica has its own sums: they add up.
+    assert measured([page, page]).branches["b"] == Branch(4, 4, -0.25)
+
+
+def test_a_reward_is_read_from_both_forms_of_a_feedback() -> None:
+    assert DIALECTS["seldon"].reward(Payload(b'{"reward": 0.5}')) == 0.5
+    assert SeldonProto().reward(Payload(member(2, b"") + b"\x1d\x00\x00\x00\x3f")) == 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -27,6 +27,7 @@ REWARD: Final = "seldon_api_model_feedback_reward"
 COPIES: Final = "kf_payload_log_copies_total"
 _PULLS: Final = "kf_router_pulls"
 _HEARD: Final = "kf_router_feedback"
+_SUM: Final = "kf_router_reward_sum"
 _MEAN: Final = "kf_router_reward_mean"
 _ENGINE: Final = "seldon-container-engine"
 _SUCCESS: Final = "2"
@@ -196,10 +197,16 @@ def _feedback(samples: Sequence[Sample]) -> tuple[float, float]:
 
 
 def _branches(samples: Sequence[Sample]) -> dict[str, Branch]:
-    """What routers of ours say of their branches; what they choose and hear in several processes is added up."""
+    """What routers of ours say of their branches; what they choose and hear in several processes is added up.
+
+    Those that learn do so together and know the mean; one that does not tells the sum, in each replica its own.
+    """
     found: dict[str, Branch] = {}
+    sums: dict[str, float] = {}
     for one in samples:
         name, told = one.labels.get("branch", ""), one.name.removesuffix("_total")
+        if name and told == _SUM:
+            sums[name] = sums.get(name, 0.0) + one.value
         if not name or told not in (_PULLS, _HEARD, _MEAN):
             continue
         known = found.get(name, Branch())
@@ -208,7 +215,8 @@ def _branches(samples: Sequence[Sample]) -> dict[str, Branch]:
             feedbacks=known.feedbacks + (int(one.value) if told == _HEARD else 0),
             reward=one.value if told == _MEAN else known.reward,
         )
-    return found
+    means = {name: sums[name] / one.feedbacks for name, one in found.items() if name in sums and one.feedbacks}
+    return {name: replace(one, reward=means.get(name, one.reward)) for name, one in found.items()}
 
 
 def _own(samples: Sequence[Sample]) -> dict[str, float]:

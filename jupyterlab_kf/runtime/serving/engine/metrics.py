@@ -15,6 +15,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from .graph import Node
+
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 QUANTILES = (0.5, 0.75, 0.9, 0.98, 0.99, 1.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -94,17 +96,55 @@ def _bound(value: float) -> str:
     return str(int(value)) if value == int(value) else str(value)
 
 
+class Branches(Collector):
+    """How often the built-in routers chose each branch, and what was told of it: as bandits count it, by sums.
+
+    Args:
+        labels: whose they are.
+    """
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        self._labels = labels
+        self._sums: dict[tuple[str, str], list[float]] = {}
+
+    def chosen(self, node: Node, branch: int) -> None:
+        """A branch was chosen."""
+        self._of(node, branch)[0] += 1
+
+    def told(self, node: Node, branch: int, reward: float) -> None:
+        """A feedback was about it."""
+        sums = self._of(node, branch)
+        sums[1] += 1
+        sums[2] += reward
+
+    def _of(self, node: Node, branch: int) -> list[float]:
+        return self._sums.setdefault((node.name, node.children[branch].name), [0.0, 0.0, 0.0])
+
+    def collect(self) -> Iterator[Metric]:
+        """All sums; rewards may be below zero, so theirs is a gauge."""
+        kinds = (("kf_router_pulls", "counter"), ("kf_router_feedback", "counter"), ("kf_router_reward_sum", "gauge"))
+        for at, (name, kind) in enumerate(kinds):
+            family = Metric(name, "By branch of a router without a server", kind)
+            for (router, branch), sums in self._sums.items():
+                labels = {**self._labels, "router": router, "branch": branch}
+                family.add_sample(f"{name}_total" if kind == "counter" else name, labels, sums[at])
+            if self._sums:
+                yield family
+
+
 class Metrics:
     """What the engine counts, and the page that shows it with what units in this process count."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: dict[str, str] | None = None) -> None:
         self.server = Timings(SERVER, "executor server", SERVER_LABELS)
         self.client = Timings(CLIENT, "client calls from executor", CLIENT_LABELS)
+        self.branches = Branches(labels or {})
         self._own = CollectorRegistry()
         #: What units in this process count, as text.
         self.units: Callable[[], bytes] = bytes
         self._own.register(self.server)
         self._own.register(self.client)
+        self._own.register(self.branches)
 
     def add(self, collector: Collector) -> None:
         """Show this on the page too."""

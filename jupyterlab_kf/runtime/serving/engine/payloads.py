@@ -71,6 +71,9 @@ class Dialect(Protocol):
     def routes(self, feedback: Payload) -> Mapping[str, int]:
         """The branches, by router, that the answered request of a feedback took."""
 
+    def reward(self, feedback: Payload) -> float:
+        """The reward that a feedback tells; 0 for one that tells none."""
+
     def meta(self, answer: Payload) -> bytes:
         """What a unit says beside its data, in the words of the protocol; nothing mostly."""
 
@@ -154,6 +157,11 @@ class SeldonJson:
             return {}
         return {str(name): int(value) for name, value in routing.items() if isinstance(value, int | float)}
 
+    def reward(self, feedback: Payload) -> float:
+        """The member ``reward``."""
+        told = _decoded(members(feedback.plain().body).get("reward"))
+        return float(told) if isinstance(told, int | float) else 0.0
+
     def meta(self, answer: Payload) -> bytes:
         """The member ``meta``; most answers have none, and are not even scanned."""
         if answer.encoding or b'"meta"' not in answer.body:
@@ -231,6 +239,11 @@ class Untold:
         """Nobody is told."""
         del feedback
         return {}
+
+    def reward(self, feedback: Payload) -> float:
+        """None."""
+        del feedback
+        return 0.0
 
     def meta(self, answer: Payload) -> bytes:
         """Nothing that could be handed on."""

@@ -233,7 +233,8 @@ class Rpc(grpc.GenericRpcHandler):
     def _walk(self, asked: Asked, model: str) -> Walk:
         skip = any(name == "seldon-skip-logging" and value in ("true", "on", "1") for name, value in asked.metadata)
         tap = deaf if skip or self._tap is None else self._tap(asked.puid)
-        return Walk(self._graph, self._dialect, self._units(asked.metadata, model), tap, Trail(puid=asked.puid))
+        units, branches = self._units(asked.metadata, model), self._metrics.branches
+        return Walk(self._graph, self._dialect, units, tap, branches, Trail(puid=asked.puid))
 
     async def _predict(self, body: bytes, asked: Asked) -> bytes:
         model = _text(body, 1) if isinstance(self._dialect, InferenceProto) else ""

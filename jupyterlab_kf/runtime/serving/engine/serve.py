@@ -128,7 +128,8 @@ class Engine:
         graph = options.graph
         naming = Naming(options.deployment, graph.predictor, graph.version)
         whereabouts = Whereabouts(options.services)
-        self._metrics = Metrics()
+        labels = ("deployment_name", naming.deployment), ("predictor_name", naming.predictor)
+        self._metrics = Metrics(dict(labels))
         self._fused = FusedUnits(graph, options.fused, naming, options.protocol)
         self._metrics.units = self._fused.metrics
         client, protocol = self._metrics.client, options.protocol

@@ -44,6 +44,16 @@ class Tap(Protocol):
         """Take a copy; never waits and never fails."""
 
 
+class Tally(Protocol):
+    """Who counts what routers did that count nothing themselves, as they are no units."""
+
+    def chosen(self, node: Node, branch: int) -> None:
+        """A router chose a branch."""
+
+    def told(self, node: Node, branch: int, reward: float) -> None:
+        """A feedback was about a branch."""
+
+
 REQUEST = "io.seldon.serving.inference.request"
 RESPONSE = "io.seldon.serving.inference.response"
 FEEDBACK = "io.seldon.serving.feedback"
@@ -62,6 +72,7 @@ class Walk:
     dialect: Dialect
     call: Caller
     tap: Tap = deaf
+    tally: Tally | None = None
     trail: Trail = field(default_factory=Trail)
     request: Payload | None = None
 
@@ -118,6 +129,8 @@ class Walk:
         if not NONE <= branch < len(node.children):
             raise PayloadError(f"router {node.name!r} chose branch {branch} of {len(node.children)}")
         self.trail.routing[node.name] = branch
+        if self.tally is not None and node.builtin and branch >= 0:
+            self.tally.chosen(node, branch)
         if branch == NONE:
             return payload
         if branch == ALL:
@@ -146,6 +159,8 @@ class Walk:
             await _together([self._tell(child, payload, routes) for child in node.children])
         elif branch != NONE:
             await self._tell(node.children[branch], payload, routes)
+            if self.tally is not None and node.builtin:
+                self.tally.told(node, branch, self.dialect.reward(payload))
         if Verb.FEEDBACK in node.verbs and self.dialect.feeds_back:
             return await self.call(node, Verb.FEEDBACK, payload)
         return payload

@@ -268,7 +268,7 @@ class Web:
         skip = request.headers.get("seldon-skip-logging", "").lower() in _TRUE
         tap = deaf if skip or self._tap is None else self._tap(request.puid)
         call = self._units.bound(request.pairs, request.model)
-        return Walk(self._graph, self._dialect, call, tap, Trail(puid=request.puid))
+        return Walk(self._graph, self._dialect, call, tap, self._metrics.branches, Trail(puid=request.puid))
 
     async def _predict(self, request: Request) -> Reply:
         return _reply(await self._walk(request).predict(request.payload()))

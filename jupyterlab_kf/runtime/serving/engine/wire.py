@@ -20,7 +20,7 @@ ANSWERED = "application/protobuf; message=response"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _STATUS, _META, _DATA = 1, 2, 3  # SeldonMessage
 _PUID, _TAGS, _ROUTING, _PATH, _METRICS = 1, 2, 3, 4, 5  # Meta
-_RESPONSE = 2  # Feedback
+_RESPONSE, _REWARD = 2, 3  # Feedback
 Field = tuple[int, int, bytes]
 
 
@@ -174,6 +174,11 @@ class SeldonProto:
     def routes(self, feedback: Payload) -> Mapping[str, int]:
         """``response.meta.routing``."""
         return routing(joined(joined(feedback.body, _RESPONSE), _META))
+
+    def reward(self, feedback: Payload) -> float:
+        """``reward``."""
+        content = first(feedback.body, _REWARD)
+        return float(struct.unpack("<f", content)[0]) if content and len(content) == 4 else 0.0  # noqa: PLR2004  a float
 
     def meta(self, answer: Payload) -> bytes:
         """The Meta, as it is."""
