@@ -97,11 +97,11 @@ def _fresh(study: Study, propose: Propose, taken: set[Point]) -> Point:
 
 
 _BEGINNINGS: Final[Mapping[str, tuple[Propose, int, int]]] = {
-    "tpe": (plain.random, 20, 1),
+    "tpe": (plain.sobol, 10, 1),
     "anneal": (plain.random, 1, 1),
     "bayesianoptimization": (plain.sobol, 10, 2),
 }
-"""How algorithms that learn begin, and after how many points and losses they do; as hyperopt does by itself."""
+"""How algorithms that learn begin, and after how many points and losses they do."""
 
 
 def _proposer(study: Study) -> Propose:
