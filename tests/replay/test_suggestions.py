@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from jupyterlab_kf.suggestions import sobol
 from jupyterlab_kf.suggestions.questions import ask
 from jupyterlab_kf.suggestions.space import SpaceError, parameter
 from jupyterlab_kf.suggestions.telling import worth_telling
@@ -70,28 +69,6 @@ def test_points_are_of_the_space_and_never_twice(algorithm: str) -> None:
         assert point["batch"] in ("16", "32", "64")
         assert point["opt"] in ("adam", "sgd")
     assert len({tuple(point.values()) for point in points}) == len(points)
-
-
-BEGINS = """
-import json, sys
-from jupyterlab_kf.suggestions.questions import ask
-for algorithm in ("random", "sobol", "tpe", "anneal", "bayesianoptimization"):
-    assert len(ask({**json.loads(sys.argv[1]), "algorithm": algorithm})["suggestions"]) == 4
-print({"numpy", "scipy", "hyperopt"} & set(sys.modules) or "nothing")
-"""
-
-
-def test_a_study_begins_without_waiting_for_a_library() -> None:
-    words = [sys.executable, "-c", BEGINS, json.dumps(question("random", 4, []))]
-    assert subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip() == "nothing"
-
-
-@pytest.mark.parametrize("dimensions", [1, 6, 21, 25])
-def test_each_part_of_a_range_has_its_share_of_a_sobol_sequence(dimensions: int) -> None:
-    points = [sobol.point(dimensions, index, 3) for index in range(64)]
-    for column in list(zip(*points, strict=True))[: sobol.MOST]:
-        assert sorted(int(value * 64) for value in column) == list(range(64))
-    assert points != [sobol.point(dimensions, index, 4) for index in range(64)]
 
 
 @pytest.mark.parametrize("algorithm", ALL)
