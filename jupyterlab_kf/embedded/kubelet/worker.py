@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,17 +19,17 @@ from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded import volumes
 from jupyterlab_kf.embedded.apiserver.options import DeleteOptions
 from jupyterlab_kf.embedded.images import Environment, ImageError, InterruptedMakingError
-from jupyterlab_kf.embedded.kubelet import asked, hooks, probes, states
+from jupyterlab_kf.embedded.kubelet import asked, hooks, states
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError
 from jupyterlab_kf.embedded.kubelet.folders import forget_older
 from jupyterlab_kf.embedded.kubelet.ports import PortTakenError
+from jupyterlab_kf.embedded.kubelet.probing import Probing
 from jupyterlab_kf.embedded.kubelet.processes import (
     ATTEMPT_MARKER,
     Attempt,
     end_beside,
     failpoint,
     run_beside,
-    run_probe,
 )
 from jupyterlab_kf.embedded.kubelet.slots import Slot
 from jupyterlab_kf.embedded.kubelet.specs import Plan, container_spec
@@ -75,6 +75,10 @@ class PodWorker:
         self._marked_for_removal = False
         self._retired = False
         self._leaving: float | None = None
+        self._probing = Probing(
+            node.loop, node.report, lambda: node.address_of(self.pod),
+            event=self.event, wake=self.wake, restart=lambda slot, why: self._stop_one(slot, self._grace(), why),
+        )  # fmt: skip
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -98,7 +102,7 @@ class PodWorker:
         """Until the pod is gone."""
         for slot in self.slots.values():
             if slot.attempt and slot.attempt.running:
-                self._start_probes(slot)
+                self._probing.start(slot)
         while True:
             self._wake.clear()
             async with self.node.turn:
@@ -236,7 +240,7 @@ class PodWorker:
         for task in self._tasks:
             task.cancel()
         for slot in self.slots.values():
-            self._end_probes(slot)
+            self._probing.end(slot)
             self._end_commands(slot)
             for attempt in slot.attempts:
                 attempt.forget()
@@ -422,9 +426,9 @@ class PodWorker:
                 slot.announced = attempt.number
                 failpoint("after_run")
                 self.event("Normal", "Started", "Container started")
-                self._start_probes(slot)
+                self._probing.start(slot)
             if attempt.exit and slot.probes:
-                self._end_probes(slot)
+                self._probing.end(slot)
             if attempt.exit and slot.commands:
                 self._end_commands(slot)
             if attempt.exit and slot.announced != attempt.number:
@@ -479,7 +483,7 @@ class PodWorker:
         if hook and grace and first and attempt.running and not self.node.draining:
             self._spawn(self._stop_after(hook, slot, attempt, deadline))
             return
-        self._end_probes(slot)
+        self._probing.end(slot)
         attempt.stop(grace)
 
     def _is_asked_for(self) -> bool:
@@ -488,12 +492,12 @@ class PodWorker:
 
     async def _stop_after(self, hook: Mapping[str, Any], slot: Slot, attempt: Attempt, deadline: float) -> None:
         """Run the hook, then tell the container to end; sooner if meanwhile it must be sooner."""
-        failed = await hooks.run(hook, self._target(slot), deadline - time.time())
+        failed = await hooks.run(hook, self._probing.target(slot), deadline - time.time())
         if attempt.exit:
             return
         if failed:
             self.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {failed}")
-        self._end_probes(slot)
+        self._probing.end(slot)
         attempt.stop(max(hooks.LEAST, (slot.stopping or deadline) - time.time()))
 
     # -- commands ------------------------------------------------------------------------------------------------------
@@ -514,74 +518,6 @@ class PodWorker:
         for process in slot.commands:
             self.node.loop.create_task(end_beside(process)).add_done_callback(self.node.report)
         slot.commands.clear()
-
-    # -- probes --------------------------------------------------------------------------------------------------------
-
-    def _start_probes(self, slot: Slot) -> None:
-        self._end_probes(slot)
-        startup = slot.spec.get("startupProbe")
-        slot.started = not startup
-        for kind in ("startupProbe",) if startup else ("livenessProbe", "readinessProbe"):
-            self._start_probe(slot, kind)
-
-    def _start_probe(self, slot: Slot, kind: str) -> None:
-        probe = slot.spec.get(kind)
-        if not probe:
-            return
-        if not probes.supported(probe):
-            self.event("Warning", "Unhealthy", f"{probes.TITLES[kind]} probe of kind grpc cannot be done on this node")
-            slot.ready = slot.started = True
-            return
-        target = self._target(slot)
-        tell = self._teller(slot)
-        initial = (kind == "livenessProbe", "")
-        task = self.node.loop.create_task(probes.watch(kind, probe, target, tell, initial))
-        task.add_done_callback(self.node.report)
-        slot.probes.append(task)
-
-    def _target(self, slot: Slot) -> probes.Target:
-        attempt = slot.attempt
-        spec = attempt.spec if attempt else {}
-        ip = self.node.address_of(self.pod).ip
-        ports = self.node.address_of(self.pod)
-
-        def port(wanted: Any) -> int:
-            if isinstance(wanted, str) and not wanted.isdigit():
-                named = {p.get("name"): int(p["containerPort"]) for p in slot.spec.get("ports") or ()}
-                return ports.port(named[wanted])
-            return ports.port(int(wanted))
-
-        async def run(argv: list[str], limit: float) -> tuple[int | None, str]:
-            return await run_probe(argv, spec["env"], spec["cwd"], limit)
-
-        return probes.Target(probes.hosts_for(ip), port, run)
-
-    def _teller(self, slot: Slot) -> Callable[[str, bool, str], None]:
-        def tell(kind: str, good: bool, message: str) -> None:  # noqa: FBT001  a callback of probes.watch
-            if message:
-                self.event("Warning", "Unhealthy", f"{probes.TITLES[kind]} probe failed: {message}")
-                return
-            if kind == "readinessProbe":
-                slot.ready = good
-            elif kind == "startupProbe" and good:
-                slot.started = True
-                self.node.loop.call_soon(self._after_startup, slot)
-            else:
-                word = "startup" if kind == "startupProbe" else "liveness"
-                self._stop_one(slot, self._grace(), f"Container {slot.name} failed {word} probe, will be restarted")
-            self.wake()
-
-        return tell
-
-    def _after_startup(self, slot: Slot) -> None:
-        for kind in ("livenessProbe", "readinessProbe"):
-            self._start_probe(slot, kind)
-
-    @staticmethod
-    def _end_probes(slot: Slot) -> None:
-        for task in slot.probes:
-            task.cancel()
-        slot.probes.clear()
 
     # -- telling -------------------------------------------------------------------------------------------------------
 
