@@ -110,19 +110,14 @@ def policies(space: Space) -> list[Obj]:
     """
     admitted = [{"namespaceSelector": {"matchLabels": {_NAME_LABEL: name}}} for name in dict.fromkeys(space.admit)]
     blocks = (("0.0.0.0/0", METADATA), ("::/0", METADATA_6))
+    # Pods beside addresses: some networks take addresses for what is outside the cluster only.
     out: list[Obj] = [{"ipBlock": {"cidr": every, "except": list(but)}} for every, but in blocks]
+    out.append({"namespaceSelector": {}})
     return [
         _policy(space, "kf-inside", "Ingress", {"ingress": [{"from": [{"podSelector": {}}]}]}),
         *([_policy(space, "kf-admitted", "Ingress", {"ingress": [{"from": admitted}]})] if admitted else []),
-        _policy(space, "kf-outside", "Egress", {"egress": [{"to": out}, _NAMES]}),
+        _policy(space, "kf-outside", "Egress", {"egress": [{"to": out}]}),
     ]
-
-
-# Names are looked up in the cluster, by way of an address of the node where it keeps a cache there.
-_NAMES: Final = {
-    "to": [{"namespaceSelector": {}}],
-    "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
-}
 
 
 def _policy(space: Space, name: str, direction: str, rules: Obj) -> Obj:

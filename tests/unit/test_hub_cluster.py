@@ -11,6 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jupyterlab_kf_hub import config, spaces
 from jupyterlab_kf_hub.spaces import Space
+from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from jupyterlab_kf.services.roles import ROLES
@@ -83,6 +84,18 @@ def test_a_namespace_lets_in_its_own_pods_the_hub_and_the_gateway() -> None:
         for source in rules["kf-admitted"]["ingress"][0]["from"]
     ]
     assert admitted == ["jupyterhub", "istio-system"]
+    # Pods are named beside addresses, which a network may take for what is outside the cluster.
+    (out,) = rules["kf-outside"]["egress"]
+    assert {"namespaceSelector": {}} in out["to"]
+    assert all("169.254.169.254/32" in one["ipBlock"]["except"] for one in out["to"] if "0.0.0.0/0" in str(one))
+    # And the chart lets its hub and its proxy out to them.
+    for part in (VALUES["hub"], VALUES["proxy"]["chp"]):
+        (servers,) = part["networkPolicy"]["egress"]
+        (place,) = servers["to"]
+        labels = spaces.namespace(ANN)["metadata"]["labels"]
+        assert place["namespaceSelector"]["matchLabels"].items() <= labels.items()
+        assert place["podSelector"]["matchLabels"] == {"component": KubeSpawner.component_label.default_value}
+        assert servers["ports"] == [{"protocol": "TCP", "port": 8888}]
     assert "kf-admitted" not in {one["metadata"]["name"] for one in spaces.policies(Space("kf-a", "a", ACCOUNT))}
 
 
