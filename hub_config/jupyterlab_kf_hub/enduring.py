@@ -53,6 +53,9 @@ class EnduringSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no 
     _settler: ClassVar[Settler] = Settler()
     _hearing: idle.Hearing | None = None
     _callbacks: list[Any]
+    _spawning: asyncio.Future[Any] | None = None
+    _interrupted = False
+    _away = False
 
     @asynccontextmanager
     async def cluster(self) -> AsyncIterator[Client]:
@@ -101,12 +104,17 @@ class EnduringSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no 
     async def _unless_away(self, request: Awaitable[bool]) -> bool:
         """The answer of a request that is tried until it is True; False while the API server is away."""
         try:
-            return bool(await request)
+            done = bool(await request)
         except Exception as error:
             if not OUTAGES.passing(error):
                 raise
-            self.log.warning("The API server cannot do it now, it is asked again: %s", short(error))
+            # Once: it is asked every few seconds, for minutes perhaps.
+            say = self.log.debug if self._away else self.log.warning
+            say("The API server cannot do it now, it is asked again: %s", short(error))
+            self._away = True
             return False
+        self._away = False
+        return done
 
     async def _make_create_pvc_request(self, pvc: Any, request_timeout: float) -> bool:
         return await self._unless_away(super()._make_create_pvc_request(pvc, request_timeout))
@@ -121,6 +129,26 @@ class EnduringSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no 
         return await self._unless_away(asked)
 
     # ----------------------------------------------------------------------------------------------------- its end
+
+    @property
+    def _spawn_future(self) -> asyncio.Future[Any] | None:
+        """The start, as JupyterHub sets it when it begins and takes it away when it is over."""
+        return self._spawning
+
+    @_spawn_future.setter
+    def _spawn_future(self, future: asyncio.Future[Any] | None) -> None:
+        self._spawning = future
+        if future is not None:
+            self._interrupted = False
+            future.add_done_callback(self._notice)
+
+    def _notice(self, future: asyncio.Future[Any]) -> None:
+        self._interrupted = future.cancelled()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be used. For a second JupyterHub takes a start that was interrupted for one that succeeded."""
+        return bool(super().ready) and not self._interrupted
 
     async def poll_and_notify(self) -> int | None:
         """Whether it still runs; one that has been idle for longer than its profile lets it is stopped."""
