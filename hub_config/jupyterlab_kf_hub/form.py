@@ -7,7 +7,7 @@ has fields of its own, which are seen where it is chosen, and a last choice is m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +17,6 @@ from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.manifests.capacity import Ground
 from jupyterlab_kf.profiles import Accelerator, Amount, Catalogue, Choice, Limits, Profile, Use, choose
 from jupyterlab_kf.services import hardware
-from jupyterlab_kf.services.hardware import Offer
 from jupyterlab_kf_hub.options import KEYS
 from jupyterlab_kf_hub.volumes import HOME, MOST, NEW, NOTHING, SIZE, Shelf
 
@@ -40,18 +39,27 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Whether it would start now, in a sentence, while one kind of GPU is chosen; empty: whichever is."""
+
+    sentence: str
+    waits: bool
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """A profile as it is offered, with the fields that belong to it; None where there is nothing to choose.
 
     Attributes:
+        places: one for each kind of GPU where there are several; none where it is not known what is free.
         kinds: of GPUs, where there are several: resource name and what it is called, with how many there may be.
         kind: the chosen one.
     """
 
     profile: Profile
     chosen: bool
-    room: str
-    waits: bool
+    places: tuple[Place, ...]
     cpu: Field | None
     memory: Field | None
     gpus: Field | None
@@ -95,17 +103,25 @@ def render(
         held: the person's volumes.
     """
     known = list(groups)
-    offers = hardware.offers(ground, catalogue.offered(Use.SERVER, known))
-    chosen = str(last.get("hardware") or "")
-    if chosen not in [one.profile.slug for one in offers]:
+    offers = list(catalogue.offered(Use.SERVER, known))
+    said = {key: str(value) for key in KEYS if isinstance(value := last.get(key), (str, int, float))}
+    chosen, warning = said.get("hardware", ""), ""
+    if chosen not in [one.slug for one in offers]:
         try:
-            # A hidden one that was chosen before stays chosen.
-            offers += hardware.offers(ground, [catalogue.usable(chosen, Use.SERVER, known)])
+            before = catalogue.usable(chosen, Use.SERVER, known)
         except UsageError:
             default = catalogue.default(Use.SERVER, known)
             chosen = default.slug if default else ""
-    said = {key: str(value) for key in KEYS if isinstance(value := last.get(key), (str, int, float))}
-    cards = [_card(one, ground, said if one.profile.slug == chosen else {}, chosen) for one in offers]
+        else:
+            instead = before.deprecated.replacement if before.deprecated else ""
+            if instead in [one.slug for one in offers]:
+                chosen = instead
+            else:  # a hidden one that was chosen before stays chosen
+                offers.append(before)
+            warning = f"{notice[:1].upper()}{notice[1:]}." if (notice := before.notice()) else ""
+    cards = [
+        _card(one, ground, said if one.slug == chosen == said.get("hardware", chosen) else {}, chosen) for one in offers
+    ]
     own = said.get("image", "")
     own = "" if any(own in card.images for card in cards if card.chosen) else own
     environment = last.get("environment") or ""
@@ -116,12 +132,14 @@ def render(
     return _template().render(
         cards=cards,
         note=note,
+        warning=warning,
         opened=bool(own or environment or rows or said.get("shared_memory") or said.get("workspace")),
         image=own,
         own_image=limits.own_image,
         shared_memory=said.get("shared_memory", ""),
         environment=environment,
         workspace=_workspace(said, held),
+        kinds=sorted({place.kind for card in cards for place in card.places if place.kind}),
         rows=[*rows, *(_EMPTY for _ in range(MOST))][:MOST],
         held=held,
         home=str((held.claims or {}).get(held.home, held.home)),
@@ -132,8 +150,7 @@ def render(
     )
 
 
-def _card(offer: Offer, ground: Ground, said: Mapping[str, str], chosen: str) -> Card:
-    profile = offer.profile
+def _card(profile: Profile, ground: Ground, said: Mapping[str, str], chosen: str) -> Card:
     kinds = {one.resource: one for one in profile.accelerators}
     several = len(kinds) > 1
     kind = said.get("accelerator", "")
@@ -144,8 +161,7 @@ def _card(offer: Offer, ground: Ground, said: Mapping[str, str], chosen: str) ->
     return Card(
         profile=profile,
         chosen=profile.slug == chosen,
-        room=offer.room.sentence,
-        waits=bool(ground.machines) and not offer.room.now,
+        places=_places(profile, ground, said) if ground.machines else (),
         cpu=_amount(profile.cpu, "cpu", said.get("cpu", "")),
         memory=_amount(profile.memory, "memory", said.get("memory", "")),
         gpus=Field(said.get("gpus", ""), str(counted.default), f"{least} to {most}")
@@ -156,6 +172,37 @@ def _card(offer: Offer, ground: Ground, said: Mapping[str, str], chosen: str) ->
         images=profile.images if len(profile.images) > 1 else (),
         image=said.get("image", ""),
     )
+
+
+def _places(profile: Profile, ground: Ground, said: Mapping[str, str]) -> tuple[Place, ...]:
+    """Whether it would start with what stands in the fields, for each kind of GPU that may be chosen beside them."""
+    if len(profile.accelerators) < 2:  # noqa: PLR2004  several
+        return (_place(profile, next(iter(profile.accelerators), None), ground, said),)
+    return tuple(replace(_place(profile, one, ground, said), kind=one.resource) for one in profile.accelerators)
+
+
+def _place(profile: Profile, kind: Accelerator | None, ground: Ground, said: Mapping[str, str]) -> Place:
+    resource = kind.resource if kind else ""
+    choice = Choice(said.get("cpu", ""), said.get("memory", ""), _count(said.get("gpus", "")), resource)
+    try:
+        chosen = choose(profile, choice)
+    except UsageError:  # what was refused, or is out of the profile by now: the default counts
+        choice = Choice(accelerator=resource)
+        chosen = choose(profile, choice)
+    room = hardware.room_for(ground, chosen)
+    if room.now and kind is not None and kind.maximum and resource not in chosen.requests:
+        # None is asked for, and may be: what is said of the machines without one is not true of them with one.
+        one = hardware.room_for(ground, choose(profile, replace(choice, gpus=1)))
+        if not one.now:
+            rest = "none is free now" if one.ever else "there is none here"
+            return Place(f"Starts at once without {kind.display_name}s; {rest}.", waits=False)
+    if kind is not None and resource in chosen.requests and not any(one.has.get(resource) for one in ground.machines):
+        return Place(f"There is no {kind.display_name} here.", waits=True)
+    return Place(room.sentence, waits=not room.now)
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
 
 
 def _amount(amount: Amount, resource: str, said: str) -> Field | None:

@@ -110,7 +110,7 @@ def check(
     options: Mapping[str, Any],
     catalogue: Catalogue,
     groups: Iterable[str],
-    others: Iterable[Hardware] = (),
+    others: Iterable[Mapping[str, str]] = (),
     held: Shelf = NOTHING,
 ) -> Wish:
     """The wish, if this person may have it.
@@ -119,7 +119,7 @@ def check(
         options: as they came, from whichever way in.
         catalogue: the profiles.
         groups: the person's.
-        others: the hardware of their servers that run already.
+        others: what their servers that run already were granted.
         held: their volumes.
 
     Raises:
@@ -163,8 +163,18 @@ def chosen_hardware(options: Mapping[str, Any], catalogue: Catalogue, groups: It
     return choose(profile, choice, any_image=catalogue.limits_of(known).own_image)
 
 
-def within(hardware: Hardware, others: Iterable[Hardware], limits: Limits) -> None:
+def granted(hardware: Hardware) -> dict[str, str]:
+    """What counts of a server against its person's limits: resource to the most that it may take."""
+    return {**hardware.requests, **hardware.limits}
+
+
+def within(hardware: Hardware, others: Iterable[Mapping[str, str]], limits: Limits) -> None:
     """Refuse what would be more than a person may have at a time.
+
+    Args:
+        hardware: what is asked for.
+        others: what the person's other servers were :func:`granted`.
+        limits: the person's.
 
     Raises:
         UsageError: says which limit, and what their servers have already.
@@ -172,7 +182,7 @@ def within(hardware: Hardware, others: Iterable[Hardware], limits: Limits) -> No
     running = list(others)
     if limits.servers is not None and len(running) >= limits.servers:
         raise UsageError(f"you may run {limits.servers} servers at a time; stop one first")
-    every = [_limit(one) for one in (*running, hardware)]
+    every = [_summed(one) for one in (*running, granted(hardware))]
     for resource, most in (("cpu", limits.cpu), ("memory", limits.memory), ("gpus", limits.gpus)):
         if most is None:
             continue
@@ -185,8 +195,8 @@ def within(hardware: Hardware, others: Iterable[Hardware], limits: Limits) -> No
             raise UsageError(f"you may have {allowed} at a time, and this is more{rest}")
 
 
-def _limit(hardware: Hardware) -> dict[str, Decimal]:
-    amounts = {name: quantities.parse(value) for name, value in {**hardware.requests, **hardware.limits}.items()}
+def _summed(has: Mapping[str, str]) -> dict[str, Decimal]:
+    amounts = {name: quantities.parse(value) for name, value in has.items()}
     gpus = sum((value for name, value in amounts.items() if "/" in name), Decimal(0))
     return {"cpu": amounts.get("cpu", Decimal(0)), "memory": amounts.get("memory", Decimal(0)), "gpus": gpus}
 

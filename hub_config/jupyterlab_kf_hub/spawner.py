@@ -26,7 +26,7 @@ from jupyterlab_kf.manifests import pods
 from jupyterlab_kf.manifests.capacity import Ground
 from jupyterlab_kf.manifests.kernels import LABEL_PROFILE
 from jupyterlab_kf.model import Cause, Explanation, Obj, meta
-from jupyterlab_kf.profiles import Catalogue, Hardware, Use, choose, pod_template
+from jupyterlab_kf.profiles import Catalogue, Use, choose, pod_template
 from jupyterlab_kf.services import hardware
 from jupyterlab_kf_hub import form, idle, options, refusals, volumes, waiting
 from jupyterlab_kf_hub.enduring import EnduringSpawner
@@ -36,6 +36,8 @@ from jupyterlab_kf_hub.volumes import Shelf, Volume
 
 _START: Final = f"{names.DOMAIN}/start"
 """Annotation: which start of the server made the pod, so that a create whose answer was lost is recognised."""
+_GRANTED: Final = "granted"
+"""In the state that the hub keeps of a server: what counts against its person's limits."""
 _LOOK: Final = 5.0
 """Seconds that looking for free machines may take before the form goes without."""
 _FRESH: Final = 5.0
@@ -45,6 +47,7 @@ _PAUSE: Final = 0.5
 _EARLY: Final = 10.0
 """Seconds before the end of a start's time at which it is given up."""
 _MOST_NAMED: Final = 3
+_ASKED: Final = "Your server is asked for."
 
 
 class ProfileSpawner(EnduringSpawner):
@@ -62,6 +65,7 @@ class ProfileSpawner(EnduringSpawner):
     """On a person's default server: what was refused last, so that the form need not be filled in again."""
 
     _wish: options.Wish | None = None
+    _granted: Mapping[str, str] | None = None
     _start_id = ""
     _ground_seen = Ground()
     _looked = 0.0
@@ -123,17 +127,38 @@ class ProfileSpawner(EnduringSpawner):
         """The person as the value of a label, as KubeSpawner writes it on what is theirs."""
         return str(self._build_common_labels({})[volumes.OWNER])
 
-    def others(self) -> list[Hardware]:
-        """The hardware of the person's servers that run or start, without this one."""
-        found = []
-        for spawner in self.user.spawners.values():
-            if spawner is not self and spawner.name != self.name and spawner.active:
-                try:
-                    said = spawner.user_options or {}
-                    found.append(options.chosen_hardware(said, self.catalogue(), self.groups()))
-                except UsageError as error:  # it was allowed when it was started
-                    self.log.warning("Server %r of %s: %s", spawner.name, self.user.name, error)
-        return found
+    def others(self) -> list[Mapping[str, str]]:
+        """What the person's servers that run or start were granted, without this one."""
+        return [
+            spawner.granted()
+            for spawner in self.user.spawners.values()
+            if spawner is not self and spawner.name != self.name and spawner.active
+        ]
+
+    def granted(self) -> Mapping[str, str]:
+        """What this server was granted when it started, whatever the file of profiles says by now."""
+        if self._granted is not None:
+            return self._granted
+        try:
+            return options.granted(options.chosen_hardware(self.user_options or {}, self.catalogue(), self.groups()))
+        except UsageError as error:  # it is not allowed any more, and counts as a server at least
+            self.log.warning("Server %r of %s: %s", self.name, self.user.name, error)
+            return {}
+
+    def get_state(self) -> dict[str, Any]:
+        """What a hub that is restarted knows of the server."""
+        state: dict[str, Any] = super().get_state()
+        return state if self._granted is None else {**state, _GRANTED: dict(self._granted)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Know it again."""
+        super().load_state(state)
+        self._granted = state.get(_GRANTED)
+
+    def clear_state(self) -> None:
+        """Forget it: the server has stopped."""
+        super().clear_state()
+        self._granted = None
 
     async def offer(self) -> str:
         """The inside of the form."""
@@ -177,7 +202,7 @@ class ProfileSpawner(EnduringSpawner):
             if not room.ever:
                 raise Refusal(f"{wish.hardware.profile.display_name}: {room.sentence}", reason="impossible")
         self.user.spawner.refused_wish = None
-        self._wish = wish
+        self._wish, self._granted = wish, options.granted(wish.hardware)
         self._pvc_exists = False  # it was there once; whether it is, is asked for each start
         # These two are told to the server by KubeSpawner as CPU_LIMIT, MEM_LIMIT and so on.
         requests, limits = wish.hardware.requests, wish.hardware.limits
@@ -390,7 +415,9 @@ class ProfileSpawner(EnduringSpawner):
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
         """What happens, in sentences, each once; and while it waits, why, behind whom, and what would be free."""
         told, last, reached = {""}, "", 10.0
-        yield {"progress": int(reached), "message": "Your server is asked for."}
+        yield {"progress": int(reached), "message": _ASKED}
+        if self._wish is not None and (notice := self._wish.hardware.profile.notice()):
+            yield {"progress": int(reached), "message": f"{notice[:1].upper()}{notice[1:]}."}
         while True:
             over = self._start_future is not None and self._start_future.done()
             for text, step in await self._told():
@@ -406,8 +433,19 @@ class ProfileSpawner(EnduringSpawner):
                 return
             await asyncio.sleep(_PAUSE)
 
+    def latest(self) -> str:
+        """What a page that was just opened shows: the last that was told."""
+        return next((text for text, _ in reversed(self._steps()) if text), _ASKED)
+
     async def _told(self) -> list[tuple[str, bool]]:
         """What there is to tell of the pod now, and whether that is a step forward."""
+        pod = self._pod()
+        found = self._why(pod) if pod else None
+        if found and found.cause in waiting.FULL and time.monotonic() - self._looked > _FRESH:
+            await self.look()
+        return self._steps()
+
+    def _steps(self) -> list[tuple[str, bool]]:
         pod = self._pod()
         if pod is None:
             return []
@@ -417,9 +455,6 @@ class ProfileSpawner(EnduringSpawner):
             return steps
         if found.cause not in waiting.FULL or self._wish is None:
             return [*steps, (waiting.status(found), False)]
-        if time.monotonic() - self._looked > _FRESH:
-            await self.look()
-            found = self._why(pod) or found
         name = self._wish.hardware.profile.display_name
         line = waiting.in_line(pod, self.pod_reflector.pods.values(), name)
         return [*steps, (waiting.status(found, line, self._free()), False)]

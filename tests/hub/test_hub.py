@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hubs import Hub, Person, running, wait
@@ -107,12 +108,30 @@ def test_two_people_have_namespaces_and_homes_of_their_own(hub: Hub, ann: Person
     wait(lambda: not hub.pods("kf-bob"), "the pod is gone", 120, hub)
 
 
-def test_named_servers_share_a_home_up_to_the_limit(ann: Person) -> None:
+@contextmanager
+def other_profiles(hub: Hub, *changes: tuple[str, str]) -> Iterator[None]:
+    """The file of profiles with words exchanged, for a while."""
+    file = hub.folder / "profiles.yaml"
+    text = file.read_text()
+    changed = text
+    for old, new in changes:
+        assert old in changed
+        changed = changed.replace(old, new)
+    file.write_text(changed)
+    yield
+    file.write_text(text)
+
+
+def test_named_servers_share_a_home_up_to_the_limit(hub: Hub, ann: Person) -> None:
     ann.spawn("second", hardware="small")
     ann.wait_ready("second")
     assert ann.files("second") == {"mine.txt"}
     third = ann.api("POST", "/users/ann/servers/third", {"user_options": {"hardware": "small"}})
     assert third.status_code == 400
+    # What runs counts also when its profile is gone.
+    with other_profiles(hub, ("slug: small", "slug: little")):
+        third = ann.api("POST", "/users/ann/servers/third", {"user_options": {"hardware": "little"}})
+        assert "You may run 2 servers at a time" in third.json()["message"]
     ann.stop("second")
 
 
@@ -146,6 +165,10 @@ def test_a_hub_that_is_killed_finds_its_servers_again(hub: Hub) -> None:
     again.wait_ready()
     assert hub.pods("kf-ann")["jupyter-ann"]["metadata"]["uid"] == uid
     assert again.files() == {"mine.txt"}
+    # What it was granted then is known, too.
+    with other_profiles(hub, ("slug: small", "slug: little"), ("servers: 2", "memory: 3Gi")):
+        second = again.api("POST", "/users/ann/servers/second", {"user_options": {"hardware": "little"}})
+        assert "your other servers have 2 GiB of memory" in second.json()["message"]
 
 
 def test_an_api_server_that_was_away_is_noticed_again(hub: Hub) -> None:

@@ -18,6 +18,7 @@ PROFILES = """
 profiles:
   - {slug: small, display_name: Small, default: true, cpu: {request: 50m, limit: 1}, memory: 256Mi}
   - {slug: wide, display_name: Wide, cpu: 1, memory: {request: 64Mi, limit: 1Gi}}
+  - {slug: old, cpu: 50m, memory: 256Mi, deprecated: {message: it ends in May, replacement: small}}
   - {slug: broken, display_name: Broken, cpu: 50m, memory: 256Mi,
      volumes: [{name: sets, mount_path: /sets, claim: nowhere}]}
   - {slug: ending, display_name: Ending, cpu: 50m, memory: 256Mi, environment: {STAND_IN: ends}}
@@ -253,6 +254,20 @@ def test_a_program_that_ends_again_and_again_ends_the_start(hub: Hub) -> None:
     assert "Choose another image" in last["message"]
 
 
+def test_what_is_deprecated_works_and_says_so(hub: Hub) -> None:
+    eve = Person(hub, "eve")
+    assert eve.api("POST", "/users/eve/server", {"user_options": {"hardware": "old"}}).status_code in (201, 202)
+    told = [step["message"] for step in eve.progress()]
+    eve.wait_ready()
+    notice = "The hardware profile 'old' is deprecated: it ends in May; take small instead."
+    assert notice in told or "Server ready" in told[0]
+    assert hub.pods("kf-eve")["jupyter-eve"]["metadata"]["labels"]["jupyterlab-kf.io/profile"] == "old"
+    eve.stop()
+    page = eve.form()
+    assert notice in html.unescape(page)
+    assert 'value="small" checked' in page
+
+
 def test_stop_stops_the_server_that_starts_and_no_other(hub: Hub, ann: Person) -> None:
     ann.spawn(hardware="small")
     ann.wait_ready()
@@ -261,7 +276,15 @@ def test_stop_stops_the_server_that_starts_and_no_other(hub: Hub, ann: Person) -
     page = ann.web.get(f"{hub.url}/hub/spawn-pending/ann/second").text
     assert 'var server = "second";' in page
     assert 'href="/hub/spawn/ann/second"' in page
+    told: list[dict[str, Any]] = []
+    listener = threading.Thread(target=lambda: told.extend(ann.steps("second")), daemon=True)
+    listener.start()
+    wait(lambda: bool(told), "somebody else looks on", 60, hub)
     ann.stop("second")
+    # JupyterHub takes a start that is interrupted for a server that is ready, for a second.
+    listener.join(60)
+    assert told[-1].get("failed"), told
+    assert not any(step.get("ready") for step in told)
     wait(lambda: set(hub.pods("kf-ann")) == {"jupyter-ann"}, "the one that waited is gone", 60, hub)
     assert ann.ready()
     ann.stop()

@@ -9,7 +9,7 @@ from jupyterlab_kf_hub import form, options
 
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.manifests.capacity import survey
-from jupyterlab_kf.profiles import Hardware, read
+from jupyterlab_kf.profiles import read
 
 CATALOGUE = read("""
 profiles:
@@ -70,8 +70,8 @@ def test_groups_open_doors() -> None:
 
 
 def test_limits_count_all_of_ones_servers() -> None:
-    def hardware(**said: Any) -> Hardware:
-        return options.check(said, CATALOGUE, ["research"]).hardware
+    def hardware(**said: Any) -> dict[str, str]:
+        return options.granted(options.check(said, CATALOGUE, ["research"]).hardware)
 
     running = hardware(hardware="big", cpu="5")
     assert options.check({"hardware": "big", "cpu": "3"}, CATALOGUE, [], [running])
@@ -82,7 +82,7 @@ def test_limits_count_all_of_ones_servers() -> None:
     with pytest.raises(UsageError, match="you may have 4 GPUs at a time"):
         options.check({"hardware": "gpu", "gpus": 2}, CATALOGUE, ["research"], [hardware(hardware="gpu", gpus=3)])
     with pytest.raises(UsageError, match="you may run 2 servers at a time; stop one first"):
-        options.check({}, CATALOGUE, [], [hardware(), hardware()])
+        options.check({}, CATALOGUE, [], [hardware(), {}])
 
 
 NODE = {"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "4", "memory": "16Gi", "pods": "110"}}}
@@ -103,3 +103,21 @@ def test_the_form_shows_what_is_free_and_remembers_escaped() -> None:
 
 def test_a_last_choice_that_is_gone_falls_back() -> None:
     assert 'value="small" checked' in form.render(CATALOGUE, [], survey([], []), {"hardware": "gone"})
+
+
+def test_a_last_choice_that_is_deprecated_leads_to_what_replaces_it() -> None:
+    catalogue = read("""
+profiles:
+  - {slug: small, cpu: 1, default: true}
+  - {slug: new, cpu: {min: 1, max: 8, default: 2}}
+  - {slug: old, cpu: {min: 1, max: 8, default: 2}, deprecated: {message: it ends in May, replacement: new}}
+  - {slug: last, cpu: 1, deprecated: {message: nothing follows}}
+""")
+    page = form.render(catalogue, [], survey([], []), {"hardware": "old", "cpu": "7", "shared_memory": "1Gi"})
+    assert "The hardware profile &#39;old&#39; is deprecated: it ends in May; take new instead." in page
+    assert 'value="new" checked' in page
+    assert 'value="old"' not in page
+    assert 'name="new.cpu" value="" placeholder="2"' in page, "what was said of the old one is not said of this one"
+    page = form.render(catalogue, [], survey([], []), {"hardware": "last"})
+    assert 'value="last" checked' in page
+    assert "nothing follows." in page

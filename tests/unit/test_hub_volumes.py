@@ -202,6 +202,7 @@ def test_the_pod_gets_them() -> None:
     ]
 
 
+ALLOCATABLE = {"cpu": "8", "memory": "64Gi", "pods": "9"}
 NODE = {
     "metadata": {"name": "n"},
     "status": {"allocatable": {"cpu": "8", "memory": "16Gi", "pods": "9", "nvidia.com/gpu": "4"}},
@@ -236,6 +237,31 @@ def test_the_form_offers_them_and_remembers_escaped() -> None:
     assert "Your volumes may have 40 GiB together; 35 GiB are used." in page
     assert "bobs" not in page
     assert '<details class="kf-advanced" open>' in page
+
+
+@pytest.mark.parametrize(
+    ("last", "nvidia", "amd"),
+    [
+        ({}, "Starts at once; 2 like it would.", "There is no AMD GPU here."),
+        ({"gpus": "4"}, "Too large: the largest machine has 2 GPUs.", "There is no AMD GPU here."),
+        ({"gpus": "0"}, "Starts at once; 4 like it would.", "There is no AMD GPU here."),
+        ({"gpus": "many"}, "Starts at once; 2 like it would.", "There is no AMD GPU here."),
+    ],
+)
+def test_what_starts_is_said_of_each_kind_of_gpu(last: dict[str, Any], nvidia: str, amd: str) -> None:
+    node = {"metadata": {"name": "n"}, "status": {"allocatable": {**ALLOCATABLE, "nvidia.com/gpu": "2"}}}
+    page = form.render(CATALOGUE, [], survey([node], []), {"hardware": "gpu", **last})
+    assert f'data-kind="nvidia.com/gpu">{nvidia}' in page
+    assert f'kf-waits" data-kind="amd.com/gpu">{amd}' in page
+
+
+def test_a_gpu_that_may_be_chosen_and_is_not_there_is_named() -> None:
+    catalogue = read("profiles: [{slug: maybe, cpu: 1, gpus: {resource: nvidia.com/gpu, min: 0, max: 2, default: 0}}]")
+    node = {"metadata": {"name": "n"}, "status": {"allocatable": ALLOCATABLE}}
+    page = form.render(catalogue, [], survey([node], []), {})
+    assert "Starts at once without GPUs; there is none here." in page
+    gpus = {"metadata": {"name": "n"}, "status": {"allocatable": {**ALLOCATABLE, "nvidia.com/gpu": "1"}}}
+    assert "Starts at once; 8 like it would." in form.render(catalogue, [], survey([gpus], []), {})
 
 
 @pytest.mark.parametrize("last", [{"volumes": "x", "environment": ["a"]}, {"volumes": {"claim": 1}, "cpu": {"a": 1}}])
