@@ -52,6 +52,11 @@ class _Entry:
     cells: importance.Cells | None
     version: int
 
+    @property
+    def usable(self) -> bool:
+        """Whether it tells something of what matters."""
+        return self.trial.counts and self.cells is not None and self.trial.value is not None
+
 
 class StudyFeed(Feed[StudyKey]):
     """The newest picture of a study. ``gone`` once it was deleted; ``error`` says why it cannot be followed."""
@@ -71,6 +76,8 @@ class StudyFeed(Feed[StudyKey]):
         self._synced = False
         self._head: tuple[int, StudyHead] | None = None
         self._shares: tuple[int, str, tuple[ParameterShare, ...]] | None = None
+        self._results = 0
+        """How many trials importances are computed of: at each change of ten thousand they are not counted."""
 
     @property
     def total(self) -> int:
@@ -137,7 +144,8 @@ class StudyFeed(Feed[StudyKey]):
             return
         name = str(meta(change.obj).get("name"))
         if change.type == "DELETED":
-            if self._entries.pop(name, None) is not None:
+            if (gone := self._entries.pop(name, None)) is not None:
+                self._results -= gone.usable
                 self._changed()
                 self._removed.append((self.version, name))
             return
@@ -148,11 +156,13 @@ class StudyFeed(Feed[StudyKey]):
             if trial == before.trial:
                 return
             del self._entries[name]
+            self._results -= before.usable
         elif self._synced:
             trial = self._next(trial)
         cells = before.cells if before else importance.cells_of(self._space, studies.assigned(change.obj))
         self.version += 1
-        self._entries[name] = _Entry(trial, cells, self.version)
+        self._entries[name] = entry = _Entry(trial, cells, self.version)
+        self._results += entry.usable
         if self._synced:
             self.tell()
 
@@ -168,12 +178,12 @@ class StudyFeed(Feed[StudyKey]):
 
     def _importance(self, head: StudyHead) -> tuple[ParameterShare, ...]:
         """The parameters' importances, computed anew when there are noticeably more trials."""
-        known = [(entry.cells, entry.trial.value) for entry in self._entries.values() if entry.trial.counts]
-        usable = [(cells, value) for cells, value in known if cells is not None and value is not None]
         if self._shares is not None:
             count, state, shares = self._shares
-            if state == head.state and len(usable) < count * _GROWN + 1 and len(usable) >= count:
+            if state == head.state and count <= self._results < count * _GROWN + 1:
                 return shares
+        known = [(entry.cells, entry.trial.value) for entry in self._entries.values() if entry.trial.counts]
+        usable = [(cells, value) for cells, value in known if cells is not None and value is not None]
         shares = weighed(self._space, usable, head).importance
         self._shares = (len(usable), head.state, shares)
         return shares

@@ -148,21 +148,21 @@ export function saidOn(axis: Axis, place: number): string {
   return number(axis.low + place * (axis.high - axis.low));
 }
 
+/** Where trials lie on axes, as long as there are both: of ten thousand trials few change. */
+const KNOWN = new WeakMap<readonly Axis[], WeakMap<StudyTrial, Float32Array>>();
+
 /** The places of all trials on all axes, trial by trial; NaN for none. */
 export function placesOf(axes: readonly Axis[], trials: readonly StudyTrial[]): Float32Array {
   const places = new Float32Array(axes.length * trials.length);
-  const known = axes.map(() => new Map<string, number>());
+  const known = KNOWN.get(axes) ?? new WeakMap<StudyTrial, Float32Array>();
+  KNOWN.set(axes, known);
   trials.forEach((one, row) => {
-    axes.forEach((axis, n) => {
-      const said = n < axes.length - 1 ? (one.values[n] ?? '') : one.value;
-      const key = String(said);
-      let place = known[n]?.get(key);
-      if (place === undefined) {
-        place = placeOn(axis, said) ?? NaN;
-        known[n]?.set(key, place);
-      }
-      places[row * axes.length + n] = place;
-    });
+    let found = known.get(one);
+    if (!found) {
+      found = Float32Array.from(axes, (axis, n) => placeOn(axis, n < axes.length - 1 ? (one.values[n] ?? '') : one.value) ?? NaN);
+      known.set(one, found);
+    }
+    places.set(found, row * axes.length);
   });
   return places;
 }
@@ -314,9 +314,19 @@ function sameValue(a: string, b: string): boolean {
   return a === b || (a !== '' && b !== '' && Number(a) === Number(b));
 }
 
-/** The best results, the best first. */
+/** The best results, the best first. Not all are put in order for a few: this is asked with each change of a long study. */
 export function bestFew(head: StudyHead, trials: readonly StudyTrial[], most: number): StudyTrial[] {
   const sign = low(head) ? 1 : -1;
-  const results = trials.filter(one => one.value !== null && counts(one));
-  return results.sort((a, b) => sign * ((a.value ?? 0) - (b.value ?? 0)) || a.number - b.number).slice(0, most);
+  const worse = (a: StudyTrial, b: StudyTrial) => sign * ((a.value ?? 0) - (b.value ?? 0)) || a.number - b.number;
+  const found: StudyTrial[] = [];
+  for (const one of trials) {
+    const last = found[most - 1];
+    if (one.value === null || !counts(one) || (last && worse(one, last) >= 0)) {
+      continue;
+    }
+    const place = found.findIndex(other => worse(one, other) < 0);
+    found.splice(place < 0 ? found.length : place, 0, one);
+    found.length = Math.min(found.length, most);
+  }
+  return found;
 }

@@ -110,4 +110,6 @@ test('trials beside one another: what differs, what does not, and the best few',
   assert.deepEqual(compared(head, [...some, trial(3, 0.2, '0.1', 'sgd')]).differ, [{ name: 'opt', values: ['adam', 'adam', 'adam', 'sgd'] }]);
   assert.deepEqual(bestFew(head, some, 5).map(one => one.number), [1, 0], 'what failed is no result');
   assert.deepEqual(bestFew({ ...head, direction: 'maximize' }, some, 1).map(one => one.number), [0]);
+  const many = [5, 3, 9, 3, 1, 7, 2, 3].map((value, n) => ({ ...some[0], number: n, value }));
+  assert.deepEqual(bestFew(head, many, 4).map(one => one.number), [4, 6, 1, 3], 'of equal ones the earlier');
 });
