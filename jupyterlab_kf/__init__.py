@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         serve,
         unit,
     )
+    from jupyterlab_kf.services.serving.others import Server, server
     from jupyterlab_kf.services.serving.registry import KeptModel, kept_model, models
     from jupyterlab_kf.services.session import Cluster, cluster
     from jupyterlab_kf.services.spaces import choice, integer, lognormal, loguniform, normal, uniform
@@ -86,6 +87,7 @@ __all__ = [
     "Plan",
     "PredictionError",
     "ServePlan",
+    "Server",
     "Study",
     "StudyPlan",
     "UnauthorizedError",
@@ -114,6 +116,7 @@ __all__ = [
     "profiles",
     "route",
     "serve",
+    "server",
     "show",
     "study",
     "study_form",
@@ -129,6 +132,7 @@ _HOMES = {
     "Plan": "services.plans",
     **dict.fromkeys(("Endpoint", "ServePlan", "endpoint", "endpoints", "plan_serve", "serve"), "services.serving"),
     **dict.fromkeys(("KeptModel", "kept_model", "models"), "services.serving.registry"),
+    **dict.fromkeys(("Server", "server"), "services.serving.others"),
     **dict.fromkeys(("chain", "combine", "route", "unit"), "services.serving.graphs"),
     "Study": "services.tuning",
     "StudyPlan": "services.designs",

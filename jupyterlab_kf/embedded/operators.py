@@ -19,6 +19,7 @@ from jupyterlab_kf.controllers import (
     SetStatus,
     View,
     katib,
+    kserve,
     namespaces,
     seldon,
     training,
@@ -51,6 +52,7 @@ def controllers(authority: str) -> list[Controller]:
         *training.CONTROLLERS,
         *katib.CONTROLLERS,
         *seldon.controllers(SERVING),
+        kserve.controller(kserve.Options(period=1)),
     ]
 
 

@@ -114,7 +114,8 @@ def _why(path: str, options: Mapping[str, Any], error: Exception) -> str:
         return f"s3://{path} (bucket {bucket}, key {key}) cannot be fetched: {said}"
     return (
         f"s3://{path} (bucket {bucket}, key {key}) cannot be fetched: {said}. No credentials were given: name a Secret "
-        "with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (envSecretRefName of the unit)"
+        "with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (a SeldonDeployment's envSecretRefName, envFrom of an "
+        "InferenceService's model)"
     )
 
 

@@ -6,13 +6,13 @@ not: two would do everything twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.controllers import Controller, katib, seldon
+from jupyterlab_kf.controllers import Controller, katib, kserve, seldon
 from jupyterlab_kf.controllers.katib.template import LABEL_TRIAL
 from jupyterlab_kf.controllers.seldon.names import LABEL_ID
 from jupyterlab_kf.errors import ClusterError, ForbiddenError
@@ -42,6 +42,8 @@ class Family:
         make: the controllers, for a cluster that serves all that is watched or some of it.
         optional: kinds that are watched only where the cluster has them.
         collects: whether metrics of pods are read.
+        foreign: kinds of another operator that are looked after as well, each with the name of that operator's
+            Deployment; not where it runs, or where this account may not list them.
     """
 
     name: str
@@ -52,14 +54,15 @@ class Family:
     make: Callable[[frozenset[Kind]], Sequence[Controller]]
     optional: frozenset[Kind] = frozenset()
     collects: bool = False
+    foreign: Mapping[Kind, str] = field(default_factory=dict)
 
     @property
     def lease(self) -> str:
         """The name of the Lease that decides who works."""
         return f"jupyterlab-kf-{self.name}"
 
-    async def check(self, client: Client) -> Watched:
-        """What is to be watched on this cluster.
+    async def check(self, client: Client, namespace: str | None = None) -> Watched:
+        """What is to be watched on this cluster, in a namespace or all.
 
         Raises:
             ClusterError: it lacks the definitions, or the operator itself runs there.
@@ -79,7 +82,22 @@ class Family:
                 hint=f"delete the Deployment {deployment}, or let {title} do the work",
             )
         there = [one for one in self.watched if one[0] not in self.optional or await client.serves(one[0])]
+        for kind, deployment in self.foreign.items():
+            if any(one[0] == kind for one in there) and not await _ours(client, kind, deployment, namespace):
+                there = [one for one in there if one[0] != kind]
         return tuple(there)
+
+
+async def _ours(client: Client, kind: Kind, operator: str, namespace: str | None) -> bool:
+    """Whether such objects are ours to look after: this account may list them, and their own operator is not there."""
+    try:
+        await client.list(kind, namespace)
+    except ForbiddenError:
+        return False
+    try:
+        return not await client.list(kinds.DEPLOYMENT, None, fields=f"metadata.name={operator}")
+    except ForbiddenError:  # who was let look after them in one namespace was let by somebody who knows what runs
+        return True
 
 
 def _katib(_: frozenset[Kind]) -> Sequence[Controller]:
@@ -88,7 +106,10 @@ def _katib(_: frozenset[Kind]) -> Sequence[Controller]:
 
 def _serving(there: frozenset[Kind], options: seldon.Options) -> Sequence[Controller]:
     options = replace(options, istio=kinds.VIRTUAL_SERVICE in there)
-    return [seldon.unadmitted(one) for one in seldon.controllers(options) if one.kind == kinds.SELDON_DEPLOYMENT]
+    found = [seldon.unadmitted(one) for one in seldon.controllers(options) if one.kind == kinds.SELDON_DEPLOYMENT]
+    if kinds.INFERENCE_SERVICE in there:
+        found.append(kserve.controller(kserve.Options(period=options.period)))
+    return found
 
 
 KATIB: Final = Family(
@@ -109,7 +130,7 @@ KATIB: Final = Family(
 )
 SERVING: Final = Family(
     name="serving",
-    work="SeldonDeployments",
+    work="SeldonDeployments and InferenceServices",
     operator=("Seldon's operator", "seldon-controller-manager"),
     needed=(
         (kinds.SELDON_DEPLOYMENT,),
@@ -117,6 +138,7 @@ SERVING: Final = Family(
     ),
     watched=(
         (kinds.SELDON_DEPLOYMENT, ""),
+        (kinds.INFERENCE_SERVICE, ""),
         (kinds.DEPLOYMENT, ""),
         (kinds.SERVICE, ""),
         (kinds.HORIZONTAL_POD_AUTOSCALER, ""),
@@ -124,9 +146,11 @@ SERVING: Final = Family(
         (kinds.VIRTUAL_SERVICE, ""),
         (kinds.DESTINATION_RULE, ""),
         (kinds.POD, LABEL_ID),
+        (kinds.POD, kserve.LABEL),
     ),
     make=lambda there: _serving(there, seldon.Options()),
-    optional=frozenset({kinds.VIRTUAL_SERVICE, kinds.DESTINATION_RULE}),
+    optional=frozenset({kinds.VIRTUAL_SERVICE, kinds.DESTINATION_RULE, kinds.INFERENCE_SERVICE}),
+    foreign={kinds.INFERENCE_SERVICE: "kserve-controller-manager"},
 )
 FAMILIES: Final = {family.name: family for family in (KATIB, SERVING)}
 

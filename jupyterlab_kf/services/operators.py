@@ -140,7 +140,7 @@ class ClusterApi:
         self._mirror = Mirror()
         self.view: View = self._mirror
         self._client, self._namespace, self._ask, self._pace = client, namespace, consult, pace
-        self._watches: dict[Kind, asyncio.Task[None]] = {}
+        self._watches: dict[tuple[Kind, str], asyncio.Task[None]] = {}
         self._opening = asyncio.Lock()
         self._events: OrderedDict[tuple[str, ...], tuple[str, int]] = OrderedDict()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -225,7 +225,9 @@ class ClusterApi:
 
     async def _watch(self, kind: Kind, selector: str = "") -> None:
         synced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watches[kind] = asyncio.create_task(self._keep(kind, selector, synced), name=f"watch-{kind.plural}")
+        self._watches[kind, selector] = asyncio.create_task(
+            self._keep(kind, selector, synced), name=f"watch-{kind.plural}"
+        )
         await synced
 
     async def _keep(self, kind: Kind, selector: str, synced: asyncio.Future[None]) -> None:
@@ -319,7 +321,7 @@ async def run(
         ClusterError: the cluster lacks the definitions, or the operator itself runs there; the Lease was lost.
         ApiError: the account may not do what is needed.
     """
-    watched = await family.check(client)
+    watched = await family.check(client, namespace)
     leader = Leader(client, family.lease, lease_namespace, identity=identity)
     report(f"standing by as {leader.identity}")
     await leader.acquire()

@@ -61,7 +61,9 @@ ROLES: Final[Mapping[str, tuple[Right, ...]]] = {
     ),
     "kf-serving": (
         *_rights(kinds.SELDON_DEPLOYMENT.group, ["seldondeployments"], "create get list watch patch delete"),
-        *_rights(kinds.VIRTUAL_SERVICE.group, ["virtualservices"], "get"),
+        *_rights(kinds.INFERENCE_SERVICE.group, ["inferenceservices"], "get list watch"),
+        *_rights(kinds.DEPLOYMENT.group, ["deployments"], "list watch"),
+        *_rights(kinds.VIRTUAL_SERVICE.group, ["virtualservices"], "get list watch"),
         *_rights("", ["services"], "create get", "proxy"),
         *_rights("", ["pods"], "get", "proxy"),
     ),

@@ -122,6 +122,23 @@ def test_a_ready_made_server_fetches_its_model_from_a_bucket_with_a_secrets_keys
     assert SECRET not in pods
 
 
+def test_an_inference_service_fetches_its_model_from_a_bucket_with_a_secrets_keys(space: tuple[Api, str]) -> None:
+    api, name = space
+    model = {"modelFormat": {"name": "sklearn"}, "storageUri": f"s3://{BUCKET}/iris"}
+    made = {"metadata": {"name": "petals", "namespace": name}, "spec": {"predictor": {"model": model}}}
+    model |= {"envFrom": [{"secretRef": {"name": "bucket"}}]}
+    kind = kinds.INFERENCE_SERVICE
+    api.create({"apiVersion": kind.api_version, "kind": kind.kind, **made})
+    server = kf.server("petals", name).wait(120)
+    assert np.array_equal(np.ravel(server.predict(X)), LogisticRegression(max_iter=500).fit(X, Y).predict(X))
+    assert SECRET not in json.dumps([api.list("v1", "Pod", name), api.list("apps/v1", "Deployment", name)])
+    api.merge(
+        kind.api_version, kind.kind, "petals", {"spec": {"predictor": {"model": {"storageUri": "s3://gone/x"}}}}, name
+    )
+    until(lambda: "the bucket gone is not there" in server.why, seconds=90, what="why the next model does not come up")
+    assert np.array_equal(np.ravel(server.predict(X[:3])), Y[:3]), "the one before serves on"
+
+
 def test_a_model_that_the_bucket_has_not_is_told_of_with_bucket_and_key(space: tuple[Api, str]) -> None:
     api, name = space
     seldon(api, name, "nothing", modelUri=f"s3://{BUCKET}/gone/1")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import inference
 import pytest
 from bed.api import until
 from bed.cluster import RealCluster
@@ -67,6 +68,7 @@ def served(real_cluster: RealCluster, namespace: Callable[[RealCluster], str], t
     if not os.environ.get("KF_CRDS"):
         pytest.skip("KF_CRDS names no folder with Seldon's and Istio's definitions")
     space = namespace(real_cluster)
+    inference.define(real_cluster.api)
     give(real_cluster.api, space, "seldon", "serving-controllers")
     give(real_cluster.api, space, "ada", *USER)
     made = Served(real_cluster, space, tmp_path)
@@ -100,6 +102,16 @@ def test_what_was_served_is_served_and_replaced_and_ended(served: Served) -> Non
 
     until(lambda: subsets() == [{"version": "second"}], seconds=60, what="the routes to the next version")
     until(lambda: served.names("v1", "Service") == ["iris-default", "iris-default-model"], seconds=60, what="services")
+    model = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://models/iris"}
+    head = {"name": "petals", "namespace": served.space}
+    body = {"apiVersion": inference.KIND[0], "kind": inference.KIND[1], "metadata": head}
+    served.api.create({**body, "spec": {"predictor": {"model": model}}})
+
+    def ready() -> bool:
+        found = served.api.get(*inference.KIND, "petals", served.space).get("status", {}).get("conditions", ())
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in found)
+
+    until(ready, seconds=60, what="an InferenceService that is ready")
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(timeout=90) == 0
     uses = used(served.cluster, "seldon", served.space)

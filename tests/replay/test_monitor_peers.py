@@ -128,6 +128,6 @@ def test_findings_are_a_table_of_pandas() -> None:
     share = findings.Finding("accuracy", "v1", "binomial", 0.3, 1e-9, 120, value=0.675, usual=0.975)
     table = findings.Findings((loud, share)).frame()
     assert isinstance(table, pd.DataFrame)
-    assert list(table.columns) == ["about", "name", "alarm", "size", "p", "rows", "value", "usual", "test"]
+    assert list(table.columns) == ["about", "name", "alarm", "changed", "size", "p", "rows", "value", "usual", "test"]
     assert table[table.alarm].name.tolist() == ["town"]
     assert table.loc[table.about == "accuracy", "usual"].item() == 0.975

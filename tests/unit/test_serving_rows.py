@@ -17,6 +17,7 @@ from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests.serving import inference, rows, servers
 from jupyterlab_kf.manifests.serving.servers import ServerSpec, Version
 from jupyterlab_kf.model import Obj
+from jupyterlab_kf.services import session
 from jupyterlab_kf.services.serving.rows import EndpointRows
 
 
@@ -116,8 +117,14 @@ class Cluster:
     def __init__(self, *objects: Obj) -> None:
         self.objects, self.asked = objects, []  # type: ignore[var-annotated]
 
+    async def serves(self, _kind: Kind) -> bool:
+        return True
+
     async def get(self, kind: Kind, _namespace: str, name: str) -> Obj:
-        return next(one for one in self.objects if (one["kind"], one["metadata"]["name"]) == (kind.kind, name))
+        for one in self.objects:
+            if (one["kind"], one["metadata"]["name"]) == (kind.kind, name):
+                return one
+        raise kf.NotFoundError(f"{kind.plural} {name!r} not found")
 
     async def list(self, kind: Kind, _namespace: str, **_: Any) -> list[Obj]:
         return [one for one in self.objects if one["kind"] == kind.kind]
@@ -153,3 +160,18 @@ def test_what_cannot_be_asked_through_the_api_server_says_where_it_can() -> None
         predicted(Cluster(obj), "InferenceService", "flowers")
     with pytest.raises(kf.NotFoundError, match="not on the cluster any more"):
         predicted(Cluster(), "Deployment", "digits")
+
+
+def test_what_serves_without_seldon_is_held_by_its_name_and_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(*made(servers.TENSORFLOW, ("v1", 100, 1)), service(ready=True))
+    here: Any = SimpleNamespace(namespace="here", run=lambda work: asyncio.run(work(cluster)))
+    monkeypatch.setattr(session, "current", lambda: here)
+    for name, kind in (("digits", "Deployment"), ("flowers", "InferenceService")):
+        server = kf.server(name).wait(1)
+        assert (server.ref.kind, server.status, server.why) == (kind, "Ready", "")
+        assert server.predict([[1, 2]]) == [7]
+    cluster.objects = (service(ready=False),)
+    with pytest.raises(kf.EndpointNotReadyError, match="Revision failed with image"):
+        kf.server("flowers").wait(0)
+    with pytest.raises(kf.NotFoundError, match="nothing serves a model as 'digits'"):
+        kf.server("digits")

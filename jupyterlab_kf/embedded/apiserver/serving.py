@@ -38,7 +38,7 @@ def _istio() -> Mapping[str, dict[str, Any]]:
 
 @lru_cache(maxsize=64)
 def schema(kind: Kind) -> dict[str, Any]:
-    """The schema of one of these kinds. KServe's is left open: no operator of this cluster reads it."""
+    """The schema of one of these kinds. KServe's is left open: it is as large as Kubernetes' own."""
     if kind.kind == kinds.SELDON_DEPLOYMENT.kind:
         return seldonschema.schema()
     text = {"type": "string"}

@@ -1,7 +1,7 @@
 """The command line of ``unit``, and the environment that Seldon's operator writes for its container.
 
-Options of TF Serving and Triton that say the same are taken under their names too, and so is MLServer's environment:
-their images stand for this program. What has no meaning here is said and ignored.
+Options of TF Serving, Triton and KServe's servers that say the same are taken under their names too, and so is
+MLServer's environment: their images stand for this program. What has no meaning here is said and ignored.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     what.add_argument(
         "--path", action="append", default=[], help="a folder of the user's code; the working one always is"
     )
-    what.add_argument("--model", "--model_base_path", default=env.get("MLSERVER_MODEL_URI", ""), help="file or folder")
+    what.add_argument(
+        "--model", "--model_base_path", "--model_dir", default=env.get("MLSERVER_MODEL_URI", ""), help="file or folder"
+    )
     what.add_argument("--model-repository", "--model-store", default="", help="a folder of models, as Triton has it")
     what.add_argument(
         "--load-model", action="append", default=[], help="a model of the repository; all when none is named"
@@ -60,7 +62,7 @@ def parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     where = made.add_argument_group("where it listens")
     where.add_argument("--host", default=host_of(env))
     rest = _number(env, "PREDICTIVE_UNIT_HTTP_SERVICE_PORT", "MLSERVER_HTTP_PORT", default=9000)
-    where.add_argument("--http-port", "--rest_api_port", type=int, default=rest)
+    where.add_argument("--http-port", "--rest_api_port", "--http_port", type=int, default=rest)
     rpc = _number(env, "PREDICTIVE_UNIT_GRPC_SERVICE_PORT", "MLSERVER_GRPC_PORT", default=0)
     where.add_argument("--grpc-port", "--port", type=int, default=rpc, help="no gRPC when 0")
     metrics = _number(env, "PREDICTIVE_UNIT_METRICS_SERVICE_PORT", "MLSERVER_METRICS_PORT", default=0)

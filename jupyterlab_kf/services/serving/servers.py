@@ -15,6 +15,7 @@ from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ApiError, EndpointError, NotFoundError, PredictionError, UsageError
 from jupyterlab_kf.manifests.serving import rows, servers
 from jupyterlab_kf.manifests.serving.inference import Mode, mode_of
+from jupyterlab_kf.manifests.serving.servers import LABEL_APP
 from jupyterlab_kf.manifests.serving.status import decode
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services.serving import messages
@@ -44,7 +45,7 @@ async def find(client: Client, kind: str, namespace: str, name: str) -> Target:
     """
     if kind == kinds.INFERENCE_SERVICE.kind:
         return _inference(await client.get(kinds.INFERENCE_SERVICE, namespace, name))
-    found = await client.list(kinds.DEPLOYMENT, namespace, selector=f"{rows.SELECTOR},{servers.LABEL_APP}={name}")
+    found = await client.list(kinds.DEPLOYMENT, namespace, selector=f"{rows.SELECTOR},{LABEL_APP}={name}")
     for one in found:
         if (server := rows.server_of(one)) is not None:
             protocol = "tensorflow" if server is servers.TENSORFLOW else "v2"

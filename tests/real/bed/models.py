@@ -16,6 +16,9 @@ _LOCK = _HERE.parent.parent / "manifests" / "serving.lock"
 _PROGRAM = Path(jupyterlab_kf.__file__).parent / "runtime" / "serving"
 NOTEBOOK = "quay.io/jupyter/scipy-notebook:latest"
 """What studies and servers run in unless somebody names an image; here with all that a server imports."""
+TRITON = "nvcr.io/nvidia/tritonserver:25.08-py3"
+UNITS = ("docker.io/tensorflow/serving:2.19.1", "docker.io/kserve/sklearnserver:v0.15.2")
+"""Names of servers of other makers; here each is our unit server, which takes their options."""
 ENGINE = "docker.io/seldonio/seldon-core-executor:1.17.1"
 """The name of Seldon's engine; here it is ours."""
 
@@ -31,13 +34,18 @@ def serving() -> Path:
             images.install(_LOCK, local)
             shutil.copytree(_PROGRAM, next(local.glob("lib/*/site-packages")) / "kf_serving", ignore=images.ignored)
             images.compiled(root)
+            program = local / "bin" / "tritonserver"
+            program.parent.mkdir(exist_ok=True)
+            program.write_text('#!/bin/sh\nexec python3 -m kf_serving unit "$@"\n')
+            program.chmod(0o755)
+            unit = ["python3", "-m", "kf_serving", "unit"]
             images.pack(
                 target,
                 root,
                 [NOTEBOOK],
                 default=["python3"],
                 environment=images.PYTHON_ENVIRONMENT,
-                programs={ENGINE: ["python3", "-m", "kf_serving", "engine"]},
+                programs={ENGINE: ["python3", "-m", "kf_serving", "engine"], TRITON: [], **dict.fromkeys(UNITS, unit)},
                 below=below,
             )
 
