@@ -294,7 +294,8 @@ class _Space:
 
 
 def prepare() -> None:
-    """Import what is needed: this module's own imports are all."""
+    """Import what is needed beside what this module has: for the points of a sequence that come first."""
+    from scipy.stats import qmc  # noqa: F401
 
 
 __all__: list[Any] = ["Process", "fit", "prepare", "propose"]

@@ -48,8 +48,9 @@ def propose(study: Study, index: int, attempt: int) -> Point:
 
 
 def prepare() -> None:
-    """Import what is needed."""
+    """Import what is needed, also for the points of a sequence that come first."""
     from hyperopt import anneal, hp, tpe  # noqa: F401
+    from scipy.stats import qmc  # noqa: F401
 
 
 def _never_called(_: Any) -> float:
