@@ -1,4 +1,7 @@
-"""Endpoints that go to zero and come back with the next request, on the embedded cluster behind the real Envoy."""
+"""Endpoints that go to zero and come back with the next request, behind the real Envoy.
+
+On the embedded cluster alone: on a real one nothing holds requests while nobody serves.
+"""
 
 from __future__ import annotations
 
