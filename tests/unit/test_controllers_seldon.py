@@ -380,3 +380,16 @@ def test_quantities_written_another_way_are_no_change() -> None:
     patch = differences.stored(other, found)
     assert patch is not None
     assert patch["spec"]["limits"] == {"cpu": "1"}
+
+
+def test_where_there_is_no_istio_it_is_said_what_becomes_of_weights_and_shadows() -> None:
+    def said(world: Served) -> list[str]:
+        return sorted(event.message.partition(" is not")[0] for event in world.events if event.reason == "Unsupported")
+
+    bare = seldon.Options(istio=False)
+    alone = Served(predictor(), options=bare)
+    alone.run_all()
+    assert said(alone) == []
+    alone.ask(predictor(traffic=90), predictor("canary", traffic=10), predictor("dark", shadow=True, traffic=100))
+    alone.run_all()
+    assert said(alone) == ["spec.predictors[*].traffic", "spec.predictors[2].shadow"]

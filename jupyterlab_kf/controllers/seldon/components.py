@@ -72,6 +72,8 @@ class _Maker:
         if self.options.istio:
             self.found.virtual_services.append(routes.virtual_service(self.obj, ports, self.options))
             self.found.destination_rules += [routes.destination_rule(self.obj, one) for one in self.predictors]
+        else:
+            self.found.unsupported += routes.unrouted(self.obj)
         return self._owned()
 
     def _owned(self) -> Components:

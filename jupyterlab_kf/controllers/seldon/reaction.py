@@ -77,9 +77,7 @@ class Reaction:
         return [*self.actions, SetStatus(self.kind, namespace(self.obj), name(self.obj), uid(self.obj), self.status)]
 
     def _look(self, wanted: Components) -> None:
-        if not self.status.get("state"):
-            for path, why in wanted.unsupported:
-                self.actions.append(self.emit.warning("Unsupported", f"{path} is not honoured: {why}"))
+        first = not self.status.get("state")
         services = self._services(wanted)
         autoscalers = self._bring_all(kinds.HORIZONTAL_POD_AUTOSCALER, wanted.autoscalers, differences.stored)
         self._mark(conditions.AUTOSCALERS, autoscalers, wanted.autoscalers, "HPAs", "No HPAs defined")
@@ -93,6 +91,9 @@ class Reaction:
         self._say(conditions.SERVICES, complete, "All services created" if complete else "Not all services created")
         if ready:
             self._complete(wanted)
+        if first or any(isinstance(one, Create) and one.kind == kinds.DEPLOYMENT for one in self.actions):
+            for path, why in wanted.unsupported:
+                self.actions.append(self.emit.warning("Unsupported", f"{path} is not honoured: {why}"))
         conditions.sum_up(self.status, self.now)
         self._state(wanted, stuck, available=complete and autoscalers and budgets)
 

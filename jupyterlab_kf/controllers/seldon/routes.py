@@ -57,6 +57,21 @@ def virtual_service(obj: Obj, ports: list[Ports], options: Options) -> Obj:
     return _virtual_service(obj, names.deployment_id(obj), [http, grpc], options)
 
 
+def unrouted(obj: Obj) -> list[tuple[str, str]]:
+    """What of a SeldonDeployment is about routes, and what becomes of it where there is no Istio."""
+    found: list[tuple[str, str]] = []
+    live = [one for one in obj["spec"]["predictors"] if not one.get("shadow")]
+    if len(live) > 1:
+        why = "there is no Istio: notebooks draw a predictor by it for each request; others reach one by its Service"
+        found.append(("spec.predictors[*].traffic", why))
+    for at, predictor in enumerate(obj["spec"]["predictors"]):
+        if predictor.get("shadow"):
+            found.append((f"spec.predictors[{at}].shadow", "nothing copies requests to it, as there is no Istio"))
+    keys = (names.ISTIO_GATEWAY, names.ISTIO_HOST, names.ISTIO_RETRIES, names.ISTIO_RETRIES_TIMEOUT)
+    said = [key for key in keys if names.annotation(obj, key, "")]
+    return found + [(f"the annotation {key}", "there is no Istio") for key in said]
+
+
 def host(obj: Obj, predictor: Obj) -> str:
     """The full name of a predictor's Service."""
     return f"{names.predictor_service(obj, predictor)}.{namespace(obj)}.svc.cluster.local"

@@ -254,6 +254,7 @@ class Worker:
         import uvicorn
 
         from .rest import App
+        from .wholes import protocol
 
         class Server(uvicorn.Server):
             """One that leaves signals to us."""
@@ -265,6 +266,8 @@ class Worker:
         app = App(self.service, limit=self.options.max_body, metrics_path=self.options.metrics_path)
         configuration = uvicorn.Config(
             app,
+            http=protocol(),
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -24,6 +24,10 @@ SECONDS: Final = 60.0
 _AWAY: Final = frozenset({404, 502, 503})
 """Nobody is behind the route, or not any more: the request has reached no model."""
 _PAUSES: Final = (0.1, 0.3, 0.6)
+_PAST: Final = (
+    "this goes to the version's own Service, past the gateway: it must be awake, and Istio must not ask for mutual TLS "
+    "strictly, as no route of Seldon's leads to one version"
+)
 _JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
@@ -112,7 +116,7 @@ class Way:
                     raise PredictionError(
                         f"{ref} cannot be reached: {error.message}",
                         status=error.code,
-                        hint="look why with %kf_endpoints, or endpoint.explain()",
+                        hint=_PAST if version else "look why with %kf_endpoints, or endpoint.explain()",
                         ref=ref,
                     ) from error
             else:

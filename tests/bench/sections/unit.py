@@ -1,7 +1,8 @@
 """What a request to a unit costs: processor time of the server, which a busy machine hardly changes, and rate.
 
 The peers answer the same bytes with the same model: the model called directly, a plain handler of starlette's, and
-MLServer where ``KF_MLSERVER`` names the Python of an environment that has it.
+MLServer, KServe's server and LitServe where ``KF_MLSERVER``, ``KF_KSERVE`` and ``KF_LITSERVE`` name the Python of an
+environment that has them. What a peer does in several processes is added up.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ def unit() -> Iterator[Row]:
             with _running(folder, *peer, port_last=True) as other:
                 yield from _rows("V2", _turns(ours, other, V2), bare, "starlette by hand")
             yield from _rows("Seldon", _turns(ours, ours, SELDON), [_bare(model.predict_proba) for _ in range(5)], "")
+            for title in ("KServe", "LitServe"):
+                if python := os.environ.get(f"KF_{title.upper()}"):
+                    program = str(Path(__file__).with_name(f"unit_{title.lower()}.py"))
+                    with _running(folder, python, program, "model.joblib", port_last=True) as other:
+                        yield from _rows("V2", _turns(ours, other, V2), [], title)
             if python := os.environ.get("KF_MLSERVER"):
                 with _mlserver(folder, python) as other:
                     yield from _rows("V2", _turns(ours, other, V2), [], "MLServer")
@@ -168,6 +174,7 @@ async def _clients(port: int, request: bytes, each: int) -> None:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of processor time of a process so far."""
+    """Seconds of processor time of a process and those that it started, so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    children = [one for task in Path(f"/proc/{pid}/task").glob("*/children") for one in task.read_text().split()]
+    return (int(fields[11]) + int(fields[12])) / TICK + sum(_cpu(int(one)) for one in children)

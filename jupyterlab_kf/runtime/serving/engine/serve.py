@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 import uvicorn
 
+from ..wholes import protocol  # noqa: TID252 (see the runtime)
 from .builtin import Builtins
 from .calls import Headers, Naming, RestUnits
 from .fused import FusedUnits
@@ -212,6 +213,8 @@ class Engine:
         certificate, key = self.options.certificate or (None, None)
         return uvicorn.Config(
             self.web,
+            http=protocol(),
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             server_header=False,
