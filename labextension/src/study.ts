@@ -117,6 +117,11 @@ export function axesOf(head: StudyHead, trials: readonly StudyTrial[]): Axis[] {
   return [...axes, { name: head.objective, values: [], low: none ? 0 : least, high: none ? 1 : most, log: false }];
 }
 
+/** The axes as they were where they are no others: what was placed on them stays where it is. */
+export function sameAxes(before: Axis[], now: Axis[]): Axis[] {
+  return JSON.stringify(before) === JSON.stringify(now) ? before : now;
+}
+
 /** Where a value lies on its axis; null where it lies nowhere. */
 export function placeOn(axis: Axis, said: string | number | null): number | null {
   if (said === null || said === '') {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { applyStudy, axesOf, bestFew, compared, history, NO_STUDY, partsOf, placeOn, placesOf, ranks, saidOn, sorted, spanOf, stretch, within } from '../lib/study.js';
+import { applyStudy, axesOf, bestFew, compared, history, NO_STUDY, partsOf, placeOn, placesOf, ranks, saidOn, sameAxes, sorted, spanOf, stretch, within } from '../lib/study.js';
 
 const head = {
   name: 's', objective: 'loss', direction: 'minimize', best: 's-1',
@@ -112,4 +112,13 @@ test('trials beside one another: what differs, what does not, and the best few',
   assert.deepEqual(bestFew({ ...head, direction: 'maximize' }, some, 1).map(one => one.number), [0]);
   const many = [5, 3, 9, 3, 1, 7, 2, 3].map((value, n) => ({ ...some[0], number: n, value }));
   assert.deepEqual(bestFew(head, many, 4).map(one => one.number), [4, 6, 1, 3], 'of equal ones the earlier');
+});
+
+test('axes stay the same until a value lies beyond them', () => {
+  const axes = axesOf(head, [trial(0, 0.5), trial(1, 0.9)]);
+  assert.equal(sameAxes(axes, axesOf(head, [trial(0, 0.5), trial(1, 0.9), trial(2, 0.7)])), axes);
+  assert.notEqual(sameAxes(axes, axesOf(head, [trial(0, 0.5), trial(1, 1.9)])), axes);
+  const again = trial(2, 0.7);
+  assert.deepEqual([...placesOf(axes, [again])], [...placesOf(axes, [again])]);
+  assert.notDeepEqual([...placesOf(axes, [again])], [...placesOf(axes, [{ ...again, value: 0.9 }])], 'a trial that changed is placed anew');
 });

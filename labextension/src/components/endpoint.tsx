@@ -261,7 +261,9 @@ function Version({ one, seen, rewarded, changing }: VersionProps): React.JSX.Ele
       <td>
         {one.ready}/{one.wanted}
       </td>
-      <td title={one.model || undefined}>{one.called || one.graph}</td>
+      <td className="kfx-Versions-model" title={[one.called || one.graph, one.model].filter(Boolean).join('\n')}>
+        {one.called || one.graph}
+      </td>
       {seen !== undefined && (
         <>
           <td>{seen ? seen.requests - seen.errors : ''}</td>
@@ -272,7 +274,7 @@ function Version({ one, seen, rewarded, changing }: VersionProps): React.JSX.Ele
       )}
       {rewarded && <td>{seen && seen.reward !== null ? `${number(seen.reward)} (${seen.feedbacks})` : ''}</td>}
       {changing && (
-        <td>
+        <td className="kfx-Versions-change">
           {one.ready > 0 && (one.mirror !== null || one.traffic < 100) && (
             <button type="button" className="kfx-Button" disabled={changing.busy} aria-label={trans.__('Promote %1', name)} title={trans.__('All requests to this one; the others are taken away')} onClick={() => changing.begin({ what: 'promote', version: name })}>
               {trans.__('Promote …')}

@@ -7,7 +7,7 @@ import type { PlacedUnit } from '../endpoints';
 import type { VersionView } from '../wire';
 import { useKubeflow } from './context';
 
-const MOST_LETTERS = 18;
+const MOST_LETTERS = 16;
 
 /** What the types of units are called. */
 export function useUnitWords(): Record<string, string> {

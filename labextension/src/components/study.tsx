@@ -3,8 +3,8 @@
 import * as React from 'react';
 
 import { duration, number } from '../format';
-import { axesOf, bestOf, low, placesOf, recorded as stateOf, studyEnded, within } from '../study';
-import type { Brush, StudyState } from '../study';
+import { axesOf, bestOf, low, placesOf, recorded as stateOf, sameAxes, studyEnded, within } from '../study';
+import type { Axis, Brush, StudyState } from '../study';
 import { CommandIDs } from '../tokens';
 import type { IKubeflow } from '../tokens';
 import type { StudyHead, StudyKey, StudyRecord } from '../wire';
@@ -89,7 +89,8 @@ export function Body({ state, head, live, small, page: begun, onPage }: BodyProp
   if (JSON.stringify([searched.current.parameters, searched.current.objective]) !== JSON.stringify([parameters, objective])) {
     searched.current = head;
   }
-  const axes = React.useMemo(() => axesOf(searched.current, trials), [trials]);
+  const known = React.useRef<Axis[]>([]);
+  const axes = React.useMemo(() => (known.current = sameAxes(known.current, axesOf(searched.current, trials))), [trials]);
   const rows = React.useMemo(() => {
     if (!Object.keys(brush).length) {
       return trials;
