@@ -90,6 +90,7 @@ def test_what_kubectl_makes_is_on_the_screen_at_once(
             kubectl("create", "-f", "-", stdin=manifest(name))
             expect(row(page, name)).to_be_visible()
         _until_told(page, events, names)
+    page.wait_for_function("names => names.every(name => name in window.seen)", arg=names)
     seen = page.evaluate("() => window.seen")
     delays = [seen[name] - events[name] for name in names]
     record_property("milliseconds from the watch event to the screen", delays)

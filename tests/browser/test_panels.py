@@ -12,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from labs import PATIENCE, Lab, execute, notebook, settle
 from playwright.sync_api import Page, expect
+from ranks import MEET
 
 import jupyterlab_kf
 from jupyterlab_kf.embedded import daemon
@@ -114,7 +115,9 @@ def test_a_failure_says_why(open_lab: Open, cluster: Settings) -> None:
 
 def test_replicas_say_how_they_are_and_lead_to_their_logs(open_lab: Open, cluster: Settings) -> None:
     assert cluster
-    code = "import os\nprint('I am', os.environ['RANK'])\nraise SystemExit(3 * int(os.environ['RANK']))\n"
+    code = (
+        f"import os\n{MEET}\nprint('I am', os.environ['RANK'])\nmeet()\nraise SystemExit(3 * int(os.environ['RANK']))\n"
+    )
     jupyterlab_kf.train(code, workers=2, name="tiles", retries=0, replace=True)
     page = open_lab()
     execute(page, "kf:open-job", kind="PyTorchJob", namespace="default", name="tiles")
@@ -153,14 +156,10 @@ def test_code_and_what_it_was_made_of_are_read(open_lab: Open, cluster: Settings
     page.screenshot(path=tmp_path / "code.png")
 
 
-def test_plots_are_read_with_keys_with_the_pointer_and_as_tables(
-    open_lab: Open, cluster: Settings, tmp_path: Path
-) -> None:
+def test_plots_are_read_with_keys_with_the_pointer_and_as_tables(open_lab: Open, cluster: Settings) -> None:
     assert cluster
     code = "for step in range(100):\n    print(f'step={step} loss={100 - step} accuracy={step / 100}', flush=True)\n"
-    # A job has succeeded when its master has: the master waits, or the worker's last values may never be printed.
-    code += f"import os, pathlib, time\ndone = pathlib.Path({str(tmp_path / 'done')!r})\n"
-    code += "if os.environ['RANK'] != '0':\n    done.touch()\nwhile not done.exists():\n    time.sleep(0.05)\n"
+    code += f"{MEET}\nmeet()\n"
     jupyterlab_kf.train(code, workers=2, name="plotted", retries=0, replace=True).wait()
     page = open_lab()
     execute(page, "kf:open-job", kind="PyTorchJob", namespace="default", name="plotted", tab="metrics")
@@ -211,7 +210,7 @@ def test_plots_are_read_with_keys_with_the_pointer_and_as_tables(
 
 def test_a_log_of_a_hundred_thousand_lines_is_read_and_searched(open_lab: Open, cluster: Settings) -> None:
     assert cluster
-    code = "for n in range(50_000):\n    print(f'step {n} of many')\n"
+    code = f"{MEET}\nfor n in range(50_000):\n    print(f'step {{n}} of many')\nmeet()\n"
     jupyterlab_kf.train(code, workers=2, name="chatty", retries=0, replace=True)
     page = open_lab()
     execute(page, "kf:open-job", kind="PyTorchJob", namespace="default", name="chatty", tab="logs")
