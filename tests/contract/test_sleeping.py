@@ -24,6 +24,7 @@ from bed.api import Api, until
 from sites import Kubectl, make_namespace
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.embedded import daemon
 from jupyterlab_kf.runtime import activator
 from jupyterlab_kf.runtime.serving.protos import message
 from jupyterlab_kf.settings import Settings
@@ -94,13 +95,15 @@ class Site:
         (pod,) = [p for p in self.api.list("v1", "Pod", ROOT) if p["metadata"]["labels"].get("app") == "activator"]
         return pod
 
-    def activator_says(self) -> str:
-        folder = self.settings.cluster_dir / "pods" / self.activator()["metadata"]["uid"]
-        return "".join(path.read_text() for path in folder.glob("containers/*/*/log"))
+    def folder(self) -> Path:
+        """Where the activator's pod is kept."""
+        return self.settings.cluster_dir / "pods" / str(self.activator()["metadata"]["uid"])
+
+    def activator_says(self, folder: Path | None = None) -> str:
+        return "".join(path.read_text() for path in (folder or self.folder()).glob("containers/*/*/log"))
 
     def kill_activator(self) -> None:
-        folder = self.settings.cluster_dir / "pods" / self.activator()["metadata"]["uid"]
-        runs = sorted(folder.glob("containers/*/*/run.json"), key=lambda path: int(path.parent.name))
+        runs = sorted(self.folder().glob("containers/*/*/run.json"), key=lambda path: int(path.parent.name))
         os.kill(int(json.loads(runs[-1].read_text())["pid"]), signal.SIGKILL)
 
     def pods(self) -> list[Obj]:
@@ -160,6 +163,24 @@ def test_no_request_fails_through_three_sleeps_nor_when_the_activator_is_killed(
         until(lambda: site.activator_says() != said, seconds=60, what="requests that wait")
         site.kill_activator()
         assert [one.result() for one in held] == [200] * 8
+
+
+def test_requests_that_come_while_the_cluster_is_down_are_held_until_it_is_back(site: Site) -> None:
+    site.until_answers()
+    site.until_asleep()
+    assert site.gateway
+    said = site.activator_says()
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            running = daemon.status(site.settings)
+            assert running is not None
+            folder = site.folder()
+            os.kill(running.pid, signal.SIGKILL)
+            held = [pool.submit(site.ask) for _ in range(4)]
+            until(lambda: site.activator_says(folder) != said, seconds=60, what="requests that wait")
+        finally:
+            daemon.start(site.settings)
+        assert [one.result() for one in held] == [200] * 4
 
 
 class Place:
