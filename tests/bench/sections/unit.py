@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,20 @@ def _mlserver(folder: Path, python: str) -> Iterator[Server]:
 @contextmanager
 def _process(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[int]:
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         yield process.pid
     finally:
         process.terminate()
         process.wait(30)
+        with suppress(ProcessLookupError):  # LitServe leaves its workers
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait(port: int) -> None:
