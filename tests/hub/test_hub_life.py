@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,7 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequ
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with running(tmp_path_factory.mktemp("life"), profiles=PROFILES, site=SITE, users="ann,bob,eve,dan") as found:
+    with running(tmp_path_factory.mktemp("life"), profiles=PROFILES, site=SITE, users="ann,bob,eve,fay,dan") as found:
         yield found
 
 
@@ -53,52 +55,65 @@ def environment(hub: Hub, name: str) -> dict[str, str]:
     return {one["name"]: one.get("value", "") for one in pod["spec"]["containers"][0]["env"]}
 
 
-def test_idle_servers_end_by_the_clock_and_those_at_work_do_not(hub: Hub) -> None:
+def started(hub: Hub, name: str, hardware: str) -> Person:
+    person = Person(hub, name)
+    person.spawn(hardware=hardware)
+    person.wait_ready()
+    return person
+
+
+@contextmanager
+def at_work(hub: Hub, name: str) -> Iterator[None]:
+    """Somebody's server is at work all the time, and says so as every server does: with its own token."""
+    told, over = environment(hub, name), threading.Event()
     began = time.time()
-    people = {name: Person(hub, name) for name in ("ann", "bob", "eve")}
-    for name, person in people.items():
-        person.spawn(hardware="lasting" if name == "eve" else "brief")
-    for person in people.values():
-        person.wait_ready()
-    told = environment(hub, "ann")
-    assert told["JUPYTERHUB_ACTIVITY_INTERVAL"] == "22"
+
+    def reports() -> None:
+        while not over.wait(0.5):
+            now = datetime.fromtimestamp(began + (time.time() - began) * SPEED, UTC).isoformat()
+            said = {"servers": {"": {"last_activity": now}}, "last_activity": now}
+            headers = {"Authorization": f"token {told['JUPYTERHUB_API_TOKEN']}"}
+            answer = requests.post(told["JUPYTERHUB_ACTIVITY_URL"], json=said, headers=headers, timeout=30)
+            assert answer.status_code == 200, answer.text
+
+    with ThreadPoolExecutor() as pool:
+        reporting = pool.submit(reports)
+        try:
+            yield
+        finally:
+            over.set()
+        reporting.result(60)
+
+
+def test_idle_servers_end_by_the_clock_and_those_at_work_do_not(hub: Hub) -> None:
+    eve, ann = started(hub, "eve", "lasting"), started(hub, "ann", "brief")
+    assert environment(hub, "ann")["JUPYTERHUB_ACTIVITY_INTERVAL"] == "22"
     assert "JUPYTERHUB_ACTIVITY_INTERVAL" not in environment(hub, "eve")
+    with at_work(hub, "ann"):
+        bob = started(hub, "bob", "brief")
 
-    def works() -> None:
-        """Ann's server is at work, and says so as every server does: with its own token."""
-        now = datetime.fromtimestamp(began + (time.time() - began) * SPEED, UTC).isoformat()
-        said = {"servers": {"": {"last_activity": now}}, "last_activity": now}
-        headers = {"Authorization": f"token {told['JUPYTERHUB_API_TOKEN']}"}
-        answer = requests.post(told["JUPYTERHUB_ACTIVITY_URL"], json=said, headers=headers, timeout=30)
-        assert answer.status_code == 200, answer.text
+        def ended() -> bool:
+            # Bob's page is open, and nobody looks at it.
+            bob.web.get(f"{hub.url}/user/bob/api")
+            return bob.server() is None and not hub.pods("kf-bob")
 
-    def ended() -> bool:
-        works()
-        # Bob's page is open, and nobody looks at it.
-        people["bob"].web.get(f"{hub.url}/user/bob/api")
-        return people["bob"].server() is None and not hub.pods("kf-bob")
-
-    wait(ended, "the idle server is ended", 120, hub)
-    assert "its profile's idle time" in hub.log.read_text()
-    assert people["ann"].ready()
-    assert people["eve"].ready()
-    # What ended can be started again, and ends again.
-    people["bob"].spawn(hardware="brief")
-    people["bob"].wait_ready()
-    wait(ended, "it is ended again", 120, hub)
-    assert people["ann"].ready()
+        wait(ended, "the idle server is ended", 120, hub)
+        assert "its profile's idle time" in hub.log.read_text()
+        assert ann.ready()
+        assert eve.ready()
+        # What ended can be started again, and ends again.
+        bob = started(hub, "bob", "brief")
+        wait(ended, "it is ended again", 120, hub)
+        assert ann.ready()
 
 
 def test_after_a_restart_of_the_hub_idle_servers_still_end(hub: Hub) -> None:
-    ann = Person(hub, "ann")
-    if not ann.ready():
-        ann.spawn(hardware="brief")
-        ann.wait_ready()
+    started(hub, "fay", "brief")
     hub.stop()
+    assert hub.pods("kf-fay")
     hub.start()
-    again = Person(hub, "ann")
-    again.wait_ready()
-    wait(lambda: not again.ready(), "it is ended", 120, hub)
+    fay = Person(hub, "fay")
+    wait(lambda: fay.server() is None and not hub.pods("kf-fay"), "it is ended", 120, hub)
 
 
 def test_a_kernel_that_computes_in_silence_is_reported_as_work(hub: Hub) -> None:
