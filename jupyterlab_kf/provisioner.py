@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
-from traitlets import Float, Int, Unicode
+from traitlets import Bool, Float, Int, Unicode
 
 from jupyterlab_kf import settings
-from jupyterlab_kf.errors import UsageError
+from jupyterlab_kf.errors import KubeflowError, UsageError
 from jupyterlab_kf.profiles import Choice
 from jupyterlab_kf.services.kernels import wishes
+from jupyterlab_kf.services.kernels.kept import SHELVES, Kept, Shelf
 from jupyterlab_kf.services.kernels.pod import PodKernel, Terms
+from jupyterlab_kf.services.kernels.starts import STARTS, KernelStart
 from jupyterlab_kf.services.kernels.wishes import Wish
 from jupyterlab_kf.services.session import Session
 
 T = TypeVar("T")
+
+_ALONE: Final = 600.0
+"""Seconds that an idle kernel waits for its server where neither settings nor profile say."""
 
 
 class PodProvisioner(LocalProvisioner):
@@ -45,13 +53,30 @@ class PodProvisioner(LocalProvisioner):
         help="How the pod is reached: direct (its address), forward (through the API server), or empty to choose.",
     )
     launch_timeout: Any = Float(600.0, config=True, help="Seconds that a kernel may wait for a place and start.")
-    alone_for: Any = Float(600.0, config=True, help="Seconds after which a kernel ends whose notebook server is gone.")
+    keep: Any = Bool(
+        True,
+        config=True,
+        help="Whether a notebook server finds the kernel again after a restart, instead of ending it when it ends.",
+    )
+    alone_for: Any = Float(
+        0.0,
+        config=True,
+        help="Seconds after which an idle kernel ends whose server is gone; 0 is the profile's idle time, else 600.",
+    )
+    alone_busy_for: Any = Float(86400.0, config=True, help="The same for a kernel that computes.")
 
     _session: Session | None = None
     _kernel: PodKernel | None = None
+    _state: Mapping[str, Any] = MappingProxyType({})
+    """Of a kernel that is to be taken over."""
 
     idle_timeout: int | None = None
     """Seconds without work after which Jupyter Server ends the kernel, by its profile; None is never."""
+
+    @property
+    def _manager(self) -> Any:
+        """Jupyter's manager of this kernel."""
+        return self.parent
 
     @property
     def has_process(self) -> bool:
@@ -100,13 +125,22 @@ class PodProvisioner(LocalProvisioner):
             if await self._again(self._kernel, wish):
                 self.pid = 1
                 return self.connection_info
-            await self._remove()
+            await self._remove(replaced=True)
         try:
-            await self._new(wish)
-        except BaseException:
+            if self._state:
+                await self._take_over(wish)
+            else:
+                await self._new(wish)
+            self._put()
+        except BaseException as error:
+            if isinstance(error, KubeflowError):
+                self._show(wish, error.message, error.hint, failed=True)
+            else:
+                STARTS.over(self.kernel_id)
             await super().cleanup()
             self.ports_cached = False
             raise
+        STARTS.over(self.kernel_id)
         self.pid = 1
         return self.connection_info
 
@@ -117,19 +151,110 @@ class PodProvisioner(LocalProvisioner):
 
         return await self._in_portal(work())
 
+    # A kernel that an earlier start of the same server has left
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """What Jupyter does before a start. A kernel that is found again keeps its keys and gets new ports here."""
+        shelf, manager = self._shelf(), self._manager
+        self._state = {}
+        if shelf is not None and self._kernel is None and (found := shelf.find(self.kernel_id)) is not None:
+            await self.load_provisioner_info(dict(found.state))
+            known = self.connection_info
+            # Not by load_connection_info: what that finds without ports gets other ones at every restart.
+            manager.session.key = str(known["key"]).encode()
+            manager.session.signature_scheme = known["signature_scheme"]
+            if "curve_publickey" in known:
+                manager.curve_publickey = str(known["curve_publickey"]).encode()
+                manager.curve_secretkey = str(known["curve_secretkey"]).encode()
+        prepared: dict[str, Any] = await super().pre_launch(**kwargs)
+        return prepared
+
+    async def _take_over(self, wish: Wish) -> None:
+        state, self._state = self._state, {}
+        options, made = settings.load(), state["job"]
+        hardware = wishes.hardware_of(wish)
+        self.idle_timeout = hardware.profile.idle_timeout
+        there = replace(wish, context=state["context"], namespace=made["metadata"]["namespace"])
+        self._session = session = await asyncio.to_thread(wishes.chosen, there)
+        terms = Terms(road=self.road, timeout=self.launch_timeout, context=session.choice.name)
+        orders = wishes.orders(
+            wish,
+            self._connection(),
+            options,
+            alone_for=state["alone_for"],
+            alone_busy_for=state["alone_busy_for"],
+            token=state["token"],
+        )
+
+        async def work() -> PodKernel:
+            kernel = PodKernel(session.client, wishes.known(made, hardware), orders, terms, tell=self._tell)
+            await kernel.take_over(made, orders.connection)
+            return kernel
+
+        self._kernel = await self._in_portal(work())
+
+    def _shelf(self) -> Shelf | None:
+        """Where the server that has started the kernel keeps those that outlive it."""
+        above = self._manager.parent
+        shelf = SHELVES.get(above) if self.keep and above is not None else None
+        return shelf if shelf is not None and shelf.claim() else None
+
+    def _put(self) -> None:
+        shelf = self._shelf()
+        if shelf is None or self._kernel is None:
+            return
+        before = shelf.find(self.kernel_id)
+        state = {**self._kernel.kept, "connection": self._connection()}
+        kept = Kept(self.kernel_id, self._manager.kernel_name, state, before.sessions if before else ())
+        if not shelf.put(kept):
+            self._tell("The kernel cannot be found again after a restart of the server: its file cannot be written")
+
+    @property
+    def stays(self) -> bool:
+        """Whether the kernel runs on when its server ends."""
+        kernel = self._kernel
+        return kernel is not None and not kernel.lost and kernel.code is None and self._shelf() is not None
+
+    async def let_go(self) -> float:
+        """Leave it to the server's next start; answers for how many seconds it waits for that without work."""
+        kernel, self._kernel, self.pid = self._kernel, None, None
+        if kernel is None:
+            return 0.0
+        await self._in_portal(kernel.let_go())
+        return float(kernel.kept["alone_for"])
+
+    @property
+    def busy(self) -> bool:
+        """Whether a kernel computed when it was found again."""
+        return self._kernel is not None and self._kernel.busy
+
+    async def get_provisioner_info(self) -> dict[str, Any]:
+        """What :meth:`load_provisioner_info` needs in another process: the kernel's keys are in it."""
+        info: dict[str, Any] = {"kernel_id": self.kernel_id, "connection": self._connection()}
+        return {**info, **self._kernel.kept} if self._kernel is not None else info
+
+    async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
+        """Take over that kernel at the next launch, instead of starting one."""
+        self._state = provisioner_info
+        self.connection_info = provisioner_info["connection"]
+
     async def _new(self, wish: Wish) -> None:
         options = settings.load()
         hardware = wishes.hardware_of(wish)
         self.idle_timeout = hardware.profile.idle_timeout
+        kept = self._shelf() is not None
         self._session = session = await asyncio.to_thread(wishes.chosen, wish)
         namespace = await asyncio.to_thread(lambda: session.namespace)
         terms = Terms(road=self.road, timeout=self.launch_timeout, context=session.choice.name)
-        orders = wishes.orders(wish, self._connection(), options, self.alone_for)
+        alone_for = self.alone_for or float(self.idle_timeout or _ALONE)
+        orders = wishes.orders(
+            wish, self._connection(), options, alone_for=alone_for, alone_busy_for=self.alone_busy_for
+        )
         self.log.info("Starting a kernel on %r in namespace %s", hardware.profile.display_name, namespace)
 
         async def work() -> PodKernel:
-            wanted = await wishes.kernel(session.client, wish, namespace, options)
-            kernel = PodKernel(session.client, wanted, orders, terms, self._tell)
+            wanted = await wishes.kernel(session.client, wish, namespace, options, kept=kept)
+            kernel = PodKernel(session.client, wanted, orders, terms, tell=self._tell, show=partial(self._show, wish))
             await kernel.start()
             return kernel
 
@@ -158,6 +283,16 @@ class PodProvisioner(LocalProvisioner):
         info = dict(self.connection_info)
         return {name: value.decode() if isinstance(value, bytes) else value for name, value in info.items()}
 
+    def _show(self, wish: Wish, sentence: str, hint: str, *, failed: bool = False) -> None:
+        """Have those who look at this server see how the start goes."""
+        try:
+            title = wishes.hardware_of(wish).profile.display_name
+        except KubeflowError:  # that is why it failed
+            title = wish.profile
+        notebook = Path(wish.env.get("JPY_SESSION_NAME", "")).name
+        state: Literal["waiting", "failed"] = "failed" if failed else "waiting"
+        STARTS.tell(KernelStart(self.kernel_id, title, notebook, state, sentence, hint))
+
     def _tell(self, sentence: str) -> None:
         self.log.warning("%s", sentence)
 
@@ -167,9 +302,11 @@ class PodProvisioner(LocalProvisioner):
             await self._remove()
         await super().cleanup(restart)
 
-    async def _remove(self) -> None:
+    async def _remove(self, *, replaced: bool = False) -> None:
         kernel, self._kernel, self.pid = self._kernel, None, None
         if kernel is not None:
+            if not replaced and (shelf := self._shelf()) is not None:
+                shelf.drop(self.kernel_id)
             await self._in_portal(kernel.end())
 
     async def _in_portal(self, work: Coroutine[Any, Any, T]) -> T:
@@ -178,9 +315,3 @@ class PodProvisioner(LocalProvisioner):
             work.close()
             raise RuntimeError("no kernel was started")
         return await asyncio.wrap_future(self._session.portal.begin(work))
-
-    async def get_provisioner_info(self) -> dict[str, Any]:
-        """What may be told of the kernel; its keys stay here."""
-        ref = self._kernel.ref if self._kernel is not None else None
-        info: dict[str, Any] = {"kernel_id": self.kernel_id}
-        return {**info, "job": ref.name, "namespace": ref.namespace} if ref else info

@@ -73,6 +73,8 @@ class Settings:
     """``KF_PROFILES``: the file of hardware profiles; empty looks in :attr:`profiles_files`."""
     user: str = ""
     """``JUPYTERHUB_USER``: whose server this is, where a hub has made it."""
+    server: str = ""
+    """``JUPYTERHUB_SERVER_NAME``: which of the user's servers this is; empty for the only or the first one."""
     account: str = ""
     """``USER``, else the account's name: who works here, where no hub says so."""
     notebook: str = ""
@@ -142,6 +144,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         models=env.get("KF_MODELS", ""),
         profiles=env.get("KF_PROFILES", ""),
         user=env.get("JUPYTERHUB_USER", ""),
+        server=env.get("JUPYTERHUB_SERVER_NAME", ""),
         account=env.get("USER") or _account(),
         notebook=env.get("JPY_SESSION_NAME", ""),
         image=env.get("JUPYTER_IMAGE", ""),

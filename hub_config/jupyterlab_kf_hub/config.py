@@ -146,7 +146,7 @@ def servers(c: Any) -> None:
     spawner.environment = {**spawner.get("environment", {}), "HOME": HOME, "KF_NAMESPACE": "{namespace}"}
     # Jobs can reach this volume, too: code that is too large for anything else, and results, are put there.
     spawner.environment |= {"KF_WORKSPACE_CLAIM": "{pvc_name}", "KF_WORKSPACE_FOLDER": HOME}
-    # Kernels in pods of their own go with the server's pod, and run as its account.
+    # Kernels in pods of their own have the server's volumes, and run as its account.
     spawner.environment |= {
         f"KF_POD_{name}": {"valueFrom": {"fieldRef": {"fieldPath": path}}}
         for name, path in (

@@ -14,7 +14,7 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from jupyterlab_kf.handlers import activity
+from jupyterlab_kf.handlers import activity, kernels
 from jupyterlab_kf.handlers.base import NAME, Handler
 from jupyterlab_kf.handlers.endpointroutes import ENDPOINT_ROUTES
 from jupyterlab_kf.handlers.resources import CLUSTER, JOBS
@@ -209,6 +209,7 @@ def install(serverapp: Any, desk: Desk | None = None) -> Callable[[], Desk]:
     base = serverapp.web_app.settings["base_url"]
     rules = [(url_path_join(base, "jupyterlab-kf", path), handler, {"desk": shared}) for path, handler in ROUTES]
     serverapp.web_app.add_handlers(".*$", rules)
+    kernels.start(serverapp)
     activity.start(serverapp, lambda: bool(made) and made[0].watching())
     return shared
 

@@ -156,7 +156,8 @@ class Orders:
         env: environment of the kernel.
         cwd: the folder that it starts in, where the pod has it.
         here: settings (``env``) that hold where a ``path`` of the notebook server's machine can be seen.
-        alone_for: seconds without anybody who asks for it after which it ends.
+        alone_for: seconds, idle and without anybody who asks for it, after which it ends.
+        alone_busy_for: the same for one that computes.
     """
 
     connection: Mapping[str, Any]
@@ -166,6 +167,7 @@ class Orders:
     cwd: str = ""
     here: Mapping[str, Any] = field(default_factory=dict, repr=False)
     alone_for: float = 600.0
+    alone_busy_for: float = 86400.0
 
 
 def secret(made: Obj, orders: Orders, program: str) -> Obj:
@@ -184,6 +186,7 @@ def secret(made: Obj, orders: Orders, program: str) -> Obj:
         "cwd": orders.cwd,
         "here": dict(orders.here),
         "alone_for": orders.alone_for,
+        "alone_busy_for": orders.alone_busy_for,
         "ports": dict(PORTS),
         "agent_port": AGENT_PORT,
     }

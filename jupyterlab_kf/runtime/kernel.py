@@ -4,8 +4,9 @@
 
 The kernel is a child in a process group of its own: it can be interrupted, killed and started again while the pod, its
 place and its GPUs stay. Orders come over a port of their own, as lines of JSON that are signed with the token in
-kernel.json, and every change of the kernel is told there. Who is alone for too long ends by itself: then the notebook
-server that it belonged to is gone. What the kernel writes is the pod's log; keys and tokens are never written there.
+kernel.json, and every change of the kernel is told there. Who is alone and idle for too long ends by itself, and after
+a longer time also who computes: its notebook server does not come back. What the kernel writes is the pod's log; keys
+and tokens are never written there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ HELLO = 10.0  # seconds for a caller to say who it is
 END = 2.0  # seconds between SIGTERM and SIGKILL
 LOOK = 0.05
 LONGEST = 1 << 20  # bytes of an order
+SMALL = 1 << 12  # bytes of a part of a message that is read; states are told in smaller ones
 OUT_OF_MEMORY = (
     ("/sys/fs/cgroup/memory.events", "oom_kill"),
     ("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill"),
@@ -69,6 +72,71 @@ class Wire:
         return hmac.new(self.secret, f"{who} {number} {body}".encode(), hashlib.sha256).hexdigest()
 
 
+class Ear:
+    """Whether the kernel computes, by what it tells everybody: a subscriber of its channel ``iopub`` (ZMTP 3.0).
+
+    A kernel that encrypts what it says is not understood, and counts as idle.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+        self.computing: set[str] = set()
+        self.reader: asyncio.StreamReader | None = None
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def open(self, host: str, port: int) -> bool:
+        """Subscribe; False when what answers cannot be understood."""
+        self.reader, self.writer = await asyncio.open_connection(host, port)
+        self.writer.write(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32))
+        greeting = await self.reader.readexactly(64)
+        if greeting[12:32].rstrip(b"\0") != b"NULL":
+            return False
+        ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
+        self.writer.write(bytes([4, len(ready)]) + ready + bytes([0, 1, 1]))
+        return True
+
+    async def follow(self) -> None:
+        """Hear everything, until the connection ends."""
+        assert self.reader is not None
+        message: list[bytes] = []
+        while True:
+            flags = (await self.reader.readexactly(1))[0]
+            size = int.from_bytes(await self.reader.readexactly(8 if flags & 2 else 1), "big")
+            kept = await self.part(self.reader, size)
+            if not flags & 4:
+                message.append(kept)
+                if not flags & 1:
+                    self.hear(message)
+                    message = []
+
+    @staticmethod
+    async def part(reader: asyncio.StreamReader, size: int) -> bytes:
+        """A part of a message; of a large one nothing."""
+        if size <= SMALL:
+            return await reader.readexactly(size)
+        while size:
+            size -= len(await reader.readexactly(min(size, 1 << 15)))
+        return b""
+
+    def hear(self, message: list[bytes]) -> None:
+        """Take a message of Jupyter's protocol: what is asked is computed from ``busy`` to ``idle``."""
+        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+            _, header, parent, _, content = message[message.index(b"<IDS|MSG>") + 1 :][:5]
+            if json.loads(header)["msg_type"] != "status":
+                return
+            state, cause = json.loads(content)["execution_state"], str(json.loads(parent).get("msg_id"))
+            before = bool(self.computing)
+            (self.computing.add if state == "busy" else self.computing.discard)(cause)
+            if bool(self.computing) != before:
+                self.changed()
+
+    def close(self) -> None:
+        """Hear no more."""
+        self.computing.clear()
+        if self.writer is not None:
+            self.writer.close()
+
+
 class Agent:
     """The kernel's process and who may command it."""
 
@@ -88,6 +156,8 @@ class Agent:
         self.state: dict[str, Any] = {"state": "starting", "run": 0}
         self.over: asyncio.Event = asyncio.Event()
         self.alone: asyncio.TimerHandle | None = None
+        self.alone_since = self.idle_since = 0.0
+        self.ear = Ear(self._changed)
         self.following: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
@@ -126,6 +196,8 @@ class Agent:
         ready = asyncio.get_running_loop().create_task(self._ready(run))
         code = await process.wait()
         ready.cancel()
+        self.ear.close()
+        self._changed()
         # What it started is of no use without it, and may hold the GPU's memory.
         signal_group(process.pid, signal.SIGKILL)
         oom = code == -signal.SIGKILL and out_of_memory() > killed
@@ -163,7 +235,15 @@ class Agent:
                 else:
                     writer.close()
                     break
+        self.ear = ear = Ear(self._changed)
+        understood = False
+        with contextlib.suppress(OSError, EOFError):
+            understood = await ear.open(host, self.ports["iopub_port"])
+        # Not before: nobody has asked it anything yet.
         self._tell(state="running", run=run)
+        with contextlib.suppress(OSError, EOFError):
+            if understood:
+                await ear.follow()
 
     async def _end(self) -> None:
         process = self.process
@@ -184,7 +264,7 @@ class Agent:
             wire = await asyncio.wait_for(self._greet(reader, writer), HELLO)
             self.peers.add(wire)
             self._count_down()
-            wire.send(self.state)
+            wire.send({**self.state, "busy": bool(self.ear.computing)})
             while (order := await wire.receive()) is not None:
                 await self._obey(order)
         except (TimeoutError, Refused, OSError, ValueError):
@@ -225,18 +305,35 @@ class Agent:
             with contextlib.suppress(OSError):
                 peer.send(state)
 
+    def _changed(self) -> None:
+        """The kernel begins to compute, or has nothing to do any more."""
+        self.idle_since = asyncio.get_running_loop().time()
+        self._count_down()
+
     def _count_down(self) -> None:
-        """Begin to wait for somebody when nobody is there."""
+        """Wait for somebody as long as nobody is there."""
+        loop = asyncio.get_running_loop()
         if self.alone is not None:
             self.alone.cancel()
             self.alone = None
+        elif not self.peers:
+            self.alone_since = loop.time()
         if not self.peers:
-            self.alone = asyncio.get_running_loop().call_later(float(self.spec["alone_for"]), self._give_up)
+            rest = remaining(self.spec, loop.time(), self.alone_since, self.idle_since, busy=bool(self.ear.computing))
+            self.alone = loop.call_later(max(rest, 0.0), self._give_up)
 
     def _give_up(self) -> None:
-        seconds = self.spec["alone_for"]
-        sys.stderr.write(f"kernel.py: nobody asked for this kernel for {seconds:g} s: it is ended\n")
+        seconds = asyncio.get_running_loop().time() - self.alone_since
+        sys.stderr.write(f"kernel.py: nobody asked for this kernel for {seconds:.0f} s: it is ended\n")
         self.over.set()
+
+
+def remaining(spec: dict[str, Any], now: float, alone: float, idle: float, *, busy: bool) -> float:
+    """Seconds until a kernel ends that has been alone since one time, and idle since another unless it is busy."""
+    allowed = float(spec["alone_for"])
+    if busy:
+        return alone + max(allowed, float(spec.get("alone_busy_for") or 0)) - now
+    return max(alone, idle) + allowed - now
 
 
 def signal_group(group: int, number: int) -> None:

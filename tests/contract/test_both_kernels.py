@@ -15,74 +15,24 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from bed.api import Api, Obj, until
-from bed.cluster import RealCluster
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager, start_new_kernel
+from kernel_bed import PATIENCE, here, only_pod, site, things
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from sites import Site
 
-from jupyterlab_kf import cli
 from jupyterlab_kf.errors import KernelError, UsageError
 from jupyterlab_kf.manifests.kernels import LABEL_KERNEL
-from jupyterlab_kf.services import session
-from jupyterlab_kf.settings import Settings
 
-PATIENCE = 90
-PROFILES = """
-profiles:
-  - slug: small
-    display_name: Small
-    image: {image}
-    cpu: {{request: 100m, limit: 1}}
-    memory: {{request: 64Mi, limit: 1Gi}}
-    environment: {{FLAVOUR: vanilla}}
-  - slug: huge
-    display_name: Huge
-    image: {image}
-    cpu: 4000
-  - slug: bare
-    display_name: Bare
-    image: {bare}
-    cpu: {{request: 100m, limit: 1}}
-  - slug: training
-    display_name: Training only
-    used_for: [training]
-"""
-
-
-@pytest.fixture(scope="module", params=["embedded", "real"])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Each of the two clusters, the real one with a node that runs what it is given."""
-    made: Settings | RealCluster = request.getfixturevalue("cluster" if request.param == "embedded" else "node_cluster")
-    kubeconfig = made.embedded_kubeconfig if isinstance(made, Settings) else made.kubeconfig
-    api = Api(kubeconfig)
-    yield Site(request.param, kubeconfig, api, lambda: None)
-    api.close()
-
-
-@pytest.fixture
-def here(site: Site, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """This process works with the cluster, in a namespace of the test's own, and Jupyter lists our kernel specs."""
-    profiles = tmp_path / "profiles.yaml"
-    profiles.write_text(PROFILES.format(image="jupyterlab-kf/kernel:1", bare="python:3"))
-    monkeypatch.setenv("KUBECONFIG", str(site.kubeconfig))
-    monkeypatch.setenv("KF_NAMESPACE", place)
-    monkeypatch.setenv("KF_PROFILES", str(profiles))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share" / "jupyter"))
-    monkeypatch.setenv("A_SECRET_OF_THE_SERVER", "hush")
-    assert cli.main(["kernels", "install", "--prefix", str(tmp_path)]) == 0
-    session.use("")
-    yield place
-    monkeypatch.undo()
-    session.use("")
+__all__ = ["here", "site"]
 
 
 class Talk:
@@ -132,19 +82,6 @@ async def talk(here: str) -> AsyncIterator[Talk]:
     yield talk
     client.stop_channels()
     await manager.shutdown_kernel(now=True)
-
-
-def things(api: Api, place: str, *kinds: str) -> list[Obj]:
-    versions = {"Job": "batch/v1"}
-    found = [
-        one for kind in kinds or ("Job", "Pod", "Secret") for one in api.list(versions.get(kind, "v1"), kind, place)
-    ]
-    return [one for one in found if LABEL_KERNEL in (one["metadata"].get("labels") or {})]
-
-
-def only_pod(api: Api, place: str) -> Obj:
-    (pod,) = things(api, place, "Pod")
-    return pod
 
 
 async def test_a_kernel_runs_in_a_pod_of_its_profile(site: Site, here: str, talk: Talk) -> None:

@@ -198,14 +198,15 @@ class Person:
         assert page.status_code == 200, page.text
         return {one["name"] for one in self.web.get(f"{base}api/contents").json()["content"]}
 
-    def run(self, kernel: str, code: str) -> str:
-        """Start a kernel in the person's server, as JupyterLab does for a notebook, and run code; what it printed."""
+    def run(self, kernel: str, code: str, notebook: str = "a.ipynb") -> str:
+        """Run code in a notebook of the person's server, as JupyterLab does, whose kernel is started if it has none.
+
+        Answers what it printed.
+        """
         import websocket
 
-        token = self.api("POST", f"/users/{self.name}/tokens", {"note": "a notebook"}).json()["token"]
-        headers = {"Authorization": f"token {token}"}
-        base = f"{self.hub.url}/user/{self.name}/api"
-        wish = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {"name": kernel}}
+        base, headers = self._programs()
+        wish = {"path": notebook, "name": notebook, "type": "notebook", "kernel": {"name": kernel}}
         answer = requests.post(f"{base}/sessions", json=wish, headers=headers, timeout=120)
         assert answer.status_code == 201, answer.text
         address = f"{base.replace('http', 'ws', 1)}/kernels/{answer.json()['kernel']['id']}/channels"
@@ -225,6 +226,18 @@ class Person:
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 channel.close()
                 return said
+
+    def close(self, notebook: str) -> None:
+        """Shut the kernel of a notebook down."""
+        base, headers = self._programs()
+        for one in requests.get(f"{base}/sessions", headers=headers, timeout=60).json():
+            if one["path"] == notebook:
+                requests.delete(f"{base}/sessions/{one['id']}", headers=headers, timeout=60).raise_for_status()
+
+    def _programs(self) -> tuple[str, dict[str, str]]:
+        """Where the person's server answers programs, and what they send."""
+        token = self.api("POST", f"/users/{self.name}/tokens", {"note": "a notebook"}).json()["token"]
+        return f"{self.hub.url}/user/{self.name}/api", {"Authorization": f"token {token}"}
 
     def stop(self, name: str = "") -> None:
         self.api("DELETE", f"/users/{self.name}/server{f's/{name}' if name else ''}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -135,24 +136,40 @@ def test_named_servers_share_a_home_up_to_the_limit(hub: Hub, ann: Person) -> No
     ann.stop("second")
 
 
-def test_a_kernel_on_other_hardware_has_the_same_home_and_goes_with_its_server(hub: Hub) -> None:
+def test_a_kernel_on_other_hardware_has_the_same_files_and_outlives_its_server(hub: Hub) -> None:
     bob = Person(hub, "bob")
-    if not bob.ready():
-        bob.spawn(hardware="small")
-        bob.wait_ready()
-    code = "import os; print(os.environ['KF_NAMESPACE']); open('from-the-kernel.txt', 'w').write('x')"
-    assert bob.run("kf-tiny", code) == "kf-bob\n"
+    if bob.ready():
+        bob.stop()
+    wish = {"hardware": "small", "volumes": [{"claim": "data", "path": "/mnt/data", "size": "1Gi"}]}
+    answer = bob.api("POST", "/users/bob/server", {"user_options": wish})
+    assert answer.status_code in (201, 202), answer.text
+    bob.wait_ready()
+    code = """
+        import os, pathlib
+        kept = os.environ["KF_NAMESPACE"]
+        pathlib.Path("from-the-kernel.txt").write_text("x")
+        pathlib.Path(os.environ["KF_VOLUME_DATA"], "y.txt").write_text(kept)
+        print(kept)
+    """
+    assert bob.run("kf-tiny", textwrap.dedent(code)) == "kf-bob\n"
     assert "from-the-kernel.txt" in bob.files()
+    read = "import os; print(open(os.environ['KF_VOLUME_DATA'] + '/y.txt').read())"
+    assert bob.run("python3", read, "of-the-server.ipynb") == "kf-bob\n"
 
     def kernels() -> list[str]:
-        return [
-            name for name, pod in hub.pods("kf-bob").items() if "jupyterlab-kf.io/kernel" in pod["metadata"]["labels"]
-        ]
+        pods = hub.pods("kf-bob").values()
+        return [one["metadata"]["uid"] for one in pods if "jupyterlab-kf.io/kernel" in one["metadata"]["labels"]]
 
-    assert len(kernels()) == 1
+    (before,) = kernels()
     # Gone without a word, as when its node is lost.
     hub.kubectl("DELETE", "/api/v1/namespaces/kf-bob/pods/jupyter-bob")
-    wait(lambda: not kernels(), "the kernel has gone with it", 120, hub)
+    wait(lambda: not bob.ready(), "the hub knows that the server has gone", 120, hub)
+    bob.spawn(hardware="small")
+    bob.wait_ready()
+    assert bob.run("kf-tiny", "print(kept)") == "kf-bob\n"
+    assert kernels() == [before]
+    bob.close("a.ipynb")
+    wait(lambda: not kernels(), "the kernel has ended", 120, hub)
 
 
 def test_a_hub_that_is_killed_finds_its_servers_again(hub: Hub) -> None:

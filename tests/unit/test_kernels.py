@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.session import Session
 
 from jupyterlab_kf import cli, settings
 from jupyterlab_kf.manifests import kernels, pods
@@ -16,7 +17,7 @@ from jupyterlab_kf.manifests.kernels import Kernel, Orders
 from jupyterlab_kf.model import Cause, Event, Explanation, Obj, Ref
 from jupyterlab_kf.profiles import Hardware, Volume, choose, read
 from jupyterlab_kf.runtime import kernel as program
-from jupyterlab_kf.services.kernels import link, sentences, wishes
+from jupyterlab_kf.services.kernels import kept, link, sentences, starts, wishes
 from jupyterlab_kf.services.kernels.wishes import Wish
 
 PROFILES = """
@@ -301,3 +302,86 @@ def test_no_profile_for_kernels(profiles: Path, tmp_path: Path, capsys: pytest.C
     profiles.write_text("profiles: [{slug: jobs, display_name: Jobs, used_for: [training]}]")
     assert cli.main(["kernels", "install", "--prefix", str(tmp_path)]) == 2
     assert "no hardware profile is for kernels" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------- kernels whose server is not there
+
+
+ALONE = {"alone_for": 600, "alone_busy_for": 3600}
+
+
+@pytest.mark.parametrize(
+    ("now", "alone", "idle", "busy", "seconds"),
+    [
+        (1000, 1000, 0, False, 600),  # it had nothing to do for long when its server went
+        (1500, 1000, 1200, False, 300),  # it has just finished: who returns finds what it made
+        (1500, 1000, 1200, True, 3100),
+        (5000, 1000, 1200, True, -400),
+    ],
+)
+def test_how_long_a_kernel_waits_for_its_server(
+    now: float, alone: float, idle: float, *, busy: bool, seconds: float
+) -> None:
+    assert program.remaining(ALONE, now, alone, idle, busy=busy) == seconds
+
+
+def test_a_kernel_computes_until_all_that_was_asked_is_done() -> None:
+    changes: list[bool] = []
+    ear = program.Ear(lambda: changes.append(bool(ear.computing)))
+    jupyter = Session(key=b"k")
+
+    def hear(kind: str, cause: str, **content: Any) -> None:
+        ear.hear([b"kernel.1.topic", *jupyter.serialize(jupyter.msg(kind, content, parent={"msg_id": cause}))])
+
+    hear("status", "cell", execution_state="busy")
+    # Asked on another channel meanwhile: the cell is not done with it.
+    hear("status", "info", execution_state="busy")
+    hear("status", "info", execution_state="idle")
+    assert ear.computing == {"cell"}
+    hear("stream", "cell", name="stdout", text='"status"')
+    ear.hear([b"not", b"of", b"Jupyter's"])
+    hear("status", "cell", execution_state="idle")
+    assert changes == [True, False]
+
+
+def test_kept_kernels_are_found_by_the_server_of_the_same_name(tmp_path: Path) -> None:
+    state = {"context": "c", "token": "t", "job": {"metadata": {"name": "kernel-1", "namespace": "ada"}}}
+    ours = kept.Shelf(tmp_path / "kernels", "ada/")
+    assert not ours.used
+    assert ours.claim()
+    assert ours.put(kept.Kept("k-1", "kf-gpu", state))
+    assert not ours.put(kept.Kept("../k-2", "kf-gpu", state))
+    ours.note({"k-1": [{"id": "s", "path": "a.ipynb", "name": "a", "type": "notebook"}], "other": []})
+    (tmp_path / "kernels" / "x.json").write_text("{")
+    (file,) = tmp_path.glob("kernels/*/*.json")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+    assert kept.Shelf(tmp_path / "kernels", "ada/second").all() == []
+    again = kept.Shelf(tmp_path / "kernels", "ada/")
+    assert not again.claim()  # while the other runs, its kernels are its own
+    (found,) = again.all()
+    assert (found.kernel_id, found.place, found.sessions[0]["path"]) == ("k-1", ("c", "ada"), "a.ipynb")
+    again.drop("k-1")
+    assert ours.all() == []
+
+
+def test_a_server_has_the_same_name_after_a_restart() -> None:
+    hub = settings.load({"JUPYTERHUB_USER": "ada", "JUPYTERHUB_SERVER_NAME": "gpu"})
+    assert kept.name_of(hub, Path("/home/jovyan")) == "ada/gpu"
+    assert kept.name_of(settings.load({}), Path("/w")).endswith(":/w")
+
+
+def test_what_starts_wait_for_is_heard_until_they_are_over() -> None:
+    known = starts.Starts()
+    heard: list[tuple[str, ...]] = []
+    leave = known.listen(lambda: heard.append(tuple(f"{one.kernel_id} {one.sentence}" for one in known.all())))
+    known.tell(starts.KernelStart("k", "GPU", "a.ipynb", sentence="waits"))
+    known.tell(starts.KernelStart("k", "GPU", "a.ipynb", sentence="starts"))
+    known.over("k")
+    known.over("other")  # most start before there is anything to say
+    for number in range(12):
+        known.tell(starts.KernelStart(f"f{number}", "GPU", "", "failed"))
+    leave()
+    known.tell(starts.KernelStart("k", "GPU", ""))
+    assert heard[:3] == [("k waits",), ("k starts",), ()]
+    assert [one.kernel_id for one in known.all()] == [*(f"f{number}" for number in range(4, 12)), "k"]

@@ -32,6 +32,10 @@ _LOOK: Final = 1.0
 """Seconds between two looks at the events of a pod that does not run yet."""
 _SILENT: Final = 1.5
 """Seconds of waiting of which nothing is told: most kernels start within them."""
+_FIND: Final = 10.0
+"""Seconds that a kernel that runs may take to answer whoever finds it again."""
+_ANY: Final = -1
+"""The number of a run that is not known yet."""
 _AGAIN: Final = 60.0
 """Seconds that a kernel may take to start again in its pod."""
 _TAIL: Final = 60
@@ -39,6 +43,7 @@ _LATE: Final = 0.2
 _SIGKILL: Final = 9
 
 Tell = Callable[[str], None]
+Show = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,13 @@ class PodKernel:
         orders: what it is to run.
         terms: how it is started and kept.
         tell: hears sentences about what it waits for, and why it ended.
+        show: hears what it waits for, and what to do about it.
     """
 
-    def __init__(self, client: Client, kernel: Kernel, orders: Orders, terms: Terms, tell: Tell) -> None:
-        self._client, self._kernel, self._terms, self._tell = client, kernel, terms, tell
+    def __init__(
+        self, client: Client, kernel: Kernel, orders: Orders, terms: Terms, *, tell: Tell, show: Show = lambda *_: None
+    ) -> None:
+        self._client, self._kernel, self._terms, self._tell, self._show = client, kernel, terms, tell, show
         self._orders = orders
         self._relay = Relay(self._dial)
         self._made: Obj = {}
@@ -93,8 +101,23 @@ class PodKernel:
         self._ending = False
         self._asked_to_end = False
         self._last: Mapping[str, Any] = {}
+        self._found = False
         self.lost = False
+        self.busy = False
+        """Of a kernel that was taken over: whether it computed then."""
         self.code: int | None = None
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What :meth:`take_over` needs in another process, as JSON data; the token commands the kernel."""
+        told = self._orders
+        return {
+            "job": self._made,
+            "token": told.token,
+            "context": self._terms.context,
+            "alone_for": told.alone_for,
+            "alone_busy_for": told.alone_busy_for,
+        }
 
     @property
     def ref(self) -> Ref:
@@ -119,6 +142,33 @@ class PodKernel:
         except BaseException:
             await asyncio.shield(self.end())
             raise
+
+    async def take_over(self, made: Obj, connection: Mapping[str, Any]) -> None:
+        """Command a kernel that another process started, as it is. One that nobody answers for now may live.
+
+        Args:
+            made: its Job, as it was created.
+            connection: a connection file's content, whose ports are free.
+
+        Raises:
+            KernelError: it is gone.
+            UnreachableError: one of the ports is taken.
+        """
+        self._made, self._found, self._run = made, True, _ANY
+        try:
+            self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_link())]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FIND):
+                    while not self._running and self.code is None:
+                        await self._changed()
+            self._running = self.code is None
+            await self.listen(connection)
+        except BaseException:
+            await asyncio.shield(self.let_go())
+            raise
+        if self.code is not None:
+            await self.end()
+            raise KernelError("the kernel has ended meanwhile", ref=self.ref)
 
     async def listen(self, connection: Mapping[str, Any]) -> None:
         """Give the kernel's ports to this machine, as a connection file says.
@@ -197,6 +247,7 @@ class PodKernel:
             state.told = said
             title = self._kernel.hardware.profile.display_name
             self._tell(f"The kernel on {title!r} waits: {said}" if why else f"The kernel on {title!r}: {said}")
+            self._show(why.sentence if why else f"The kernel: {said}.", why.hint if why else "")
 
     def _late(self, state: _Waiting, seconds: float) -> KernelError:
         because = f" {state.why.sentence}" if state.why else ""
@@ -215,7 +266,10 @@ class PodKernel:
         def take(change: watch.Change) -> None:
             if change.type == "DELETED":
                 self._lose(kernels.ended(change.obj))
-            elif change.type != "SYNCED":
+            elif change.type == "SYNCED":
+                if self._found and self._pod is None:
+                    self._lose(None)
+            else:
                 self._pod = change.obj
                 if (code := kernels.ended(change.obj)) is not None or meta(change.obj).get("deletionTimestamp"):
                     self._lose(code)
@@ -265,6 +319,8 @@ class PodKernel:
             self._tell(f"The kernel's pod cannot be reached: {error.message}. {error.hint}")
 
     def _hear(self, told: Mapping[str, Any]) -> None:
+        if self._run == _ANY:
+            self._run, self.busy = int(told.get("run") or 0), bool(told.get("busy"))
         if told.get("run") != self._run:
             return
         self._last = told
@@ -358,11 +414,16 @@ class PodKernel:
         if self._link is not None:
             with suppress(UnreachableError):
                 await self._link.order("end")
+        await self.let_go()
+        await self._remove()
+
+    async def let_go(self) -> None:
+        """Leave it to whoever takes it over; without anybody it ends by itself."""
+        self._ending = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._relay.close()
-        await self._remove()
 
     async def _remove(self) -> None:
         """Delete the Job, and with it the pod and the Secret."""

@@ -75,41 +75,60 @@ def hardware_of(wish: Wish) -> Hardware:
     return choose(known.usable(slug, Use.KERNEL), wish.choice)
 
 
-async def kernel(client: Client, wish: Wish, namespace: str, options: Settings) -> Kernel:
-    """The kernel as it is to be made, under a name that nobody has."""
+async def kernel(client: Client, wish: Wish, namespace: str, options: Settings, *, kept: bool = False) -> Kernel:
+    """The kernel as it is to be made, under a name that nobody has.
+
+    One that is ``kept`` outlives the pod of its server, and ends by itself when no server comes back for it.
+    """
     hard = hardware_of(wish)
     base = names.slug(f"kernel-{hard.profile.slug}", limit=40)
     workspace = options.workspace
     own = options.pod if options.pod and options.pod.namespace == namespace else None
     pod = await _own_pod(client, own) if own else None
-    owner = (own.name, own.uid) if own and pod else None
+    owner = (own.name, own.uid) if own and pod and not kept else None
     mounts = shared_volumes(pod, workspace, hard) if pod else ()
     named = {one.variable: one.path for one in mounts if not workspace or one.claim != workspace.claim}
     return Kernel(
         name=names.with_suffix(base, secrets.token_hex(4), limit=52),
         namespace=namespace,
         hardware=hard,
-        image=hard.image or (options.image if owner else "") or IMAGE,
+        image=hard.image or (options.image if pod else "") or IMAGE,
         notebook=wish.env.get("JPY_SESSION_NAME", ""),
         env={"KF_NAMESPACE": namespace, **named},
         mounts=mounts,
-        account=wish.account or (own.account if own and owner else ""),
+        account=wish.account or (own.account if own and pod else ""),
         owner=owner,
     )
 
 
-def orders(wish: Wish, connected: Mapping[str, Any], options: Settings, alone_for: float) -> Orders:
-    """What the kernel is told; its token is a new one."""
+def known(made: Obj, hard: Hardware) -> Kernel:
+    """A kernel that was made before, by its Job."""
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    head = meta(made)
+    return Kernel(name=head["name"], namespace=head["namespace"], hardware=hard, image=container["image"])
+
+
+def orders(
+    wish: Wish,
+    connected: Mapping[str, Any],
+    options: Settings,
+    *,
+    alone_for: float,
+    alone_busy_for: float,
+    token: str = "",
+) -> Orders:
+    """What the kernel is told; its token is a new one unless it was told already."""
     here = settings.inherited({})
     known = {name: value for name, value in here.items() if name in _HERE}
     return Orders(
         connection=connected,
-        token=secrets.token_hex(32),
+        token=token or secrets.token_hex(32),
         argv=wish.argv,
         env=environment(wish),
         cwd=wish.cwd,
         here={"path": str(options.data_dir), "env": {"KF_DATA_DIR": str(options.data_dir), **known}},
         alone_for=alone_for,
+        alone_busy_for=max(alone_for, alone_busy_for),
     )
 
 
