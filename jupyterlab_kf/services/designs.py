@@ -30,6 +30,10 @@ IMAGE: Final = "quay.io/jupyter/scipy-notebook:latest"
 """What plain trials run in, where images are pulled."""
 FRAMEWORKS: Final = ("", "pytorch", "tensorflow", "mpi")
 _LONGEST_NAME: Final = 40
+_SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "pbt": {"suggestion_trial_dir": "/kf/checkpoint", "n_population": 5, "truncation_threshold": 0.2},
+}
+"""What Katib wants to be told, where nothing else is said."""
 _DIRECTIONS: Final = ("minimize", "maximize")
 _MOST_TOLD: Final = 3
 _CELL: Final = "cell.py"
@@ -240,7 +244,7 @@ def make(request: StudyRequest, *, namespace: str, submission: str) -> StudyPlan
         direction=request.direction,
         parameters=[one.parameter(key) for key, one in found.items()],
         algorithm=request.algorithm,
-        settings=dict(request.settings or {}),
+        settings={**_SETTINGS.get(request.algorithm, {}), **(request.settings or {})},
         trials=request.trials,
         parallel=min(request.parallel, request.trials),
         failed=_most_failed(request.max_failed, request.trials),

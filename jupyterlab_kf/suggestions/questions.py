@@ -73,6 +73,10 @@ def _suggest(study: Study, count: int) -> tuple[list[Suggested], str]:
         from jupyterlab_kf.suggestions import rungs
 
         return rungs.suggest(study, count)
+    if study.algorithm == "pbt":
+        from jupyterlab_kf.suggestions import population
+
+        return population.suggest(study, count)
     propose = _proposer(study)
     total = combinations(study.parameters)
     taken = {one.point for one in study.history}

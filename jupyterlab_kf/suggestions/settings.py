@@ -117,9 +117,22 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = {
         ("r_l", "resource_name"),
         katib=False,
     ),
+    "pbt": Algorithm(
+        "population based training: trials go on from each other's checkpoints",
+        {
+            **_SEED,
+            "suggestion_trial_dir": lambda text: (
+                "" if text.startswith("/") and text.strip("/") else "must be a folder, such as /kf/checkpoint"
+            ),
+            "n_population": _whole(5),
+            "truncation_threshold": _between(0, 1, inclusive=True),
+            "resample_probability": _between(0, 1, inclusive=True),
+        },
+        ("suggestion_trial_dir", "n_population", "truncation_threshold"),
+    ),
 }
 
-_NOT_HERE: Final = ("pbt", "enas", "darts")
+_NOT_HERE: Final = ("enas", "darts")
 
 STOPPING: Final[Mapping[str, Mapping[str, Check]]] = {
     "medianstop": {"min_trials_required": _whole(1), "start_step": _whole(1)},

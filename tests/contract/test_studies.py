@@ -256,6 +256,84 @@ def test_a_collector_of_ones_own_reports_from_beside_the_program(kubectl: Kubect
     kubectl("delete", "experiment", "custom")
 
 
+POINTS = """
+import os, sys
+path = os.path.join(sys.argv[2], "training.ckpt")
+before = float(open(path).read()) if os.path.exists(path) else 0.0
+after = before + float(sys.argv[1])
+open(path, "w").write(str(after))
+assert os.path.samefile(os.environ["KF_CHECKPOINT"], sys.argv[2])
+print(f"Validation-accuracy={after}")
+print(f"before={before}")
+"""
+
+
+def test_a_population_trains_on_from_its_checkpoints(kubectl: Kubectl, tmp_path: Path) -> None:
+    # The manifest is Katib's example of population based training, but for a smaller population and another program.
+    settings = {
+        "suggestion_trial_dir": "/var/log/katib/checkpoints/",
+        "n_population": "5",
+        "truncation_threshold": "0.4",
+    }
+    study = experiment(
+        "population",
+        POINTS,
+        "/var/log/katib/checkpoints/",
+        maxTrialCount=15,
+        parallelTrialCount=3,
+        maxFailedTrialCount=3,
+        resumePolicy="FromVolume",
+        objective={
+            "type": "maximize",
+            "objectiveMetricName": "Validation-accuracy",
+            "additionalMetricNames": ["before"],
+        },
+        algorithm={
+            "algorithmName": "pbt",
+            "algorithmSettings": [{"name": name, "value": value} for name, value in settings.items()],
+        },
+    )
+    apply(kubectl, tmp_path, study)
+    waited = kubectl("wait", "--for=condition=Succeeded", "experiment/population", "--timeout=120s", check=False)
+    assert waited.returncode == 0, get(kubectl, "experiment", "population")["status"]
+    prefix = "pbt.suggestion.katib.kubeflow.org"
+    reached: dict[str, float] = {"": 0.0}
+    trials = [one for one in get(kubectl, "trials")["items"] if one["metadata"]["name"].startswith("population-")]
+    trials.sort(key=lambda one: int(one["metadata"]["annotations"]["jupyterlab-kf.io/number"]))
+    for trial in trials:
+        seen = {one["name"]: float(one["latest"]) for one in trial["status"]["observation"]["metrics"]}
+        parent = trial["metadata"]["labels"].get(f"{prefix}/parent", "")
+        assert seen["before"] == pytest.approx(reached[parent]), "it began where its parent ended"
+        reached[trial["metadata"]["name"]] = seen["Validation-accuracy"]
+    generations = [trial["metadata"]["labels"][f"{prefix}/generation"] for trial in trials]
+    assert generations == ["0"] * 5 + ["1"] * 5 + ["2"] * 5
+    best = get(kubectl, "experiment", "population")["status"]["currentOptimalTrial"]
+    assert best["bestTrialName"] == max(reached, key=lambda name: reached[name])
+    kubectl("delete", "experiment", "population")
+    eventually(lambda: "population-pbt" not in kubectl("get", "pvc", "-o", "name").stdout)
+
+
+LEARNS = """
+import os
+rate = uniform(0.1, 1)
+path = os.path.join(os.environ["KF_CHECKPOINT"], "total")
+total = (float(open(path).read()) if os.path.exists(path) else 0) + rate
+open(path, "w").write(str(total))
+print(f"total={total}")
+"""
+
+
+def test_a_cell_is_tuned_as_a_population(cluster: Settings) -> None:
+    assert cluster.data_dir
+    study = kf.tune(LEARNS, objective="total", direction="maximize", algorithm="pbt", trials=10, name="learns")
+    study.wait(120)
+    rows = study.rows()
+    assert [row["state"] for row in rows] == ["Succeeded"] * 10
+    assert all(row["total"] == pytest.approx(row["rate"]) for row in rows[:5])
+    assert all(row["total"] > row["rate"] + 0.1 - 1e-9 for row in rows[5:])
+    study.delete()
+
+
 CELL = """
 import os
 x = uniform(-1, 1)

@@ -126,6 +126,38 @@ def test_a_descent_that_gets_nowhere_is_followed_by_another() -> None:
     assert doubled == turns, "after the first descent both have the same turn"
 
 
+def test_a_population_learns_a_schedule_that_no_single_value_is() -> None:
+    # As in Katib's own example: the best rate rises and falls again as accuracy grows, so no constant one gets far.
+    space = [{"name": "lr", "parameterType": "double", "feasibleSpace": {"min": "0.0001", "max": "0.02"}}]
+    settings = {"suggestion_trial_dir": "/kf", "n_population": "10", "truncation_threshold": "0.2"}
+
+    def trained(accuracy: float, rate: float) -> float:
+        for _ in range(20):
+            best = min(max(0.01 * min(accuracy, 100 - accuracy) / 50, 0.001), 0.01)
+            off = max(rate, best) / min(rate, best)
+            accuracy += 0.5 / off if off < 3 else (3 - off) * 0.5 * (rate > best)
+            accuracy = min(max(accuracy, 0.0), 100.0)
+        return accuracy
+
+    history: list[Obj] = []
+    reached: dict[str, float] = {"": 0.0}
+    while len(history) < 300:
+        found = ask(question("pbt", 4, history, space, settings=settings, objective="maximize"))["suggestions"]
+        assert found, "a generation that has ended is followed by another"
+        for one in found:
+            parent = one["labels"].get("pbt.suggestion.katib.kubeflow.org/parent", "")
+            name = str(len(history))
+            reached[name] = trained(reached[parent], float(one["assignments"]["lr"]))
+            history.append({"name": name, "state": "done", "value": reached[name], **one})
+    constant = 0.0
+    for place in range(1, 100):
+        accuracy = 0.0
+        for _ in range(30):
+            accuracy = trained(accuracy, place * 0.0002)
+        constant = max(constant, accuracy)
+    assert max(reached.values()) > constant + 10, (max(reached.values()), constant)
+
+
 def test_failed_trials_do_not_stop_an_algorithm() -> None:
     history = [{**one, "state": "failed", "value": None} for one in played("random")]
     for algorithm in ALL:

@@ -66,6 +66,8 @@ def unadmitted(controller: Controller, collectors: Sequence[str]) -> Controller:
 def _uncollectable(obj: Obj, collectors: Sequence[str]) -> str:
     collector = (obj["spec"].get("metricsCollectorSpec") or {}).get("collector") or {}
     kind = str(collector.get("kind") or "StdOut")
+    if ((obj["spec"].get("algorithm") or {}).get("algorithmName")) == "pbt":
+        return "algorithm pbt keeps checkpoints on a volume, which nothing here makes; choose another algorithm"
     if kind in collectors:
         return ""
     why = "reads files in pods, which nothing here can"

@@ -33,6 +33,7 @@ NUMBER: Final = "jupyterlab-kf.io/number"
 """Annotation of a Trial: its place among the suggestions, from 0."""
 MAX_REACHED: Final = "ExperimentMaxTrialsReached"
 STOPPED: Final = "ExperimentStopped"
+CHECKPOINTS: Final = "5Gi"
 _SOURCE: Final = "experiment-controller"
 _LISTS: Final[Mapping[str, tuple[str, str]]] = {
     "Killed": ("killedTrialList", "trialsKilled"),
@@ -210,6 +211,9 @@ class _Reaction:
 
     def _add(self, count: int) -> None:
         requests = len(self.trials) + count
+        checkpoint = template.checkpoint_of(self.obj, "", "")
+        if checkpoint and self.view.get(kinds.PERSISTENT_VOLUME_CLAIM, namespace(self.obj), checkpoint.claim) is None:
+            self.actions.append(Create(kinds.PERSISTENT_VOLUME_CLAIM, self._new_claim(checkpoint.claim)))
         if self.suggestion is None:
             self.actions.append(Create(kinds.SUGGESTION, self._new_suggestion(requests)))
             return
@@ -236,6 +240,14 @@ class _Reaction:
         if why:
             message = f"Experiment has succeeded because suggestion service has reached the end: {why}"
             self._finish("Succeeded", "ExperimentSuggestionEndReached", message)
+
+    def _new_claim(self, claim: str) -> Obj:
+        """The volume for checkpoints, as Katib's configuration asks for it; it goes when the study does."""
+        kind = kinds.PERSISTENT_VOLUME_CLAIM
+        owner = owner_reference(kinds.EXPERIMENT, self.obj)
+        spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": CHECKPOINTS}}}
+        head = {"name": claim, "namespace": namespace(self.obj), "ownerReferences": [owner]}
+        return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": head, "spec": spec}
 
     def _new_suggestion(self, requests: int) -> Obj:
         spec = {

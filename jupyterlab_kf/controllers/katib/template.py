@@ -10,15 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.suggestions import settings
 
 LABEL_EXPERIMENT: Final = "katib.kubeflow.org/experiment"
 LABEL_TRIAL: Final = "katib.kubeflow.org/trial"
 TRIAL_NAME: Final = "KATIB_TRIAL_NAME"
 METRICS_VOLUME: Final = "metrics-volume"
+CHECKPOINT_VOLUME: Final = "suggestion-volume"
+CHECKPOINT: Final = "KF_CHECKPOINT"
+"""The variable that names the checkpoint's folder to the program."""
+_COPYING: Final = "/kf/copying"
 PUSHED: Final = ("Push", "Custom")
 """Metrics collectors whose programs report by themselves."""
 PLACEHOLDER: Final = re.compile(r"\$\{trialParameters\..+?\}")
@@ -129,8 +135,43 @@ def _meta_value(reference: str, source: Obj, name: str, namespace: str) -> str:
     return str(found)
 
 
-def marked(job: Obj, labels: Mapping[str, str], trial: str, container: str, collector: Mapping[str, Any]) -> Obj:
-    """The job with the trial's labels on its pods, its name in their environment, and what its collector needs.
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a trial keeps what it has learnt: a folder of its own on its study's volume.
+
+    Attributes:
+        claim: the volume's claim.
+        path: where the primary container has the folder.
+        own: the folder, within the volume.
+        parent: the folder that it begins as a copy of; empty for none.
+    """
+
+    claim: str
+    path: str
+    own: str
+    parent: str = ""
+
+
+def checkpoint_of(experiment: Mapping[str, Any], trial: str, parent: str) -> Checkpoint | None:
+    """The checkpoint of an Experiment's trial; None where the algorithm uses none."""
+    algorithm = (experiment.get("spec") or {}).get("algorithm") or {}
+    if algorithm.get("algorithmName") != "pbt":
+        return None
+    study = str(meta(experiment).get("name"))
+    path = settings.as_mapping(algorithm.get("algorithmSettings")).get("suggestion_trial_dir", "")
+    return Checkpoint(f"{study}-pbt", path.rstrip("/"), f"{study}/{trial}", f"{study}/{parent}" if parent else "")
+
+
+def marked(
+    job: Obj,
+    labels: Mapping[str, str],
+    trial: str,
+    *,
+    container: str,
+    collector: Mapping[str, Any],
+    checkpoint: Checkpoint | None = None,
+) -> Obj:
+    """The job with the trial's labels on its pods, its name in their environment, and what its study needs.
 
     Args:
         job: the job as the template gives it.
@@ -139,6 +180,7 @@ def marked(job: Obj, labels: Mapping[str, str], trial: str, container: str, coll
         container: the primary container.
         collector: ``spec.metricsCollector``. Where it reads files, an empty volume is mounted at their folder, unless
             one is already; a container of its own is put beside the primary one.
+        checkpoint: is mounted in the primary container, after an init container has copied the parent's into it.
     """
     out = copied(job)
     folder = metrics_folder(collector)
@@ -156,7 +198,34 @@ def marked(job: Obj, labels: Mapping[str, str], trial: str, container: str, coll
             one["env"] = [*env, {"name": TRIAL_NAME, "value": trial}]
             if folder and primary and one.get("name") in (container, beside.get("name")):
                 _mount(template["spec"], one, folder)
+            if checkpoint and one.get("name") == container:
+                _keep(template["spec"], one, checkpoint)
     return out
+
+
+def _keep(spec: dict[str, Any], container: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Give the container its checkpoint's folder."""
+    claim = {"persistentVolumeClaim": {"claimName": checkpoint.claim}}
+    others = [one for one in spec.get("volumes") or () if one.get("name") != CHECKPOINT_VOLUME]
+    spec["volumes"] = [*others, {"name": CHECKPOINT_VOLUME, **claim}]
+    own = {"name": CHECKPOINT_VOLUME, "mountPath": checkpoint.path, "subPath": checkpoint.own}
+    container["volumeMounts"] = [*(container.get("volumeMounts") or ()), own]
+    env = [one for one in container["env"] if one.get("name") != CHECKPOINT]
+    container["env"] = [*env, {"name": CHECKPOINT, "value": checkpoint.path}]
+    if not checkpoint.parent:
+        return
+    # By the pod itself, so that a pod that is tried again begins where the first one did.
+    there, here = f"{_COPYING}/from", f"{_COPYING}/to"
+    copying = {
+        "name": "kf-checkpoint",
+        "image": container.get("image"),
+        "command": ["sh", "-c", 'rm -rf "$1"/* && cp -a "$0"/. "$1"/', there, here],
+        "volumeMounts": [{**own, "mountPath": here}, {**own, "mountPath": there, "subPath": checkpoint.parent}],
+    }
+    for field in ("imagePullPolicy", "securityContext", "resources"):
+        if container.get(field):
+            copying[field] = copied(container[field])
+    spec["initContainers"] = [*(spec.get("initContainers") or ()), copying]
 
 
 def pushes(trial: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from jupyterlab_kf.controllers import Action, Controller, Create, Delete, Key, R
 from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.katib import expressions, observations, stopping
 from jupyterlab_kf.controllers.katib import status as conditions
-from jupyterlab_kf.controllers.katib.template import marked
+from jupyterlab_kf.controllers.katib.template import checkpoint_of, marked
 from jupyterlab_kf.controllers.support import (
     emitter,
     exit_code,
@@ -29,6 +29,7 @@ from jupyterlab_kf.controllers.support import (
 )
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj, controller_of, format_time, labels, meta, parse_time
+from jupyterlab_kf.suggestions.population import PARENT
 
 _SOURCE: Final = "trial-controller"
 _PATIENCE: Final = 10.0
@@ -91,9 +92,15 @@ class _Reaction:
     # --- the job
 
     def _create(self, kind: Kind) -> None:
-        collector = self.spec.get("metricsCollector") or {}
-        container = str(self.spec.get("primaryContainerName"))
-        job = marked(self.run_spec, labels(self.obj), name(self.obj), container, collector)
+        parent = labels(self.obj).get(PARENT, "")
+        job = marked(
+            self.run_spec,
+            labels(self.obj),
+            name(self.obj),
+            container=str(self.spec.get("primaryContainerName")),
+            collector=self.spec.get("metricsCollector") or {},
+            checkpoint=checkpoint_of(self._experiment() or {}, name(self.obj), parent),
+        )
         head = {**meta(job), "name": name(self.obj), "namespace": namespace(self.obj)}
         head["ownerReferences"] = [owner_reference(kinds.TRIAL, self.obj)]
         self.actions.append(Create(kind, {**job, "metadata": head}))

@@ -185,7 +185,20 @@ def _algorithm(spec: Mapping[str, Any], parameters: Sequence[Parameter] | None) 
         return []
     given = settings.as_mapping(algorithm.get("algorithmSettings"))
     found = settings.wrong(name, given, parameters, spec.get("maxTrialCount"))
-    return [invalid(f"{where}.algorithmSettings", name, why) for why in found]
+    wrong = [invalid(f"{where}.algorithmSettings", name, why) for why in found]
+    if name == "pbt" and len(_primary(spec)) > 1:
+        text = "more than one of the job's pods has the primary container: whose the checkpoint is cannot be told"
+        wrong.append(invalid(f"{where}.algorithmName", name, text))
+    return wrong
+
+
+def _primary(spec: Mapping[str, Any]) -> list[list[str]]:
+    """The names of the containers of each pod of the job that has the primary one."""
+    trial = spec.get("trialTemplate") or {}
+    source = trial.get("trialSpec") if isinstance(trial, dict) else None
+    pods = [pod["spec"]["containers"] for pod in template.pod_templates(source or {})]
+    names = [[str(one.get("name")) for one in pod if isinstance(one, dict)] for pod in pods]
+    return [pod for pod in names if trial.get("primaryContainerName") in pod]
 
 
 def _stopping(spec: Mapping[str, Any]) -> list[Problem]:
@@ -402,10 +415,7 @@ def _custom(where: str, spec: Mapping[str, Any], given: Mapping[str, Any]) -> li
     if path and (path.get("kind") not in ("File", "Directory") or not str(path.get("path")).startswith("/")):
         text = ".spec.metricsCollectorSpec.source is invalid"
         found.append(invalid(f"{where}.source.fileSystemPath", "", text))
-    trial = spec.get("trialTemplate") or {}
-    pods = [pod["spec"]["containers"] for pod in template.pod_templates(trial.get("trialSpec") or {})]
-    names = [[str(one.get("name")) for one in pod if isinstance(one, dict)] for pod in pods]
-    primary = [pod for pod in names if trial.get("primaryContainerName") in pod]
+    primary = _primary(spec)
     if len(primary) > 1:
         text = "more than one of the job's pods has the primary container: whose this collector is cannot be told"
         found.append(invalid(here, "", text))
