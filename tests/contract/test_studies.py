@@ -313,24 +313,18 @@ def test_a_population_trains_on_from_its_checkpoints(kubectl: Kubectl, tmp_path:
     eventually(lambda: "population-pbt" not in kubectl("get", "pvc", "-o", "name").stdout)
 
 
-LEARNS = """
-import os
-rate = uniform(0.1, 1)
-path = os.path.join(os.environ["KF_CHECKPOINT"], "total")
-total = (float(open(path).read()) if os.path.exists(path) else 0) + rate
-open(path, "w").write(str(total))
-print(f"total={total}")
-"""
-
-
-def test_a_cell_is_tuned_as_a_population(cluster: Settings) -> None:
+def test_the_example_of_a_population(cluster: Settings) -> None:
     assert cluster.data_dir
-    study = kf.tune(LEARNS, objective="total", direction="maximize", algorithm="pbt", trials=10, name="learns")
-    study.wait(120)
+    example = Path(__file__).parents[2] / "docs/examples/population.py"
+    words = {"objective": "accuracy", "direction": "maximize", "metrics": ["epochs"], "name": "example"}
+    study = kf.tune(example, algorithm="pbt", settings={"random_state": 1}, trials=10, **words)
+    study.wait(240)
     rows = study.rows()
     assert [row["state"] for row in rows] == ["Succeeded"] * 10
-    assert all(row["total"] == pytest.approx(row["rate"]) for row in rows[:5])
-    assert all(row["total"] > row["rate"] + 0.1 - 1e-9 for row in rows[5:])
+    assert [float(row["epochs"]) for row in rows] == [2.0] * 5 + [4.0] * 5
+    best = [max(row["accuracy"] for row in part) for part in (rows[:5], rows[5:])]
+    assert best[1] > 0.8
+    assert best[1] >= best[0] - 0.05
     study.delete()
 
 

@@ -198,6 +198,12 @@ def experiment(**spec: Any) -> dict[str, Any]:
     }
 
 
+PUSH = {"collector": {"kind": "Push"}}
+SETTINGS = {"suggestion_trial_dir": "/kf", "n_population": "5", "truncation_threshold": "0.2"}
+POPULATION = {
+    "algorithmName": "pbt",
+    "algorithmSettings": [{"name": name, "value": value} for name, value in SETTINGS.items()],
+}
 FILE = {"collector": {"kind": "File"}, "source": {"fileSystemPath": {"path": "/m/log", "kind": "File"}}}
 
 
@@ -206,6 +212,8 @@ FILE = {"collector": {"kind": "File"}, "source": {"fileSystemPath": {"path": "/m
     [
         ({"algorithm": {"algorithmName": "rnadom"}}, "did you mean random?"),
         ({"metricsCollectorSpec": FILE}, "metrics collector File reads files in pods, which nothing here can"),
+        ({"metricsCollectorSpec": PUSH}, "metrics collector Push needs Katib's database, which nothing here runs"),
+        ({"algorithm": POPULATION}, "algorithm pbt keeps checkpoints on a volume, which nothing here makes"),
     ],
 )
 def test_without_a_webhook_a_wrong_experiment_fails_with_its_reason(spec: dict[str, Any], said: str) -> None:
