@@ -78,7 +78,8 @@ def encode(spec: StudySpec, job: Obj, container: str) -> Obj:
         "parameters": list(spec.parameters),
         "maxTrialCount": spec.trials,
         "parallelTrialCount": spec.parallel,
-        "resumePolicy": "LongRunning",
+        # Katib's own population based training has its volume only so.
+        "resumePolicy": "FromVolume" if spec.algorithm == "pbt" else "LongRunning",
         "trialTemplate": {
             "primaryContainerName": container,
             # Logs stay until the study is deleted.

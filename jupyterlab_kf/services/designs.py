@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import names
 from jupyterlab_kf.controllers import katib
+from jupyterlab_kf.controllers.katib.template import CHECKPOINT
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.manifests import pods, studies, training
 from jupyterlab_kf.manifests.studies import StudySpec
@@ -210,6 +211,7 @@ def make(request: StudyRequest, *, namespace: str, submission: str) -> StudyPlan
             hint="write lr = loguniform(1e-4, 1e-1) at the top of the code, or pass space={'lr': ...}",
         )
     framework = request.framework
+    settings = {**_SETTINGS.get(request.algorithm, {}), **(request.settings or {})}
     stand_ins = {key: one.values[0] if one.values else one.low for key, one in found.items()}
     job_request = Request(
         code=request.code,
@@ -221,7 +223,7 @@ def make(request: StudyRequest, *, namespace: str, submission: str) -> StudyPlan
         cpu=request.cpu,
         memory=request.memory,
         gpu=request.gpu,
-        env={**(request.env or {}), **studies.environment(list(found))},
+        env={**(request.env or {}), **studies.environment(list(found)), **_checkpoint(settings)},
         params={**(request.params or {}), **stand_ins},
         files=request.files,
         image=request.image or (None if framework or request.profile else IMAGE),
@@ -244,7 +246,7 @@ def make(request: StudyRequest, *, namespace: str, submission: str) -> StudyPlan
         direction=request.direction,
         parameters=[one.parameter(key) for key, one in found.items()],
         algorithm=request.algorithm,
-        settings={**_SETTINGS.get(request.algorithm, {}), **(request.settings or {})},
+        settings=settings,
         trials=request.trials,
         parallel=min(request.parallel, request.trials),
         failed=_most_failed(request.max_failed, request.trials),
@@ -411,6 +413,12 @@ def _name(request: StudyRequest, submission: str) -> str:
     if len(name) > _LONGEST_NAME:
         raise UsageError(f"the name {name!r} has {len(name)} characters; a study's has at most {_LONGEST_NAME}")
     return names.check_job_name(name)
+
+
+def _checkpoint(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Where a trial's program finds its checkpoint: whoever runs the study mounts it there."""
+    path = settings.get("suggestion_trial_dir")
+    return {CHECKPOINT: str(path).rstrip("/")} if path else {}
 
 
 def _most_failed(given: int | None, trials: int) -> int | None:

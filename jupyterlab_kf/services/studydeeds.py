@@ -22,6 +22,7 @@ from jupyterlab_kf.cluster import watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.controllers.katib.experiment import MAX_REACHED, STOPPED, restartable
 from jupyterlab_kf.controllers.katib.status import STOP
+from jupyterlab_kf.controllers.katib.template import CHECKPOINT
 from jupyterlab_kf.errors import (
     ApiError,
     ClusterError,
@@ -343,7 +344,8 @@ async def origin(client: Client, experiment: Obj) -> Origin:
     told = await again.instructions(client, job)
     files = await again.beside(client, job) if len(source.files) > 1 else {}
     request = again.as_plan(job, source).request
-    env = {key: value for key, value in (request.env or {}).items() if not key.startswith(ENV_PREFIX)}
+    given = request.env or {}
+    env = {key: value for key, value in given.items() if not key.startswith(ENV_PREFIX) and key != CHECKPOINT}
     return Origin(
         experiment=experiment,
         code=source.text,

@@ -121,6 +121,17 @@ def test_a_framework_makes_the_trial_a_training_job(
     assert katib.problems(katib.defaulted(recorder.made[1])) == ""
 
 
+def test_a_population_is_told_where_its_checkpoints_are(recorder: Recorder, tmp_path: Path) -> None:
+    tuning.tune(CELL, algorithm="pbt", settings={"n_population": 6}, trials=12, root=tmp_path)
+    spec = recorder.made[1]["spec"]
+    told = {one["name"]: one["value"] for one in spec["algorithm"]["algorithmSettings"]}
+    assert told == {"suggestion_trial_dir": "/kf/checkpoint", "n_population": "6", "truncation_threshold": "0.2"}
+    (container,) = spec["trialTemplate"]["trialSpec"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "KF_CHECKPOINT", "value": "/kf/checkpoint"} in container["env"], "also where Katib runs it"
+    assert spec["resumePolicy"] == "FromVolume"
+    assert katib.problems(katib.defaulted(recorder.made[1])) == ""
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -125,6 +125,12 @@ async def test_a_study_of_distributed_jobs_stays_one(tmp_path: Path, framework: 
     assert "--workers 2" in made_of.copies()[0]
 
 
+async def test_a_population_is_cloned_without_its_trials_own_variables(tmp_path: Path) -> None:
+    made_of = await read(tmp_path, algorithm="pbt")
+    assert "KF_CHECKPOINT" not in made_of.copies()[0]
+    assert "--algorithm pbt" in made_of.form()
+
+
 async def test_what_cannot_be_promoted_is_said(tmp_path: Path) -> None:
     made_of = await read(tmp_path)
     with pytest.raises(UsageError, match="promote has no argument 'wokers'"):

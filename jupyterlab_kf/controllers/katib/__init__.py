@@ -49,7 +49,7 @@ def unadmitted(controller: Controller, collectors: Sequence[str]) -> Controller:
     """
 
     def react(obj: Obj, view: View, now: float) -> list[Action]:
-        why = "" if status.completed(obj) else problems(obj) or _uncollectable(obj, collectors)
+        why = "" if status.completed(obj) else problems(obj) or _beyond(obj, collectors)
         if not why:
             return controller.react(obj, view, now)
         failed = copied(obj.get("status") or {})
@@ -63,7 +63,8 @@ def unadmitted(controller: Controller, collectors: Sequence[str]) -> Controller:
     return replace(controller, react=react)
 
 
-def _uncollectable(obj: Obj, collectors: Sequence[str]) -> str:
+def _beyond(obj: Obj, collectors: Sequence[str]) -> str:
+    """What an Experiment asks for that is not to be had there, in a sentence; empty when nothing is."""
     collector = (obj["spec"].get("metricsCollectorSpec") or {}).get("collector") or {}
     kind = str(collector.get("kind") or "StdOut")
     if ((obj["spec"].get("algorithm") or {}).get("algorithmName")) == "pbt":
