@@ -204,7 +204,8 @@ def test_results_come_back_whole_over_a_volume_and_go_on_after_an_interruption(
     monkeypatch.setattr(downloads.Arrival, "take", until_the_line_breaks)
     with pytest.raises(ConnectionResetError):
         job.download(tmp_path / "out")
-    assert api.list("v1", "Pod", here, labels="jupyterlab-kf.io/job=large") == [], "no reader stays"
+    readers = "jupyterlab-kf.io/job=large"
+    until(lambda: not api.list("v1", "Pod", here, labels=readers), seconds=60, what="the end of the reader")
     again: list[int] = []
 
     def noting(self: downloads.Arrival, offset: int, content: bytes) -> None:

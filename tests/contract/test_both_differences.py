@@ -133,8 +133,9 @@ def lost_pods_count(api: Api, place: str) -> bool:
         return all(other["metadata"]["uid"] != one["metadata"]["uid"] for other in found)
 
     until(replaced, seconds=60, what="another pod")
+    # A pod that is gone was counted before, if only among those whose count is still to be put down.
     status: Obj = api.get("batch/v1", "Job", "j", place)["status"]
-    return bool(status.get("failed"))
+    return bool(status.get("failed") or status.get("uncountedTerminatedPods", {}).get("failed"))
 
 
 def failures_per_index(api: Api, place: str) -> bool:

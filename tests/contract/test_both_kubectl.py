@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from bed.api import until
 from sites import Kubectl, Site
 
 POD = """
@@ -151,11 +152,13 @@ spec:
 """
     kubectl("apply", "-f", "-", stdin=definition)
     kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=60s")
-    kubectl("apply", "-f", "-", stdin="apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {}\n")
+    widget = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {}\n"
+    # An API server lists a kind a moment after it has taken its definition.
+    until(lambda: not kubectl.run("apply", "-f", "-", stdin=widget).returncode, seconds=60, what="the kind")
     assert "SIZE" in kubectl("get", "wd")
     assert kubectl("get", "wd", "w", "-o", "jsonpath={.spec.size}") == "3"
     kubectl("delete", "crd", "widgets.example.com", "--timeout=60s")
-    assert kubectl.run("get", "wd").returncode == 1
+    until(lambda: kubectl.run("get", "wd").returncode == 1, seconds=60, what="the end of the kind")
 
 
 def test_a_training_job_of_the_wrong_shape_is_refused_with_the_field(site: Site, kubectl: Kubectl) -> None:

@@ -81,7 +81,8 @@ def test_training_is_the_same_wherever_it_runs(tmp_path: Path) -> None:
     assert sorted(path.name for path in job.download(tmp_path / "again")) == ["model-0.txt", "model-1.txt"]
     assert (tmp_path / "out" / "model-0.txt").read_text() == "weights"
     assert [(one.name, one.status().phase) for one in kf.jobs()] == [("day", Phase.SUCCEEDED)]
-    assert {"SuccessfulCreatePod", "PyTorchJobSucceeded"} <= {event.reason for event in job.events()}
+    told = {"SuccessfulCreatePod", "PyTorchJobSucceeded"}
+    until(lambda: told <= {event.reason for event in job.events()}, seconds=60, what="its events")
     with pytest.raises(kf.AlreadyExistsError):
         kf.train(CODE, "pytorch", name="day", image=IMAGE, root=tmp_path)
     again = kf.train("raise SystemExit(3)", "pytorch", name="day", image=IMAGE, cpu="100m", replace=True, root=tmp_path)
@@ -141,6 +142,13 @@ def follow(ctl: Kubectl, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(ctl.command(*words), stdout=subprocess.PIPE, text=True, env=ctl.environment)
 
 
+def described(ctl: Kubectl, name: str, *words: str) -> None:
+    """Until a pod's description has these words: events are written a moment after what they tell of."""
+    until(
+        lambda: all(one in ctl("describe", "pod", name) for one in words), seconds=60, what=f"{words} of the pod {name}"
+    )
+
+
 def test_a_pod_runs_and_tells_how_it_ended(ctl: Kubectl) -> None:
     script = "import sys\nfor i in range(3): print('line', i, flush=True)\nsys.exit(3)"
     ctl("apply", "-f", "-", stdin=pod("p", script))
@@ -150,9 +158,8 @@ def test_a_pod_runs_and_tells_how_it_ended(ctl: Kubectl) -> None:
     table = ctl("get", "pod", "p").splitlines()
     assert table[0].split() == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
     assert table[1].split()[:4] == ["p", "0/1", "Error", "0"]
-    described = ctl("describe", "pod", "p")
-    for words in ("Exit Code:    3", "Scheduled", "Pulled", "Started", IMAGE):
-        assert words in described, words
+    assert "Exit Code:    3" in ctl("describe", "pod", "p")
+    described(ctl, "p", "Scheduled", "Pulled", "Started", IMAGE)
 
 
 def test_a_pod_that_does_not_fit_waits_and_says_why(ctl: Kubectl) -> None:
@@ -160,9 +167,7 @@ def test_a_pod_that_does_not_fit_waits_and_says_why(ctl: Kubectl) -> None:
     manifest["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1000"}}
     ctl("apply", "-f", "-", stdin=json.dumps(manifest))
     ctl("wait", "--for=condition=PodScheduled=false", "pod/big", "--timeout=60s")
-    described = ctl("describe", "pod", "big")
-    assert "FailedScheduling" in described
-    assert "nodes are available: 1 Insufficient cpu" in described
+    described(ctl, "big", "FailedScheduling", "nodes are available: 1 Insufficient cpu")
 
 
 def test_a_job_completes_and_wait_sees_it(ctl: Kubectl) -> None:
@@ -205,8 +210,11 @@ def test_deleting_a_pod_lets_it_end_by_itself_first(ctl: Kubectl) -> None:
 
 
 def test_get_watch_shows_each_step(ctl: Kubectl) -> None:
+    ctl("apply", "-f", "-", stdin=pod("before", "pass", schedulerName="nobody"))
     with follow(ctl, "get", "pods", "-w", "--output-watch-events") as watch:
         assert watch.stdout is not None
+        assert watch.stdout.readline().split()[:2] == ["EVENT", "NAME"]
+        assert watch.stdout.readline().split()[:2] == ["ADDED", "before"], "it has begun"
         ctl("apply", "-f", "-", stdin=pod("w", "print(1)"))
         seen = []
         for line in watch.stdout:
@@ -214,7 +222,7 @@ def test_get_watch_shows_each_step(ctl: Kubectl) -> None:
             if "Completed" in line:
                 break
         watch.terminate()
-    rows = [line.split() for line in seen[1:]]
+    rows = [line.split() for line in seen]
     assert rows[0][:2] == ["ADDED", "w"]
     states = [row[3] for row in rows]
     assert states[0] == "Pending"

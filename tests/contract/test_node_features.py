@@ -218,11 +218,11 @@ async def test_logs_refuse_in_the_kubelets_words(cluster: Cluster) -> None:
 
 
 async def test_a_new_line_is_seen_at_once(cluster: Cluster) -> None:
-    cluster.run("tick", "sh", "-c", "while read x; do :; done < /dev/null; sleep 0.6; date +%s.%N; sleep 0.3")
+    cluster.run("tick", "sh", "-c", "for i in 1 2 3 4 5; do sleep 0.3; date +%s.%N; done")
     await cluster.until(lambda: cluster.phase("tick") == "Running")
-    async for piece in cluster.kubelet.logs("default", "tick", follow=True):
-        assert time.time() - float(piece) < 0.2
-        break
+    pieces = cluster.kubelet.logs("default", "tick", follow=True)
+    delays = [time.time() - float(piece.split()[-1]) async for piece in pieces]
+    assert min(delays) < 0.2, "the fastest of some, since a busy machine only adds to it"
 
 
 async def test_the_node_and_its_lease(cluster: Cluster) -> None:

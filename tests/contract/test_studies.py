@@ -45,11 +45,13 @@ import http.server, sys, threading, time
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
-        self.wfile.write(f"loss {sys.argv[1]}\\n".encode())
+        self.wfile.write(f"loss {sys.argv[1]}\\n".encode()); asked.set()
     def log_message(self, *_): pass
+asked = threading.Event()
 server = http.server.ThreadingHTTPServer(("", int(sys.argv[2])), Page)
 threading.Thread(target=server.serve_forever, daemon=True).start()
-time.sleep(2.5)
+asked.wait(60)
+time.sleep(0.5)
 """
 
 

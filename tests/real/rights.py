@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from bed.api import Api
+from bed.api import Api, ApiStatusError, until
 
 RBAC = Path(__file__).parents[2] / "hub_config" / "rbac"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 def role(name: str) -> dict[str, Any]:
@@ -41,3 +42,19 @@ def give(api: Api, namespace: str, user: str, *names: str) -> None:
         made = role(name)
         api.create({**made, "metadata": {**made["metadata"], "namespace": namespace}})
     _bind(api, namespace, user, *names)
+
+
+def restrict(api: Api, namespace: str) -> None:
+    """Have a namespace enforce Pod Security ``restricted``: whoever judges hears of a label a moment later."""
+    api.merge("v1", "Namespace", namespace, {"metadata": {"labels": RESTRICTED}}, "")
+    container = {"name": "main", "image": "x", "securityContext": {"privileged": True}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}}
+
+    def refuses() -> bool:
+        try:
+            api.request("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
+        except ApiStatusError as error:
+            return "violates PodSecurity" in error.message
+        return False
+
+    until(refuses, seconds=60, what="refusals")

@@ -9,6 +9,7 @@ can happen: ``any`` (simulated nodes will do), ``real`` (a real control plane), 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
@@ -393,14 +394,12 @@ class Stage:
         """A namespace of its own for one situation."""
         obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         await self.client.create(kinds.NAMESPACE, obj)
-        for _ in range(100):
-            try:
-                await self.client.get(kinds.SERVICE_ACCOUNT, name, "default")
-            except NotFoundError:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with contextlib.suppress(NotFoundError):
+                    await self.client.get(kinds.SERVICE_ACCOUNT, name, "default")
+                    return name
                 await asyncio.sleep(0.1)
-            else:
-                break
-        return name
 
     async def drop(self, namespace: str) -> None:
         """Remove a namespace and what is in it."""

@@ -17,6 +17,7 @@ from bed.cases import job
 from bed.cluster import RealCluster
 from bed.simulated import EXIT_CODE, RUNS_FOR
 from needs import tool
+from rights import restrict
 
 Make = Callable[[RealCluster], str]
 GROUP = "kubeflow.org/v1"
@@ -39,6 +40,16 @@ def ends(
 
     found: dict[str, str] = until(over, seconds=seconds, what=f"end of {kind} {name}")
     return found
+
+
+def ended(api: Api, namespace: str) -> list[dict[str, Any]]:
+    """All pods, once each has ended: a job has with its leader."""
+
+    def over() -> bool:
+        return all(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in api.list("v1", "Pod", namespace))
+
+    until(over, seconds=60, what="the end of all pods")
+    return api.list("v1", "Pod", namespace)
 
 
 def simulated(kind: str, name: str, namespace: str, roles: dict[str, int], code: str, **more: Any) -> dict[str, Any]:
@@ -107,8 +118,7 @@ def _allowed(user: Api, namespace: str) -> bool:
 
 def test_pod_security_refuses_a_privileged_pod(real_cluster: RealCluster, api: Api, namespace: Make) -> None:
     name = namespace(real_cluster)
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    api.merge("v1", "Namespace", name, {"metadata": {"labels": labels}}, "")
+    restrict(api, name)
     container = {"name": "main", "image": "x", "securityContext": {"privileged": True}}
     pod = {
         "apiVersion": "v1",
@@ -130,7 +140,7 @@ def test_job_gets_pods_that_run_and_succeeds(real_cluster: RealCluster, api: Api
     assert found == {"Created": "True", "Running": "False", "Succeeded": "True"}
     pods = api.list("v1", "Pod", name)
     assert [pod["metadata"]["name"] for pod in pods] == ["pt-master-0", "pt-worker-0", "pt-worker-1"]
-    assert {pod["spec"]["nodeName"][:4] for pod in pods} == {"sim-"}
+    assert {pod["spec"].get("nodeName", "")[:4] for pod in ended(api, name)} == {"sim-"}
     environment = {item["name"]: item.get("value") for item in pods[1]["spec"]["containers"][0]["env"]}
     assert environment["MASTER_ADDR"] == "pt-master-0"
     assert environment["WORLD_SIZE"] == "3"
@@ -262,7 +272,7 @@ def test_real_job_succeeds_on_the_real_node(
     container = _program(api, name, program) | {"config": program}
     api.create(_real(kind, "real", name, roles, container))
     found = ends(api, kind, "real", name, seconds=120)
-    for pod in api.list("v1", "Pod", name):
+    for pod in ended(api, name):
         pod_name = pod["metadata"]["name"]
         log = api.request("GET", f"/api/v1/namespaces/{name}/pods/{pod_name}/log")
         assert pod["spec"]["nodeName"] == "real-0"

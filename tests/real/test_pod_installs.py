@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from bed.api import Api, Obj, until
 from bed.cluster import RealCluster
+from rights import restrict
 from wheels import make_wheel
 
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.model import Cause, Phase
 from jupyterlab_kf.services import explain, plans
 
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 PROFILES = """
 profiles:
   - slug: wheels
@@ -47,7 +47,7 @@ def space(
 ) -> str:
     """A restricted namespace with a folder of wheels in it, which the profile ``wheels`` names."""
     name, api = namespace(node_cluster), node_cluster.api
-    api.merge("v1", "Namespace", name, {"metadata": {"labels": RESTRICTED}}, "")
+    restrict(api, name)
     made = [make_wheel(tmp_path, "kf-tiny", needs=("kf-needed",)), make_wheel(tmp_path, "kf-needed", "2.1")]
     wheels = {path.name: base64.b64encode(path.read_bytes()).decode() for path in made}
     head = {"name": "wheels", "namespace": name}

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from bed.api import Api, ApiStatusError, until
 from bed.cluster import RealCluster
-from rights import RBAC, give, role
+from rights import RBAC, give, restrict, role
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden" / "manifests"
@@ -31,7 +31,6 @@ UNCONFINED = {"mpi-v2beta1"}
 INJECTED = {"pytorch": "init-pytorch", "mpi": "kubectl-delivery"}
 # A day in one framework: that the others' kinds get the same rule is seen in the file.
 TRAINING = {"tfjobs", "pytorchjobs", "mpijobs", "mxjobs", "chainerjobs"}
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 FORBIDDEN_VERBS = {"*", "impersonate", "bind", "escalate", "deletecollection"}
 FORBIDDEN_RESOURCES = {"*", "secrets", "pods/exec", "pods/attach", "pods/portforward", "roles", "rolebindings", "nodes"}
 
@@ -83,7 +82,7 @@ def test_a_day_takes_exactly_the_rights_of_the_roles(
     node_cluster: RealCluster, namespace: Make, tmp_path: Path
 ) -> None:
     space, api = namespace(node_cluster), node_cluster.api
-    api.merge("v1", "Namespace", space, {"metadata": {"labels": RESTRICTED}}, "")
+    restrict(api, space)
     give(api, space, "ada", *USER)
     environment = os.environ | {
         "KUBECONFIG": str(node_cluster.kubeconfig_for("ada", namespace=space)),
@@ -109,7 +108,7 @@ def test_a_day_takes_exactly_the_rights_of_the_roles(
 
 def test_a_hub_takes_exactly_the_rights_of_its_role(node_cluster: RealCluster, namespace: Make, tmp_path: Path) -> None:
     space, api = namespace(node_cluster), node_cluster.api
-    api.merge("v1", "Namespace", space, {"metadata": {"labels": RESTRICTED}}, "")
+    restrict(api, space)
     give(api, space, "hub", "hub")
     quota = {"hard": {"persistentvolumeclaims": "1"}}
     api.create(
@@ -288,10 +287,6 @@ ESCAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _restricted(api: Api, space: str) -> None:
-    api.merge("v1", "Namespace", space, {"metadata": {"labels": RESTRICTED}}, "")
-
-
 def _golden(name: str) -> list[dict[str, Any]]:
     return [doc for doc in yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text()) if doc]
 
@@ -312,7 +307,7 @@ def _templates(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
 )
 def test_every_pod_template_passes_restricted(real_cluster: RealCluster, namespace: Make, name: str) -> None:
     space, api = namespace(real_cluster), real_cluster.api
-    _restricted(api, space)
+    restrict(api, space)
     refused, seen = [], 0
     for job in _golden(name):
         for template in _templates(job) if "Job" in job["kind"] else ():
@@ -331,7 +326,7 @@ def test_of_a_job_under_restricted_nothing_is_refused_but_what_the_operator_adds
     real_cluster: RealCluster, namespace: Make, name: str
 ) -> None:
     space, api = namespace(real_cluster), real_cluster.api
-    _restricted(api, space)
+    restrict(api, space)
     (job,) = [doc for doc in _golden(name) if "Job" in doc["kind"]]
     job["metadata"]["namespace"] = space
     api.create(job)
@@ -352,7 +347,7 @@ def test_of_a_job_under_restricted_nothing_is_refused_but_what_the_operator_adds
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_pods_that_reach_for_more_are_refused(real_cluster: RealCluster, namespace: Make, escape: str) -> None:
     space, api = namespace(real_cluster), real_cluster.api
-    _restricted(api, space)
+    restrict(api, space)
     (job,) = [doc for doc in _golden("pytorch") if "Job" in doc["kind"]]
     spec = next(_templates(job))["spec"]
     change = ESCAPES[escape]

@@ -22,6 +22,7 @@ else:
         except OSError as error:
             print("again:", error)
             time.sleep(0.3)
+    peer.settimeout(120)  # the others may come late
     peer.sendall(struct.pack("d", total))
     total = struct.unpack("d", peer.recv(8))[0]
 print("sum", total)
