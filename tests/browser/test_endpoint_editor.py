@@ -178,6 +178,56 @@ def test_copies_of_requests_are_sent_from_the_page(open_lab: Open, versions: kf.
     box.fill("")
 
 
+def test_copies_are_asked_for_by_a_rows_menu_with_the_keyboard(open_lab: Open, versions: kf.Endpoint) -> None:
+    page = open_lab()
+    execute(page, "kf:open-panel")
+    row = page.locator(".kfx-Endpoint[data-name=edited]")
+    expect(row).to_be_visible(timeout=PATIENCE)
+    row.click(button="right")
+    page.get_by_role("menuitem", name="Mirror Requests of Endpoint …").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Percent of the requests that v2 gets copies of")
+    dialog.get_by_role("spinbutton").fill("30")
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text("+    shadow: true", timeout=PATIENCE)
+    assert versions.versions == {"v1": 100, "v2": 0}, "nothing is changed by looking"
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden(timeout=PATIENCE)
+    execute(page, "kf:open-endpoint", namespace="default", name="edited")
+    tab = page.locator(".kfx-EndpointPage")
+    expect(tab.locator("tr[data-version=v2]")).to_contain_text("copies of 30 %", timeout=PATIENCE)
+    # The same command ends it.
+    execute(page, "kf:open-panel")
+    row.click(button="right")
+    page.get_by_role("menuitem", name="Mirror Requests of Endpoint …").click()
+    expect(dialog.get_by_role("spinbutton")).to_have_value("0")
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text("-    shadow: true", timeout=PATIENCE)
+    dialog.get_by_role("button", name="Apply").click()
+    expect(tab.locator("tr[data-version=v2]")).to_contain_text("0 %", timeout=PATIENCE)
+
+
+def test_an_ab_test_shows_its_branches_after_keyboard_requests(open_lab: Open, cluster: Settings) -> None:
+    assert cluster
+    twice, thrice = MODEL.format(name="Twice", by=2), MODEL.format(name="Thrice", by=3)
+    endpoint = kf.serve(graph=kf.route(kf.unit(twice), kf.unit(thrice), by="random"), name="divided")
+    try:
+        page = open_lab()
+        execute(page, "kf:open-endpoint", namespace="default", name="divided")
+        tab = page.locator(".kfx-EndpointPage")
+        expect(tab.locator("tr[data-version=v1]")).to_contain_text("1/1", timeout=PATIENCE)
+        request = tab.get_by_role("textbox", name="What to predict for, as JSON")
+        request.fill("[[1]]")
+        request.press("Shift+Enter")
+        expect(tab.get_by_role("region", name="Answer")).to_be_visible(timeout=PATIENCE)
+        tab.get_by_role("button", name="Right", exact=True).click()
+        plot = tab.locator("figcaption", has_text="Mean reward by branch")
+        expect(plot).to_contain_text("1", timeout=PATIENCE)
+        expect(tab.locator("figcaption", has_text="Choices per second")).to_be_visible()
+    finally:
+        endpoint.delete()
+
+
 def _label(editor: Locator, called: str) -> str:
     """The entry of a kept model."""
     every = editor.get_by_role("combobox", name="Kept model").locator("option")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import labs
 import pytest
+from api_harness import Served, fresh_server  # noqa: F401  the fixture
 from axe_playwright_python.sync_playwright import Axe
 from labs import PATIENCE, Lab, execute, notebook, settle
-from playwright.sync_api import Locator, Page, expect
+from livestudies import LiveStudy
+from playwright.sync_api import Browser, Locator, Page, expect
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.services.tuning import studies_of
@@ -298,3 +304,118 @@ def test_the_timeline_of_ten_thousand_trials_has_the_rows_in_sight(open_lab: Ope
     assert box["width"] > 40
     card(page).get_by_role("button", name="The timeline as a table").click()
     expect(card(page)).to_contain_text("The last 1000 of 10000 trials")
+
+
+FRAMES = """() => {
+  const seen = (window.kfFrames = { gaps: [], on: true });
+  let last = performance.now();
+  requestAnimationFrame(function tick(now) {
+    seen.gaps.push(now - last);
+    last = now;
+    if (seen.on) requestAnimationFrame(tick);
+  });
+  return null;
+}"""
+# The median, the 99th of a hundred and the longest time between two pictures, in milliseconds.
+GAPS = """() => {
+  window.kfFrames.on = false;
+  const gaps = window.kfFrames.gaps.slice(1).sort((a, b) => a - b);
+  return [0.5, 0.99, 1].map(part => Math.round(gaps[Math.min(gaps.length - 1, Math.floor(part * gaps.length))]));
+}"""
+ROLL = """async () => {
+  const list = document.querySelector('.kfx-StudyTab .kfx-Trials-rows, .kfx-StudyTab .kfx-Gantt-rows');
+  for (let n = 0; n <= 120; n++) {
+    list.scrollTop = (list.scrollHeight * n) / 120;
+    await new Promise(requestAnimationFrame);
+  }
+  return null;
+}"""
+HEAP = "() => performance.memory.usedJSHeapSize / 1e6"
+
+
+@contextlib.contextmanager
+def fed(study: LiveStudy) -> Iterator[None]:
+    """Twenty changes a second, as long as it lasts."""
+    over = threading.Event()
+
+    def feed() -> None:
+        for _ in study.lively(1_000_000):
+            if over.wait(0.05):
+                return
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_ten_thousand_live_trials_leave_the_page_fluid_by_pointer_and_keyboard(
+    browser: Browser,
+    fresh_server: Served,  # noqa: F811  the fixture
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = LiveStudy(fresh_server, "wide", trials=10_000)
+    environment = {"KUBECONFIG": str(fresh_server.kubeconfig), "KF_CONTEXT": "", "KF_DATA_DIR": str(tmp_path / "data")}
+    (tmp_path / "notebooks").mkdir()
+    found: dict[str, list[int]] = {}
+    with labs.running(tmp_path / "notebooks", tmp_path / "home", environment=environment) as lab:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(LONG)
+        page.goto(f"{lab.url}/lab?token={lab.token}&reset")
+        settle(page)
+        execute(page, "kf:open-study", name="wide", namespace="default")
+        tab = page.locator(".kfx-StudyTab")
+        tab.get_by_role("tab", name="Trials").click()
+        expect(tab.get_by_role("grid")).to_have_attribute("aria-rowcount", "10001", timeout=LONG)
+
+        def timed(name: str, act: Callable[[], object]) -> None:
+            page.evaluate(FRAMES)
+            act()
+            found[name] = page.evaluate(GAPS)
+
+        def rest() -> None:
+            page.wait_for_timeout(3000)
+
+        def brush() -> None:
+            box = tab.locator(".kfx-Axis-track").nth(2).bounding_box()
+            assert box is not None
+            page.mouse.move(box["x"] + 12, box["y"] + box["height"] * 0.9)
+            page.mouse.down()
+            page.mouse.move(box["x"] + 12, box["y"] + box["height"] * 0.3, steps=40)
+            page.mouse.up()
+
+        with fed(study):
+            timed("trials: scrolled", lambda: page.evaluate(ROLL))
+            tab.get_by_role("button", name="loss", exact=True).click()
+            timed("trials: by loss", rest)
+            for title in ("Overview", "Parameters", "Timeline", "Parallel coordinates"):
+                tab.get_by_role("tab", name=title).click()
+                expect(tab.locator(".kfx-Plot-drawn, .kfx-Parallel, .kfx-Gantt-row").first).to_be_visible()
+                page.wait_for_timeout(1000)
+                timed(f"{title.lower()}: at rest", rest)
+                if title == "Timeline":
+                    timed("timeline: scrolled", lambda: page.evaluate(ROLL))
+            timed("parallel coordinates: brushed", brush)
+            expect(tab.get_by_role("button", name="Clear the ranges")).to_be_visible()
+            timed("parallel coordinates: within a range", rest)
+            page.screenshot(path=Path(os.environ.get("KF_PICTURES", tmp_path)) / "study-wide.png")
+            heap = page.evaluate(HEAP)
+        tab.get_by_role("button", name="Clear the ranges").click()
+        # What changes is there at once, and keys go on.
+        tab.get_by_role("tab", name="Trials").click()
+        tab.get_by_label("Rows of the trials").focus()
+        page.keyboard.press("Home")
+        newest = study.running[-1]
+        row = tab.locator(f".kfx-Trials-row[data-number='{newest}']")
+        expect(row).to_have_attribute("aria-selected", "true")
+        study.report(newest, 7.125)
+        expect(row).to_contain_text("7.125")
+        page.close()
+    with capsys.disabled():
+        print(f"\nms between pictures (p50, p99, most), 20 changes a second: {found}; heap {heap:.0f} MB")
+    assert not {name: gaps for name, gaps in found.items() if gaps[0] > 250}, found
+    assert heap < 300

@@ -19,6 +19,9 @@ import { Trials } from './studytrials';
 export type StudyPage = 'overview' | 'parallel' | 'slices' | 'timeline' | 'trials';
 
 const NO_BRUSH: Brush = {};
+/** Trials up to which plots follow each change; of more they follow after a quarter of a millisecond for each. */
+const FEW_TRIALS = 200;
+const LONGEST = 2500;
 /** Heights in a cell, and in the main area. */
 const SMALL = { plot: 150, slice: 130, parallel: 260, table: 300 };
 const LARGE = { plot: 240, slice: 170, parallel: 400, table: 520 };
@@ -63,6 +66,29 @@ export default function StudyCard({ recorded }: { recorded: StudyRecord }): Reac
   );
 }
 
+/** What was given, taken over again at the earliest after so many milliseconds. */
+function useSteady<T>(given: T, pace: number): T {
+  const held = React.useRef({ given, at: 0 });
+  const latest = React.useRef(given);
+  const [, turn] = React.useState(0);
+  latest.current = given;
+  if (!pace) {
+    held.current.given = given;
+  }
+  const shown = held.current.given;
+  React.useEffect(() => {
+    if (!pace || shown === given) {
+      return;
+    }
+    const timer = window.setTimeout(() => {
+      held.current = { given: latest.current, at: performance.now() };
+      turn(before => before + 1);
+    }, Math.max(0, held.current.at + pace - performance.now()));
+    return () => window.clearTimeout(timer);
+  }, [given, shown, pace]);
+  return shown;
+}
+
 interface BodyProps {
   state: StudyState;
   head: StudyHead;
@@ -89,6 +115,8 @@ export function Body({ state, head, live, small, page: begun, onPage }: BodyProp
   if (JSON.stringify([searched.current.parameters, searched.current.objective]) !== JSON.stringify([parameters, objective])) {
     searched.current = head;
   }
+  // What is drawn of very many trials is drawn anew after a while, and not with each of ten changes a second.
+  const calm = useSteady(state, trials.length > FEW_TRIALS ? Math.min(LONGEST, trials.length / 4) : 0);
   const known = React.useRef<Axis[]>([]);
   const axes = React.useMemo(() => (known.current = sameAxes(known.current, axesOf(searched.current, trials))), [trials]);
   const rows = React.useMemo(() => {
@@ -146,18 +174,18 @@ export function Body({ state, head, live, small, page: begun, onPage }: BodyProp
           <div className="kfx-Study-overview">
             <div className="kfx-Study-plots">
               {trials.some(one => one.value !== null) ? (
-                <History state={state} height={sizes.plot} onPick={pick} />
+                <History state={calm} height={sizes.plot} onPick={pick} />
               ) : (
                 <p className="kfx-Note">{trans.__('No trial has a value yet.')}</p>
               )}
-              <Curves state={state} height={sizes.plot} />
+              <Curves state={calm} height={sizes.plot} />
             </div>
             <Importance head={head} />
           </div>
         )}
         {page === 'parallel' && (
           <>
-            <Parallel axes={axes} trials={trials} smaller={low(head)} brush={brush} onBrush={setBrush} chosen={chosen} height={sizes.parallel} />
+            <Parallel axes={axes} trials={calm.trials} smaller={low(head)} brush={brush} onBrush={setBrush} chosen={chosen} height={sizes.parallel} />
             {cleared}
             <Trials state={state} head={head} rows={rows} chosen={chosen} onChoose={setChosen} height={sizes.table / 2} compared={compared} onCompare={setCompared} live={live} />
           </>
@@ -165,7 +193,7 @@ export function Body({ state, head, live, small, page: begun, onPage }: BodyProp
         {page === 'slices' && (
           <>
             <Importance head={head} />
-            <Slices state={state} height={sizes.slice} onPick={pick} />
+            <Slices state={calm} height={sizes.slice} onPick={pick} />
           </>
         )}
         {page === 'trials' && (

@@ -11,14 +11,15 @@ import { placesOf, ranks, saidOn, within } from '../study';
 import type { Axis, Brush } from '../study';
 import type { StudyTrial } from '../wire';
 import { useKubeflow } from './context';
-import { resolved, useTheme } from './ink';
+import { useTheme } from './ink';
+import { paint, sample, STEPS, TOP } from './strokes';
 
-const STEPS = 6;
-const TOP = 34;
 const BOTTOM = 24;
 const SIDE = 54;
 /** Lines that are drawn while a range moves; the rest follow when it rests. */
-const QUICK = 1500;
+const QUICK = 240;
+/** Lines that are drawn behind those within the ranges. */
+const BEHIND = 1500;
 const REST = 120;
 const NUDGE = 0.02;
 
@@ -62,30 +63,41 @@ export function Parallel({ axes, trials, smaller, brush, onBrush, chosen, height
   const latest = React.useRef(scene);
   latest.current = scene;
 
+  const painted = React.useRef(false);
   React.useEffect(() => {
-    const frame = requestAnimationFrame(() => {
-      if (back.current) {
-        const all = trials.map((_, row) => row);
-        draw(back.current, latest.current, sample(all, brushed ? QUICK : all.length), brushed);
-      }
-    });
-    return () => cancelAnimationFrame(frame);
+    const node = back.current;
+    if (!node) {
+      return;
+    }
+    const all = trials.map((_, row) => row);
+    const atOnce = !painted.current;
+    painted.current = true;
+    return paint(node, latest.current, { rows: sample(all, brushed ? BEHIND : all.length), faint: brushed, mark: -1, atOnce });
   }, [axes, places, colours, width, height, theme, brushed, trials]);
 
+  const before = React.useRef(brush);
   React.useEffect(() => {
     const node = front.current;
     if (!node) {
       return;
     }
     const mark = trials.findIndex(one => one.name === chosen);
-    const paint = (most: number) => draw(node, latest.current, brushed ? sample(rows, most) : [], false, mark);
-    const frame = requestAnimationFrame(() => paint(QUICK));
-    const timer = rows.length > QUICK && brushed ? window.setTimeout(() => paint(rows.length), REST) : 0;
+    const lines = { rows: brushed ? rows : [], faint: false, mark, atOnce: false };
+    const moved = before.current !== brush;
+    before.current = brush;
+    if (!moved || lines.rows.length <= QUICK) {
+      return paint(node, latest.current, lines);
+    }
+    let end = paint(node, latest.current, { ...lines, rows: sample(lines.rows, QUICK), atOnce: true });
+    const timer = window.setTimeout(() => {
+      end();
+      end = paint(node, latest.current, lines);
+    }, REST);
     return () => {
-      cancelAnimationFrame(frame);
       window.clearTimeout(timer);
+      end();
     };
-  }, [rows, brushed, axes, places, colours, width, height, theme, trials, chosen]);
+  }, [rows, brush, brushed, axes, places, colours, width, height, theme, trials, chosen]);
 
   const set = (name: string, range: readonly [number, number] | null) => {
     const next = Object.fromEntries(Object.entries(brush).filter(([key]) => key !== name));
@@ -228,91 +240,4 @@ function AxisView({ axis, x, span, range, onRange }: AxisProps): React.JSX.Eleme
       )}
     </div>
   );
-}
-
-interface Scene {
-  axes: Axis[];
-  places: Float32Array;
-  colours: Int8Array;
-  width: number;
-  height: number;
-  at: (n: number) => number;
-  span: number;
-}
-
-/** Some of many rows, evenly. */
-function sample(rows: number[], most: number): number[] {
-  if (rows.length <= most) {
-    return rows;
-  }
-  return Array.from({ length: most }, (_, n) => rows[Math.floor((n * rows.length) / most)] ?? 0);
-}
-
-/** Draw these rows, the best on top; faintly where others will be drawn over them, and one of them strongly. */
-function draw(canvas: HTMLCanvasElement, scene: Scene, rows: number[], faint: boolean, mark = -1): void {
-  const { axes, places, colours, width, height, at, span } = scene;
-  const scale = window.devicePixelRatio || 1;
-  canvas.width = Math.max(1, Math.round(width * scale));
-  canvas.height = Math.round(height * scale);
-  const pen = canvas.getContext('2d');
-  const holder = canvas.parentElement;
-  if (!pen || !holder) {
-    return;
-  }
-  pen.scale(scale, scale);
-  const xs = axes.map((_, n) => at(n));
-  const line = (row: number) => {
-    let down = false;
-    for (let n = 0; n < xs.length; n++) {
-      const place = places[row * xs.length + n] ?? NaN;
-      if (Number.isNaN(place)) {
-        down = false;
-        continue;
-      }
-      const y = TOP + span * (1 - place);
-      if (down) {
-        pen.lineTo(xs[n] ?? 0, y);
-      } else {
-        pen.moveTo(xs[n] ?? 0, y);
-        down = true;
-      }
-    }
-  };
-  const buckets = new Map<number, number[]>();
-  for (const row of rows) {
-    const bucket = colours[row] ?? -1;
-    const known = buckets.get(bucket);
-    if (known) {
-      known.push(row);
-    } else {
-      buckets.set(bucket, [row]);
-    }
-  }
-  pen.lineWidth = rows.length > 400 ? 0.8 : 1.4;
-  const thick = Math.min(0.85, Math.max(0.12, 14 / Math.sqrt(rows.length + 1)));
-  const order = [-1, ...Array.from({ length: STEPS }, (_, n) => STEPS - 1 - n)];
-  for (const bucket of order) {
-    const held = buckets.get(bucket);
-    if (!held) {
-      continue;
-    }
-    pen.globalAlpha = faint ? Math.min(0.16, thick / 3) : thick;
-    pen.strokeStyle = resolved(holder, faint || bucket < 0 ? 'var(--kfx-dim)' : colour(bucket));
-    pen.beginPath();
-    held.forEach(line);
-    pen.stroke();
-  }
-  if (mark >= 0) {
-    pen.globalAlpha = 1;
-    pen.lineWidth = 3;
-    pen.strokeStyle = resolved(holder, 'var(--kfx-fg)');
-    pen.beginPath();
-    line(mark);
-    pen.stroke();
-  }
-}
-
-/** From the brand's colour for the best to a quiet one. */
-function colour(bucket: number): string {
-  return `color-mix(in srgb, var(--kfx-brand) ${Math.round(100 - (85 * bucket) / (STEPS - 1))}%, var(--kfx-off))`;
 }
