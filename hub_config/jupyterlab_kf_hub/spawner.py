@@ -128,17 +128,20 @@ class ProfileSpawner(EnduringSpawner):
         return str(self._build_common_labels({})[volumes.OWNER])
 
     def others(self) -> list[Mapping[str, str]]:
-        """What the person's servers that run or start were granted, without this one."""
-        return [
-            spawner.granted()
-            for spawner in self.user.spawners.values()
-            if spawner is not self and spawner.name != self.name and spawner.active
-        ]
+        """What the person's servers were granted, without this one."""
+        rest = (one for one in self.user.spawners.values() if one is not self and one.name != self.name)
+        return [has for one in rest if (has := one.granted()) is not None]
 
-    def granted(self) -> Mapping[str, str]:
-        """What this server was granted when it started, whatever the file of profiles says by now."""
+    def granted(self) -> Mapping[str, str] | None:
+        """What this server was granted when it started, whatever the file of profiles says by now.
+
+        None where it has nothing. One that asks just now has not: of several that start at once as many begin as are
+        allowed. One whose start was interrupted has until it has stopped.
+        """
         if self._granted is not None:
             return self._granted
+        if not self.active or self.pending == "spawn":
+            return None
         try:
             return options.granted(options.chosen_hardware(self.user_options or {}, self.catalogue(), self.groups()))
         except UsageError as error:  # it is not allowed any more, and counts as a server at least

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,24 @@ def test_who_waits_is_told_why_behind_whom_and_what_is_free(hub: Hub) -> None:
     watcher.join(60)
     assert seen[-1]["ready"]
     eve.stop()
+
+
+def test_of_three_starts_at_once_as_many_begin_as_are_allowed(hub: Hub) -> None:
+    dan, names = Person(hub, "dan"), ("one", "two", "three")
+
+    def start(name: str) -> None:
+        Person(hub, "dan").api("POST", f"/users/dan/servers/{name}", {"user_options": {"hardware": "small"}})
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(start, names))
+
+    def states() -> list[str]:
+        found = [dan.server(name) or {} for name in names]
+        return sorted("ready" if one.get("ready") else str(one.get("pending")) for one in found)
+
+    wait(lambda: states() == ["None", "ready", "ready"], "two have begun, and one was refused", 120, hub)
+    for name in names:
+        dan.stop(name)
 
 
 def _unplaced(hub: Hub, name: str) -> bool:
