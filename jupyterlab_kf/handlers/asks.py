@@ -24,6 +24,7 @@ from jupyterlab_kf.services import listing as listings
 from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.jobfeed import JobFeed, JobKey, training_kinds
+from jupyterlab_kf.services.kernels.starts import STARTS, KernelStart
 from jupyterlab_kf.services.plans import kind_of
 from jupyterlab_kf.services.serving.findings import Findings
 from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointKey
@@ -115,6 +116,27 @@ _LISTS: Final[dict[str, Callable[[Desk], listings.Rows | None]]] = {
     "studies": lambda desk: desk.studies(),
     "endpoints": lambda desk: desk.endpoints(),
 }
+
+
+class Kernels:
+    """The kernels in pods that this server is starting: all of them, when any has news."""
+
+    def __init__(self, id_: str, tell: Callable[[], None]) -> None:
+        self.id = id_
+        self._said: tuple[KernelStart, ...] | None = None
+        loop = asyncio.get_running_loop()
+
+        def told() -> None:  # in the thread of whoever starts it
+            loop.call_soon_threadsafe(tell)
+
+        self.close = STARTS.listen(told)
+
+    def frames(self, _: Desk) -> Iterator[Frame]:
+        """What is new."""
+        starts = STARTS.all()
+        if starts != self._said:
+            self._said = starts
+            yield {"type": "kernels", "id": self.id, "starts": [asdict(one) for one in starts]}
 
 
 class Study:
@@ -322,6 +344,7 @@ _NOTHING: Final[dict[str, Frame]] = {
         "unwatched": "",
     },
     "studies": {"rows": [], "total": 0, "served": True},
+    "kernels": {"starts": []},
     "endpoints": {"rows": [], "total": 0, "served": True},
 }
 _FAMILIES: Final = {"studies": STUDIES, "study": STUDIES, "endpoints": ENDPOINTS, "endpoint": ENDPOINTS}
@@ -335,7 +358,7 @@ def resource_of(said: Any) -> str:
     return _FAMILIES.get(kind, JOBS)
 
 
-Ask = Rows | Job | Lines | Listed | Study | Endpoint | Denied
+Ask = Rows | Job | Lines | Listed | Kernels | Study | Endpoint | Denied
 
 
 class Asks:
@@ -372,29 +395,35 @@ class Asks:
         """
         kind, id_ = said["type"], str(said["id"])[:100]
         known = self._asks.get(id_)
-        if kind != "close" and resource_of(said) not in self._readable:
+        if kind == "close":
+            if known is not None:
+                self._asks.pop(id_).close()
+        elif resource_of(said) not in self._readable:
             self._put(id_, Denied(id_, kind))
-        elif kind == "rows":
-            query = _query(said.get("query") or {})
-            if isinstance(known, Rows):
-                known.ask(query)
-                return
-            self._put(id_, Rows(id_, query))
-        elif kind == "job":
-            shared, leave = self._desk.look(_key(said["key"]), self._tell)
-            self._put(id_, Job(id_, shared, leave))
-        elif kind in _LISTS:
-            self._put(id_, Listed(id_, kind, _LISTS[kind]))
-        elif kind == "study":
-            feed, leave = self._desk.study_feeds.look(_study_key(said["key"]), self._tell)
-            self._put(id_, Study(id_, feed, leave, self._tell))
-        elif kind == "endpoint":
-            looked, away = self._desk.endpoint_feeds.look(_endpoint_key(said["key"]), self._tell)
-            self._put(id_, Endpoint(id_, looked, away))
-        elif kind == "lines":
-            self._put(id_, Lines(id_, self._desk, _log_key(said["key"]), self._tell))
-        elif kind == "close" and known is not None:
-            self._asks.pop(id_).close()
+        elif kind == "rows" and isinstance(known, Rows):
+            known.ask(_query(said.get("query") or {}))
+        elif (asked := self._asked(kind, id_, said)) is not None:
+            self._put(id_, asked)
+
+    def _asked(self, kind: str, id_: str, said: Any) -> Ask | None:
+        made: Ask | None = Listed(id_, kind, _LISTS[kind]) if kind in _LISTS else None
+        match kind:
+            case "rows":
+                made = Rows(id_, _query(said.get("query") or {}))
+            case "job":
+                shared, leave = self._desk.look(_key(said["key"]), self._tell)
+                made = Job(id_, shared, leave)
+            case "lines":
+                made = Lines(id_, self._desk, _log_key(said["key"]), self._tell)
+            case "study":
+                feed, leave = self._desk.study_feeds.look(_study_key(said["key"]), self._tell)
+                made = Study(id_, feed, leave, self._tell)
+            case "endpoint":
+                looked, leave = self._desk.endpoint_feeds.look(_endpoint_key(said["key"]), self._tell)
+                made = Endpoint(id_, looked, leave)
+            case "kernels":
+                made = Kernels(id_, self._tell)
+        return made
 
     def frames(self) -> Iterator[Frame]:
         """What is new."""

@@ -18,6 +18,7 @@ from jupyterlab_kf.manifests.studyviews import StudyHead, StudyTrial
 from jupyterlab_kf.model import JobView
 from jupyterlab_kf.services.board import JobGroup, JobQuery, JobRow, Link
 from jupyterlab_kf.services.jobfeed import JobKey
+from jupyterlab_kf.services.kernels.starts import KernelStart
 from jupyterlab_kf.services.serving.editing import GraphDraft
 from jupyterlab_kf.services.serving.findings import Findings
 from jupyterlab_kf.services.serving.live import EndpointKey, Sample, Totals
@@ -362,6 +363,14 @@ class AskEndpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class AskKernels:
+    """Show me the kernels in pods that are being started."""
+
+    id: str
+    type: Literal["kernels"] = "kernels"
+
+
+@dataclass(frozen=True, slots=True)
 class AskStudy:
     """Show me this study with its trials."""
 
@@ -467,6 +476,15 @@ class EndpointsFrame:
     total: int
     served: bool
     type: Literal["endpoints"] = "endpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelsFrame:
+    """The kernels in pods that are being started now, and the newest that could not be."""
+
+    id: str
+    starts: tuple[KernelStart, ...]
+    type: Literal["kernels"] = "kernels"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import type {
   AskEndpoint,
   AskEndpoints,
   AskJob,
+  AskKernels,
   AskLines,
   AskRows,
   AskStudies,
@@ -42,6 +43,8 @@ import type {
   JobQuery,
   JobRow,
   JobView,
+  KernelStart,
+  KernelsFrame,
   LaunchRequest,
   Line,
   LinesFrame,
@@ -89,8 +92,18 @@ export interface Standing extends Omit<Link, 'state'> {
   namespace: string;
 }
 
-type Frame = LinkFrame | RowsFrame | JobFrame | LinesFrame | StudiesFrame | StudyFrame | EndpointsFrame | EndpointFrame | EndedFrame;
-type Ask = AskRows | AskJob | AskLines | AskStudies | AskStudy | AskEndpoints | AskEndpoint;
+type Frame =
+  | LinkFrame
+  | RowsFrame
+  | JobFrame
+  | LinesFrame
+  | StudiesFrame
+  | StudyFrame
+  | EndpointsFrame
+  | EndpointFrame
+  | KernelsFrame
+  | EndedFrame;
+type Ask = AskRows | AskJob | AskLines | AskStudies | AskStudy | AskEndpoints | AskEndpoint | AskKernels;
 
 export interface RowsWatch extends IDisposable {
   ask(query: JobQuery): void;
@@ -209,6 +222,15 @@ export class Client {
       if (frame.type === 'endpoint') {
         state = applyEndpoint(state, frame);
         take(state);
+      }
+    });
+  }
+
+  /** Watch the kernels in pods that are being started; it begins with those that are. */
+  kernels(take: (starts: KernelStart[]) => void): IDisposable {
+    return this.begin({ type: 'kernels', id: this.newId() }, frame => {
+      if (frame.type === 'kernels') {
+        take(frame.starts);
       }
     });
   }

@@ -481,6 +481,11 @@ export interface AskEndpoints {
   type: 'endpoints';
 }
 
+export interface AskKernels {
+  id: string;
+  type: 'kernels';
+}
+
 export interface AskEndpoint {
   id: string;
   key: EndpointKey;
@@ -603,6 +608,21 @@ export interface EndpointsFrame {
   total: number;
   served: boolean;
   type: 'endpoints';
+}
+
+export interface KernelStart {
+  kernel_id: string;
+  hardware: string;
+  notebook: string;
+  state: 'waiting' | 'failed';
+  sentence: string;
+  hint: string;
+}
+
+export interface KernelsFrame {
+  id: string;
+  starts: KernelStart[];
+  type: 'kernels';
 }
 
 export interface GraphUnit {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import labs
 import provision
 import pytest
 from needs import tool
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from jupyterlab_kf.settings import Settings
 
@@ -42,15 +43,19 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_lab(browser: Browser, lab: labs.Lab) -> Iterator[Callable[..., Page]]:
-    """Opens pages that are closed again, and that must not have met an error."""
+    """Opens pages that are closed again, and that must not have met an error but those that are said to come."""
     pages: list[Page] = []
     errors: list[str] = []
 
-    def opening(path: str = "/lab") -> Page:
+    def opening(path: str = "/lab", *, expected: str = "$^") -> Page:
+        def met(error: Error) -> None:
+            if not re.search(expected, text := f"{error} {error.stack}"):
+                errors.append(text)
+
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(labs.PATIENCE)
         pages.append(page)
-        page.on("pageerror", lambda error: errors.append(f"{error} {error.stack}"))
+        page.on("pageerror", met)
         page.goto(f"{lab.url}{path}?token={lab.token}&reset")
         labs.settle(page)
         return page
