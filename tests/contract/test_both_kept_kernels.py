@@ -154,9 +154,9 @@ def test_a_server_finds_its_kernels_again_with_their_variables(
     assert server.ask("GET", "sessions") == []
 
 
+# What happens to lost pods is asked of both clusters by test_both_kernels.py.
+@pytest.mark.parametrize("site", ["embedded"], indirect=True)
 def test_a_kernel_whose_pod_was_lost_is_found_again_in_another_one(site: Site, here: str, server: Server) -> None:
-    if site.real:
-        pytest.skip("what happens to lost pods is asked of both clusters by test_both_kernels.py")
     server.start()
     before = server.notebook("a.ipynb")
     kernel, pod = before["kernel"]["id"], only_pod(site.api, here)["metadata"]
