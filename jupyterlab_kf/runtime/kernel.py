@@ -5,8 +5,9 @@
 The kernel is a child in a process group of its own: it can be interrupted, killed and started again while the pod, its
 place and its GPUs stay. Orders come over a port of their own, as lines of JSON that are signed with the token in
 kernel.json, and every change of the kernel is told there. Who is alone and idle for too long ends by itself, and after
-a longer time also who computes: its notebook server does not come back. What the kernel writes is the pod's log; keys
-and tokens are never written there.
+a longer time also who computes: its notebook server does not come back. When a client has shut the kernel down and
+left, as a console does, the end is soon. What the kernel writes is the pod's log; keys and tokens are never written
+there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ HERE = Path(os.path.abspath(__file__)).parent  # noqa: PTH100  in a pod these ar
 HELLO = 10.0  # seconds for a caller to say who it is
 END = 2.0  # seconds between SIGTERM and SIGKILL
 LOOK = 0.05
+GONE = 10.0  # seconds in which whoever is to start an ended kernel again comes back
 LONGEST = 1 << 20  # bytes of an order
 SMALL = 1 << 12  # bytes of a part of a message that is read; states are told in smaller ones
 OUT_OF_MEMORY = (
@@ -319,7 +321,9 @@ class Agent:
         elif not self.peers:
             self.alone_since = loop.time()
         if not self.peers:
-            rest = remaining(self.spec, loop.time(), self.alone_since, self.idle_since, busy=bool(self.ear.computing))
+            ended = self.process is not None and self.process.returncode is not None
+            busy = bool(self.ear.computing)
+            rest = remaining(self.spec, loop.time(), self.alone_since, self.idle_since, busy=busy, ended=ended)
             self.alone = loop.call_later(max(rest, 0.0), self._give_up)
 
     def _give_up(self) -> None:
@@ -328,9 +332,9 @@ class Agent:
         self.over.set()
 
 
-def remaining(spec: dict[str, Any], now: float, alone: float, idle: float, *, busy: bool) -> float:
-    """Seconds until a kernel ends that has been alone since one time, and idle since another unless it is busy."""
-    allowed = float(spec["alone_for"])
+def remaining(spec: dict[str, Any], now: float, alone: float, idle: float, *, busy: bool, ended: bool) -> float:
+    """Seconds until a pod ends that is alone since one time, its kernel busy, or idle or ended since another."""
+    allowed = min(float(spec["alone_for"]), GONE) if ended else float(spec["alone_for"])
     if busy:
         return alone + max(allowed, float(spec.get("alone_busy_for") or 0)) - now
     return max(alone, idle) + allowed - now

@@ -259,6 +259,16 @@ def test_jupyter_run_runs_on_it(tmp_path: Path) -> None:
     assert "42" in done.stdout, done.stderr
 
 
+def test_a_person_talks_to_it_from_a_terminal(site: Site, here: str) -> None:
+    command = [sys.executable, "-m", "jupyter_console", "--kernel=kf-small", "--simple-prompt"]
+    typed = "kept = 6 * 7\nprint('said', kept)\nimport os; print(os.environ['FLAVOUR'])\nexit\n"
+    done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    assert "said 42" in done.stdout, done.stdout + done.stderr
+    assert "vanilla" in done.stdout
+    # It has asked the kernel to end and left. What is left of that is removed a minute later.
+    until(lambda: not things(site.api, here), seconds=2 * PATIENCE, what="nothing of the kernel")
+
+
 OWNER = """
 import asyncio, sys
 from jupyter_client.manager import AsyncKernelManager

@@ -135,6 +135,54 @@ def test_a_hub_takes_exactly_the_rights_of_its_role(node_cluster: RealCluster, n
     assert granted("hub") - uses == set(), "granted, but never used"
 
 
+FORWARD = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "Role",
+    "metadata": {"name": "forward"},
+    "rules": [{"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]}],
+}
+
+
+def test_kernels_in_pods_take_exactly_the_rights_of_their_role(
+    node_cluster: RealCluster, namespace: Make, tmp_path: Path
+) -> None:
+    space, api = namespace(node_cluster), node_cluster.api
+    restrict(api, space)
+    give(api, space, "kay", "viewer", "kernels")
+    # The node's network does not lead here. In a pod of the cluster nothing beside the two roles is needed.
+    api.create({**FORWARD, "metadata": {"name": "forward", "namespace": space}})
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "forward", "namespace": space},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "forward"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "kay"}],
+    }
+    api.create(binding)
+    environment = os.environ | {
+        "KUBECONFIG": str(node_cluster.kubeconfig_for("kay", namespace=space)),
+        "KF_DATA_DIR": str(tmp_path),
+        "KF_CONTEXT": "",
+        "KF_NAMESPACE": "",
+        "KF_PROFILES": str(tmp_path / "profiles.yaml"),
+        "JUPYTER_PATH": str(tmp_path / "share" / "jupyter"),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+    }
+    done = subprocess.run(
+        [sys.executable, str(HERE / "kernel_day.py")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert "the day is done" in done.stdout, done.stdout[-3000:] + done.stderr[-5000:]
+    uses = used(node_cluster, "kay", space) - {("", "pods/portforward", verb) for verb in ("get", "create")}
+    assert uses - granted("viewer", "kernels") == set(), "used, but not by these roles"
+    assert granted("kernels") - uses == set(), "granted, but never used"
+
+
 def test_kustomize_puts_the_roles_into_a_namespace_and_the_example_binds_them(
     real_cluster: RealCluster, namespace: Make, kubectl_path: Path, tmp_path: Path
 ) -> None:

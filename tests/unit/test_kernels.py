@@ -322,7 +322,13 @@ ALONE = {"alone_for": 600, "alone_busy_for": 3600}
 def test_how_long_a_kernel_waits_for_its_server(
     now: float, alone: float, idle: float, *, busy: bool, seconds: float
 ) -> None:
-    assert program.remaining(ALONE, now, alone, idle, busy=busy) == seconds
+    assert program.remaining(ALONE, now, alone, idle, busy=busy, ended=False) == seconds
+
+
+def test_a_kernel_that_has_ended_is_not_waited_for_long() -> None:
+    # Whoever asked for its end may be about to start it again.
+    assert program.remaining(ALONE, 1000, 990, 995, busy=False, ended=True) == 5
+    assert program.remaining({"alone_for": 2}, 1000, 999, 999, busy=False, ended=True) == 1
 
 
 def test_a_kernel_computes_until_all_that_was_asked_is_done() -> None:
