@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import yaml
@@ -36,6 +36,7 @@ FORBIDDEN_RESOURCES = {"*", "secrets", "pods/exec", "pods/attach", "pods/portfor
 
 
 # The roles that are shipped, by their files, and by the names that they have on a cluster.
+AUTHORITY = "rbac.authorization.k8s.io"
 FILES = sorted(path.stem for path in RBAC.glob("*.yaml") if path.stem not in ("kustomization", "bindings"))
 ROLES = {role(file)["metadata"]["name"] for file in FILES}
 
@@ -78,35 +79,48 @@ def test_no_role_has_what_none_may_have(file: str) -> None:
                 assert set(rule["resources"]) == TRAINING, "every framework has the same rights"
 
 
+class Day(Protocol):
+    """A day of a user in a namespace, as a program of this folder; answers the rights that it took."""
+
+    def __call__(self, space: str, program: str, user: str, **environment: str) -> set[tuple[str, str, str]]: ...
+
+
+@pytest.fixture
+def day(node_cluster: RealCluster, tmp_path: Path) -> Day:
+    def spent(space: str, program: str, user: str, **environment: str) -> set[tuple[str, str, str]]:
+        given = {
+            "KUBECONFIG": str(node_cluster.kubeconfig_for(user, namespace=space)),
+            "KF_DATA_DIR": str(tmp_path),
+            "KF_CONTEXT": "",
+            "KF_NAMESPACE": "",
+        }
+        done = subprocess.run(
+            [sys.executable, str(HERE / program)],
+            env=os.environ | given | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert "the day is done" in done.stdout, done.stdout[-3000:] + done.stderr[-5000:]
+        return used(node_cluster, user, space)
+
+    return spent
+
+
 def test_a_day_takes_exactly_the_rights_of_the_roles(
-    node_cluster: RealCluster, namespace: Make, tmp_path: Path
+    node_cluster: RealCluster, namespace: Make, day: Day, tmp_path: Path
 ) -> None:
-    space, api = namespace(node_cluster), node_cluster.api
-    restrict(api, space)
-    give(api, space, "ada", *USER)
-    environment = os.environ | {
-        "KUBECONFIG": str(node_cluster.kubeconfig_for("ada", namespace=space)),
-        "KF_DATA_DIR": str(tmp_path),
-        "KF_CONTEXT": "",
-        "KF_NAMESPACE": "",
-        "IPYTHONDIR": str(tmp_path),
-    }
-    done = subprocess.run(
-        [sys.executable, str(HERE / "day.py")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert "the day is done" in done.stdout, done.stdout[-3000:] + done.stderr[-5000:]
-    uses = used(node_cluster, "ada", space)
+    space = namespace(node_cluster)
+    restrict(node_cluster.api, space)
+    give(node_cluster.api, space, "ada", *USER)
+    uses = day(space, "day.py", "ada", IPYTHONDIR=str(tmp_path))
     assert uses - granted(*USER) == set(), "used, but not by these roles"
     assert granted(*USER) - uses == set(), "granted, but never used"
 
 
-def test_a_hub_takes_exactly_the_rights_of_its_role(node_cluster: RealCluster, namespace: Make, tmp_path: Path) -> None:
+def test_a_hub_takes_exactly_the_rights_of_its_role(node_cluster: RealCluster, namespace: Make, day: Day) -> None:
     space, api = namespace(node_cluster), node_cluster.api
     restrict(api, space)
     give(api, space, "hub", "hub")
@@ -114,71 +128,34 @@ def test_a_hub_takes_exactly_the_rights_of_its_role(node_cluster: RealCluster, n
     api.create(
         {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": space}, "spec": quota}
     )
-    environment = os.environ | {
-        "KUBECONFIG": str(node_cluster.kubeconfig_for("hub", namespace=space)),
-        "KF_DATA_DIR": str(tmp_path),
-        "KF_CONTEXT": "",
-        "HUB_NAMESPACE": space,
-    }
-    done = subprocess.run(
-        [sys.executable, str(HERE / "hub_day.py")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert "the day is done" in done.stdout, done.stdout[-3000:] + done.stderr[-5000:]
-    uses = used(node_cluster, "hub", space)
+    uses = day(space, "hub_day.py", "hub", HUB_NAMESPACE=space)
     assert uses - granted("hub") == set(), "used, but not by this role"
     assert granted("hub") - uses == set(), "granted, but never used"
 
 
-FORWARD = {
-    "apiVersion": "rbac.authorization.k8s.io/v1",
-    "kind": "Role",
-    "metadata": {"name": "forward"},
-    "rules": [{"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]}],
-}
-
-
 def test_kernels_in_pods_take_exactly_the_rights_of_their_role(
-    node_cluster: RealCluster, namespace: Make, tmp_path: Path
+    node_cluster: RealCluster, namespace: Make, day: Day, tmp_path: Path
 ) -> None:
     space, api = namespace(node_cluster), node_cluster.api
     restrict(api, space)
     give(api, space, "kay", "viewer", "kernels")
     # The node's network does not lead here. In a pod of the cluster nothing beside the two roles is needed.
-    api.create({**FORWARD, "metadata": {"name": "forward", "namespace": space}})
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": "forward", "namespace": space},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "forward"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "kay"}],
-    }
-    api.create(binding)
-    environment = os.environ | {
-        "KUBECONFIG": str(node_cluster.kubeconfig_for("kay", namespace=space)),
-        "KF_DATA_DIR": str(tmp_path),
-        "KF_CONTEXT": "",
-        "KF_NAMESPACE": "",
-        "KF_PROFILES": str(tmp_path / "profiles.yaml"),
-        "JUPYTER_PATH": str(tmp_path / "share" / "jupyter"),
-        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-    }
-    done = subprocess.run(
-        [sys.executable, str(HERE / "kernel_day.py")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=tmp_path,
+    way = {"name": "forward", "namespace": space}
+    rule = {"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]}
+    api.create({"apiVersion": f"{AUTHORITY}/v1", "kind": "Role", "metadata": way, "rules": [rule]})
+    to = {"apiGroup": AUTHORITY, "kind": "Role", "name": "forward"}
+    user = {"apiGroup": AUTHORITY, "kind": "User", "name": "kay"}
+    api.create(
+        {"apiVersion": f"{AUTHORITY}/v1", "kind": "RoleBinding", "metadata": way, "roleRef": to, "subjects": [user]}
     )
-    assert "the day is done" in done.stdout, done.stdout[-3000:] + done.stderr[-5000:]
-    uses = used(node_cluster, "kay", space) - {("", "pods/portforward", verb) for verb in ("get", "create")}
+    uses = day(
+        space,
+        "kernel_day.py",
+        "kay",
+        KF_PROFILES=str(tmp_path / "profiles.yaml"),
+        JUPYTER_PATH=str(tmp_path / "share" / "jupyter"),
+        JUPYTER_RUNTIME_DIR=str(tmp_path / "runtime"),
+    ) - {("", "pods/portforward", verb) for verb in rule["verbs"]}
     assert uses - granted("viewer", "kernels") == set(), "used, but not by these roles"
     assert granted("kernels") - uses == set(), "granted, but never used"
 
