@@ -329,7 +329,7 @@ KeyError: 'no'"""
 
 def test_an_error_that_only_libraries_led_to_keeps_its_last_frame() -> None:
     told = """Traceback (most recent call last):
-  File "/kf/work/kf-abcd1234/serving.zip/kf_serving/loading.py", line 80, in from_class
+  File "/kf/work/kf-0123456789abcdef/serving.zip/kf_serving/loading.py", line 80, in from_class
   File "/opt/site-packages/joblib/a.py", line 1, in load
   File "/opt/site-packages/sklearn/b.py", line 2, in __setstate__
 ValueError: old"""

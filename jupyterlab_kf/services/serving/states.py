@@ -27,8 +27,8 @@ _TAIL: Final = 60
 _FRAME: Final = re.compile(r'\s+File "(?P<file>[^"]+)", line ')
 _SERVER: Final = re.compile(rf"(?:^|/){re.escape(shipping.RUNTIME)}/|^<frozen ")
 _LIBRARY: Final = re.compile(r"/(?:site|dist)-packages/|/lib/python3[^/]*/")
-_UNPACKED: Final = re.compile(r'(File ")[^"]*/kf-[a-z0-9_]{8}/')
-"""The folder in which a server's files are unpacked: everything below it is the user's own."""
+_UNPACKED: Final = re.compile(r'(File ")[^"]*/kf-[a-z0-9_]{8,16}/')
+"""The folder in which the launcher unpacks a server's files: everything below it is the user's own."""
 _FINAL: Final = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "ImagePullBackOff"})
 """What a kubelet says of pods that will not start by waiting."""
 
