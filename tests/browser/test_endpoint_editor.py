@@ -191,6 +191,7 @@ def test_copies_are_asked_for_by_a_rows_menu_with_the_keyboard(open_lab: Open, v
     page.keyboard.press("Enter")
     expect(dialog).to_contain_text("+    shadow: true", timeout=PATIENCE)
     assert versions.versions == {"v1": 100, "v2": 0}, "nothing is changed by looking"
+    expect(dialog.get_by_role("button", name="Apply")).to_be_focused(timeout=PATIENCE)
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden(timeout=PATIENCE)
     execute(page, "kf:open-endpoint", namespace="default", name="edited")
@@ -201,6 +202,7 @@ def test_copies_are_asked_for_by_a_rows_menu_with_the_keyboard(open_lab: Open, v
     row.click(button="right")
     page.get_by_role("menuitem", name="Mirror Requests of Endpoint …").click()
     expect(dialog.get_by_role("spinbutton")).to_have_value("0")
+    expect(dialog.get_by_role("spinbutton")).to_be_focused(timeout=PATIENCE)
     page.keyboard.press("Enter")
     expect(dialog).to_contain_text("-    shadow: true", timeout=PATIENCE)
     dialog.get_by_role("button", name="Apply").click()
