@@ -293,9 +293,4 @@ class _Space:
         return out
 
 
-def prepare() -> None:
-    """Import what is needed beside what this module has: for the points of a sequence that come first."""
-    from scipy.stats import qmc  # noqa: F401
-
-
-__all__: list[Any] = ["Process", "fit", "prepare", "propose"]
+__all__: list[Any] = ["Process", "fit", "propose"]

@@ -11,6 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
+from hyperopt import Trials, anneal, hp, tpe
+from hyperopt.base import Domain
+
 from jupyterlab_kf.suggestions.space import Parameter
 from jupyterlab_kf.suggestions.study import DONE, PENDING, Point, Seen, Study
 from jupyterlab_kf.suggestions.telling import remembered
@@ -22,10 +26,6 @@ hundred, and such a search stays where it was lucky first."""
 
 def propose(study: Study, index: int, attempt: int) -> Point:
     """The next point."""
-    import numpy as np
-    from hyperopt import Trials, anneal, hp, tpe
-    from hyperopt.base import Domain
-
     space = {
         one.name: hp.uniform(one.name, 0.0, 1.0) if one.ordered else hp.choice(one.name, range(len(one.texts)))
         for one in study.parameters
@@ -45,12 +45,6 @@ def propose(study: Study, index: int, attempt: int) -> Point:
         (made,) = tpe.suggest([len(shown)], domain, trials, seed, verbose=False, n_startup_jobs=0, **options)
     values = made["misc"]["vals"]
     return tuple(one.text(float(values[one.name][0])) for one in study.parameters)
-
-
-def prepare() -> None:
-    """Import what is needed, also for the points of a sequence that come first."""
-    from hyperopt import anneal, hp, tpe  # noqa: F401
-    from scipy.stats import qmc  # noqa: F401
 
 
 def _never_called(_: Any) -> float:

@@ -1,4 +1,4 @@
-"""Algorithms that do not look at results: random, grid, Sobol."""
+"""Algorithms that do not look at results and need no library: random and grid."""
 
 from __future__ import annotations
 
@@ -30,18 +30,3 @@ def _at(study: Study, position: int) -> Point:
         position, place = divmod(position, len(values))
         point.append(values[place])
     return tuple(reversed(point))
-
-
-def sobol(study: Study, index: int, attempt: int) -> Point:
-    """The trial's point of a scrambled Sobol sequence."""
-    from scipy.stats import qmc
-
-    engine = qmc.Sobol(len(study.parameters), scramble=True, seed=study.seed % 2**32)
-    position = index if not attempt else index + 4096 * attempt
-    if position:
-        engine.fast_forward(position)
-    (units,) = engine.random(1)
-    return tuple(
-        one.text(float(u) if one.ordered else min(int(u * len(one.texts)), len(one.texts) - 1))
-        for one, u in zip(study.parameters, units, strict=True)
-    )

@@ -100,38 +100,43 @@ def _fresh(study: Study, propose: Propose, taken: set[Point]) -> Point:
     return unseen(study.parameters, taken, study.seed + index * 7919) or point
 
 
-_BEGINNINGS: Final[Mapping[str, tuple[Propose, int, int]]] = {
-    "tpe": (plain.sobol, 10, 1),
-    "anneal": (plain.random, 1, 1),
-    "bayesianoptimization": (plain.sobol, 10, 2),
+_BEGINNINGS: Final[Mapping[str, tuple[str, int, int]]] = {
+    "tpe": ("sobol", 10, 1),
+    "anneal": ("random", 1, 1),
+    "bayesianoptimization": ("sobol", 10, 2),
 }
-"""How algorithms that learn begin, and after how many points and losses they do."""
+"""By which algorithm those that learn begin, and after how many points and losses they do."""
+_PLAIN: Final[Mapping[str, Propose]] = {"random": plain.random, "grid": plain.grid}
+_MODULES: Final = {"sobol": "sequence", "tpe": "parzen", "anneal": "parzen", "bayesianoptimization": "gaussian"}
+"""Whose import may take a second; all others are Optuna's."""
 
 
 def _proposer(study: Study) -> Propose:
-    blind: dict[str, Propose] = {"random": plain.random, "grid": plain.grid, "sobol": plain.sobol}
-    if study.algorithm in blind:
-        return blind[study.algorithm]
-    begin, first, losses = _BEGINNINGS.get(study.algorithm, (plain.random, 0, 0))
+    if study.algorithm in _PLAIN or study.algorithm == "sobol":
+        return _called(study.algorithm)
+    begin, first, losses = _BEGINNINGS.get(study.algorithm, ("random", 0, 0))
     first = int(study.number("n_initial_points", first))
-    if not study.total:  # the first trials need not wait for a library's import, which may take a second
-        begin = plain.random
+    if not study.total:  # the first trials need not wait for a library's import
+        begin = "random"
 
     def propose(study: Study, index: int, attempt: int) -> Point:
-        if study.total < first or sum(one.loss is not None for one in study.history) < losses:
-            return begin(study, index, attempt)
-        chosen: Propose = _module(study.algorithm).propose
-        return chosen(study, index, attempt)
+        begins = study.total < first or sum(one.loss is not None for one in study.history) < losses
+        return _called(begin if begins else study.algorithm)(study, index, attempt)
 
     return propose
 
 
 def prepare(algorithm: str) -> None:
-    """Import what an algorithm needs after its first points."""
+    """Import what an algorithm that learns needs after its first points."""
     if algorithm in _BEGINNINGS:
-        _module(algorithm).prepare()
+        _called(_BEGINNINGS[algorithm][0])
+        _called(algorithm)
 
 
-def _module(algorithm: str) -> Any:
-    name = {"tpe": "parzen", "anneal": "parzen", "bayesianoptimization": "gaussian"}.get(algorithm, "optuna")
-    return importlib.import_module(f"jupyterlab_kf.suggestions.{name}")
+def _called(algorithm: str) -> Propose:
+    """What proposes points, with the library that it needs."""
+    if algorithm in _PLAIN:
+        return _PLAIN[algorithm]
+    module = importlib.import_module(f"jupyterlab_kf.suggestions.{_MODULES.get(algorithm, 'optuna')}")
+    proposed: Propose = module.propose
+    return proposed
