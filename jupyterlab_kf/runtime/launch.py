@@ -95,7 +95,7 @@ def at_home() -> None:
     """A home folder and a name, which a user that the image does not know lacks, and libraries ask for."""
     env = os.environ
     if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111  Path.home() fails where there is none
-        env["HOME"] = env.get("KF_WORK") or temporary()
+        env["HOME"] = workplace()
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -114,7 +114,7 @@ def equip(job: Job) -> None:
     import subprocess
 
     mark = hashlib.sha256(json.dumps(job["install"]).encode()).hexdigest()[:12]
-    folder = Path(os.environ.get("KF_WORK") or temporary()) / f"packages-{mark}"
+    folder = Path(workplace()) / f"packages-{mark}"
     if not folder.is_dir():
         status = subprocess.call([sys.executable, str(HERE / "install.py"), str(folder)])
         if status:
@@ -444,7 +444,7 @@ def unpack(job: Job) -> Path:
     found = hashlib.sha256(packed).hexdigest()
     if job.get("sha256") not in (None, found):
         raise SystemExit(f"launch.py: the code is damaged: its SHA-256 is {found}, not {job['sha256']}")
-    base = Path(os.environ.get("KF_WORK") or temporary())
+    base = Path(workplace())
     base.mkdir(parents=True, exist_ok=True)
     folder = base / f"kf-{os.urandom(8).hex()}"
     folder.mkdir(mode=0o700)
@@ -457,8 +457,10 @@ def unpack(job: Job) -> Path:
     return folder
 
 
-def temporary() -> str:
+def workplace() -> str:
     """Where files may lie for a while."""
+    if place := os.environ.get("KF_WORK"):
+        return place
     import tempfile
 
     return tempfile.gettempdir()
@@ -582,7 +584,7 @@ def last_here(verb: str) -> bool:
     else:
         return True
     name = f".ended-{hashlib.sha256(run.encode()).hexdigest()[:16]}"
-    with (Path(env.get("KF_WORK") or temporary()) / name).open("ab") as file:
+    with (Path(workplace()) / name).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(b".")
         file.flush()

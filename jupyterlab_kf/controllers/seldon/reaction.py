@@ -221,19 +221,16 @@ class Reaction:
         if found is not None and not terminating(found):
             selector = (found["spec"].get("selector") or {}).get("matchLabels")
             if selector != wanted["spec"]["selector"]["matchLabels"]:
-                self._delete(
-                    kinds.DEPLOYMENT, found
-                )  # what it selects cannot be changed; it is made anew when it is gone
+                # What it selects cannot be changed; it is made anew when it is gone.
+                self._delete(kinds.DEPLOYMENT, found)
                 return None
 
         def differ(want: Obj, have: Obj) -> Obj | None:
             patch = differences.stored(want, have, replicas=replicas)
             wish = sleep.of(want)
             if patch is not None and not _is_note(patch) and wish is not None and sleep.is_asleep(have):
-                patch = {
-                    **patch,
-                    "spec": {**patch["spec"], "replicas": wish.replicas},
-                }  # what is new should be seen to work
+                # What is new should be seen to work.
+                patch = {**patch, "spec": {**patch["spec"], "replicas": wish.replicas}}
             return patch
 
         return found if self._bring_deployment(wanted, differ) else None

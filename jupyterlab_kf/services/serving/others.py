@@ -43,8 +43,7 @@ class Server:
     @property
     def why(self) -> str:
         """What keeps it from being ready, as far as the cluster says."""
-        row = self._row()
-        return ": ".join(one for one in (row.message, row.detail) if one)
+        return _why(self._row())
 
     def predict(self, value: Any, *, timeout: float = _SECONDS) -> Any:
         """The prediction for an array, list of rows, one row, DataFrame or a message of its protocol.
@@ -81,7 +80,7 @@ class Server:
 
         row = self._here.run(work)
         if row.state != "Ready":
-            said = ": ".join(one for one in (row.message, row.detail) if one) or row.state
+            said = _why(row) or row.state
             raise EndpointNotReadyError(f"{self.ref} is not ready after {timeout:.0f} s: {said}", ref=self.ref)
         return self
 
@@ -114,6 +113,10 @@ def server(name: str, namespace: str | None = None) -> Server:
         )
 
     return Server(here, here.run(work))
+
+
+def _why(row: EndpointRow) -> str:
+    return ": ".join(one for one in (row.message, row.detail) if one)
 
 
 async def _row(client: Client, ref: Ref) -> EndpointRow:
