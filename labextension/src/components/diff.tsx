@@ -49,7 +49,7 @@ function Lines({ part }: { part: Stretch }): React.JSX.Element {
   return (
     <>
       {part.lines.map((line, n) => (
-        <span key={n} className={/^(---|\+\+\+) /.test(line) ? 'kfx-dim' : LOOK[line[0] ?? '']}>
+        <span key={n} className={LOOK[part.sign]}>
           {line}
           {'\n'}
         </span>
