@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 from bed.api import Api, Obj
-from bed.cluster import RealCluster
 from sites import Site
 
 from jupyterlab_kf import cli
 from jupyterlab_kf.manifests.kernels import LABEL_KERNEL
 from jupyterlab_kf.services import session
-from jupyterlab_kf.settings import Settings
 
 PATIENCE = 90
 PROFILES = """
@@ -36,16 +34,6 @@ profiles:
     display_name: Training only
     used_for: [training]
 """
-
-
-@pytest.fixture(scope="module", params=["embedded", "real"])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Each of the two clusters, the real one with a node that runs what it is given."""
-    made: Settings | RealCluster = request.getfixturevalue("cluster" if request.param == "embedded" else "node_cluster")
-    kubeconfig = made.embedded_kubeconfig if isinstance(made, Settings) else made.kubeconfig
-    api = Api(kubeconfig)
-    yield Site(request.param, kubeconfig, api, lambda: None)
-    api.close()
 
 
 @pytest.fixture

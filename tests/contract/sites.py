@@ -96,6 +96,16 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     api.close()
 
 
+@pytest.fixture(scope="module", params=["embedded", "real"], name="site")
+def running_site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Each of the two clusters, the real one with a node that runs what it is given."""
+    made: Settings | RealCluster = request.getfixturevalue("cluster" if request.param == "embedded" else "node_cluster")
+    kubeconfig = made.embedded_kubeconfig if isinstance(made, Settings) else made.kubeconfig
+    api = Api(kubeconfig)
+    yield Site(request.param, kubeconfig, api, lambda: None)
+    api.close()
+
+
 def fill_the_window(api: Api) -> None:
     """Write more than the embedded cluster keeps for those who resume."""
     name = make_namespace(api)

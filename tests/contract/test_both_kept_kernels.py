@@ -18,10 +18,10 @@ import pytest
 import requests
 import websocket
 from bed.api import until
-from kernel_bed import PATIENCE, here, only_pod, site, things
-from sites import Site
+from kernel_bed import PATIENCE, here, only_pod, things
+from sites import Site, running_site
 
-__all__ = ["here", "site"]
+__all__ = ["here", "running_site"]
 
 
 class Server:

@@ -24,15 +24,15 @@ import pytest
 from bed.api import Api, Obj, until
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager, start_new_kernel
-from kernel_bed import PATIENCE, here, only_pod, site, things
+from kernel_bed import PATIENCE, here, only_pod, things
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from sites import Site
+from sites import Site, running_site
 
 from jupyterlab_kf.errors import KernelError, UsageError
 from jupyterlab_kf.manifests.kernels import LABEL_KERNEL
 
-__all__ = ["here", "site"]
+__all__ = ["here", "running_site"]
 
 
 class Talk:

@@ -15,28 +15,18 @@ from pathlib import Path
 import provision
 import pytest
 import yaml
-from bed.api import Api, until
-from bed.cluster import RealCluster
+from bed.api import until
 from needs import tool
 from ranks import MEET
-from sites import Kubectl, Site
+from sites import Kubectl, Site, running_site
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.model import Phase
 from jupyterlab_kf.services import session
-from jupyterlab_kf.settings import Settings
+
+__all__ = ["running_site"]
 
 IMAGE = "python:3"
-
-
-@pytest.fixture(scope="module", params=["embedded", "real"])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Each of the two clusters, the real one with a node that runs what it is given."""
-    made: Settings | RealCluster = request.getfixturevalue("cluster" if request.param == "embedded" else "node_cluster")
-    kubeconfig = made.embedded_kubeconfig if isinstance(made, Settings) else made.kubeconfig
-    api = Api(kubeconfig)
-    yield Site(request.param, kubeconfig, api, lambda: None)
-    api.close()
 
 
 # ----------------------------------------------------------------------------------------------------- our own verbs

@@ -160,6 +160,16 @@ def mortal(tmp_path: Path) -> Iterator[Settings]:
     daemon.stop(settings)
 
 
+def killed(mortal: Settings) -> None:
+    """The daemon dies, and another one takes its place."""
+    running = daemon.status(mortal)
+    assert running is not None
+    os.kill(running.pid, signal.SIGKILL)
+    while daemon.status(mortal) is not None:
+        time.sleep(0.01)
+    daemon.start(mortal)
+
+
 def test_a_killed_daemon_loses_no_trial_and_makes_none_twice(
     mortal: Settings, kubectl: Kubectl, tmp_path: Path
 ) -> None:
@@ -171,12 +181,7 @@ def test_a_killed_daemon_loses_no_trial_and_makes_none_twice(
     apply(here, tmp_path, experiment("killed", program, maxTrialCount=8, algorithm={"algorithmName": "tpe"}))
     for pause in (0.6, 1.1, 0.9, 1.7):
         time.sleep(pause)  # when it is killed is what the test is about
-        running = daemon.status(mortal)
-        assert running is not None
-        os.kill(running.pid, signal.SIGKILL)
-        while daemon.status(mortal) is not None:
-            time.sleep(0.01)
-        daemon.start(mortal)
+        killed(mortal)
     assert here("wait", "--for=condition=Succeeded", "experiment/killed", "--timeout=90s").returncode == 0
     study = get(here, "experiment", "killed")
     assert study["status"]["trialsSucceeded"] == 8
@@ -213,12 +218,7 @@ def test_what_is_pushed_outlives_a_killed_daemon(mortal: Settings, kubectl: Kube
     apply(here, tmp_path, study)
     for reports in (3, 12):
         eventually(lambda reports=reports: record().get("count", 0) >= reports)  # type: ignore[misc]
-        running = daemon.status(mortal)
-        assert running is not None
-        os.kill(running.pid, signal.SIGKILL)
-        while daemon.status(mortal) is not None:
-            time.sleep(0.01)
-        daemon.start(mortal)
+        killed(mortal)
     waited = here("wait", "--for=condition=Succeeded", "experiment/pushed", "--timeout=120s")
     assert waited.returncode == 0, get(here, "experiment", "pushed")["status"]
     steps = [text for _, _, text in record()["points"]]
