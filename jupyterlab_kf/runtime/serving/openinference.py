@@ -64,11 +64,11 @@ def _input(entry: Mapping[str, Any], what: str, raw: memoryview | None, at: int)
     if size is None:
         if "data" not in entry:
             raise Refusal(f"{what} has neither data nor parameters.binary_data_size")
-        array = tensors.from_values(entry["data"], str(datatype), shape, what)
+        array = tensors.from_values(entry["data"], str(datatype or ""), shape, what)
     else:
         if raw is None or not isinstance(size, int) or not 0 <= size <= len(raw) - at:
             raise Refusal(f"{what}: {size!r} bytes are to follow the JSON, which they do not")
-        array = tensors.from_raw(raw[at : at + size], str(datatype), shape, what)
+        array = tensors.from_raw(raw[at : at + size], str(datatype or ""), shape, what)
         at += size
     if datatype == "BYTES" and parameters.get("content_type") == "str":
         array = tensors.objects([tensors.to_text(one) for one in array.ravel()]).reshape(array.shape)

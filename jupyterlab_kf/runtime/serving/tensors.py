@@ -69,6 +69,8 @@ def datatype_of(array: Array) -> str:
 def dtype_of(datatype: object, what: str) -> np.dtype[Any]:
     """NumPy's type for a name."""
     found = DTYPES.get(datatype) if isinstance(datatype, str) else None
+    if not datatype:
+        raise Refusal(f"{what} says no datatype; there are {', '.join(DTYPES)}")
     if found is None:
         raise Refusal(f"{what}: there is no datatype {datatype!r}; there are {', '.join(DTYPES)}")
     return found
@@ -90,7 +92,7 @@ def _cast(given: Array, values: object, dtype: np.dtype[Any], what: str) -> Arra
         return np.zeros(given.shape, dtype)
     allowed = {"b": "b", "f": "fiuO"}.get(dtype.kind, "iufO")
     if given.dtype.kind not in allowed:
-        raise Refusal(f"{what} has values of another type, such as {given.flat[0]!r}")
+        raise Refusal(f"{what} has values of another type, such as {given.ravel()[:1].tolist()[0]!r}")
     try:
         with np.errstate(over="ignore"):
             if dtype.kind == "f":
