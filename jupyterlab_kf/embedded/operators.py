@@ -41,6 +41,10 @@ SERVING: Final = seldon.Options(
     size={"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
 )
 """How Seldon's operator is installed here: pods share a small machine, and nothing is pulled that takes time."""
+INFERENCE: Final = kserve.Options(
+    period=1, forwarder="jupyterlab-kf/forwarder", size={"cpu": "500m", "memory": "512Mi"}
+)
+"""The same of KServe."""
 Objects: TypeAlias = list[Obj]  # named here because inside the class ``list`` is the method
 
 
@@ -52,7 +56,7 @@ def controllers(authority: str) -> list[Controller]:
         *training.CONTROLLERS,
         *katib.CONTROLLERS,
         *seldon.controllers(SERVING),
-        kserve.controller(kserve.Options(period=1)),
+        kserve.controller(INFERENCE),
     ]
 
 

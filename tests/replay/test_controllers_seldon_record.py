@@ -18,7 +18,7 @@ from controllers_world import World
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import seldon, workloads
-from jupyterlab_kf.controllers.seldon.differences import APPLIED
+from jupyterlab_kf.controllers.bringing.differences import APPLIED
 from jupyterlab_kf.embedded.apiserver.defaults import default
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import Obj

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.controllers import Create, Emit, Patch, SetStatus
+from jupyterlab_kf.controllers import Create, Delete, Emit, Patch, SetStatus
 from jupyterlab_kf.controllers.kserve import Options, controller
-from jupyterlab_kf.controllers.support import name
+from jupyterlab_kf.controllers.support import is_owned, name
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests.serving import inference, rows
 from jupyterlab_kf.manifests.serving.inference import InferenceSpec, ModelSource
 
 Obj = dict[str, Any]
 CONTROLLER = controller(Options())
+BY_GIB: Obj = {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}}
 
 
 class World:
@@ -26,6 +27,7 @@ class World:
         self.obj: Obj = {**obj, "metadata": {**obj.get("metadata", {}), **head}}
         self.found: dict[tuple[Kind, str], Obj] = {}
         self.told: list[str] = []
+        self.controller = CONTROLLER
 
     def get(self, kind: Kind, _namespace: str, title: str) -> Obj | None:
         return self.found.get((kind, title))
@@ -33,9 +35,12 @@ class World:
     def list(self, kind: Kind, _namespace: str | None = None) -> list[Obj]:
         return [obj for (of, _), obj in self.found.items() if of == kind]
 
+    def owned(self, kind: Kind, owner: str) -> list[Obj]:
+        return [obj for obj in self.list(kind) if is_owned(obj, owner)]
+
     def react(self) -> int:
         """Carry out one look; how many actions there were."""
-        actions = CONTROLLER.react(self.obj, self, 0.0)  # type: ignore[arg-type]  as much of a view as is looked at
+        actions = self.controller.react(self.obj, self, 0.0)  # type: ignore[arg-type]  as much of a view as is looked at
         for action in actions:
             if isinstance(action, Create):
                 made = {**action.obj, "metadata": {**action.obj["metadata"], "uid": "d1", "generation": 1}}
@@ -44,11 +49,20 @@ class World:
                 self.obj["status"] = dict(action.status)
             elif isinstance(action, Emit):
                 self.told.append(action.message)
+            elif isinstance(action, Delete):
+                del self.found[action.kind, action.name]
             elif isinstance(action, Patch):
                 self.found[action.kind, action.name] |= {
                     "spec": {**self.found[action.kind, action.name]["spec"], **action.patch["spec"]}
                 }
         return len(actions)
+
+    def ready(self, title: str) -> None:
+        """Have the pods of a Deployment run, and look again."""
+        replicas = self.found[kinds.DEPLOYMENT, title]["spec"].get("replicas", 1)
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), replicas)
+        self.found[kinds.DEPLOYMENT, title]["status"] = {"observedGeneration": 1, **counts}
+        self.react()
 
     @property
     def deployment(self) -> Obj:
@@ -70,6 +84,17 @@ def predictor(**fields: Any) -> World:
 
 def of_format(uri: str, form: str = "sklearn", **more: Any) -> World:
     return predictor(model={"modelFormat": {"name": form}, "storageUri": uri, **more})
+
+
+def of_class(kind: str, **fields: Any) -> World:
+    world = predictor(**fields)
+    world.obj["metadata"]["annotations"] = {"serving.kserve.io/autoscalerClass": kind}
+    return world
+
+
+def with_parts(world: World, **parts: Any) -> World:
+    world.obj["spec"] |= parts
+    return world
 
 
 def test_a_model_of_a_format_gets_kserves_names_and_says_when_it_is_ready() -> None:
@@ -146,6 +171,10 @@ def test_it_is_not_ready_while_the_pod_that_answers_is_the_one_before() -> None:
         (of_format("pvc://m/x", form="caffe"), "no server of the format 'caffe'; there are sklearn"),
         (predictor(), "neither a model nor a container"),
         (of_format("pvc:///x"), "names no claim"),
+        (predictor(sklearn={}, minReplicas=3, maxReplicas=2), "maxReplicas is 2, which is less than minReplicas (3)"),
+        (predictor(sklearn={}, maxReplicas=2, scaleTarget=0), "a percentage from 1 to 100"),
+        (of_class("mine", sklearn={}), "is 'mine'; it can be hpa, keda, external, none"),
+        (with_parts(predictor(sklearn={}), transformer={"minReplicas": 1}), "spec.transformer has no container"),
         (
             World({"metadata": {"annotations": {"serving.kserve.io/deploymentMode": "Knative"}}, "spec": {}}),
             "the mode Knative needs KServe itself",
@@ -162,16 +191,147 @@ def test_what_cannot_be_served_fails_with_the_reason_and_makes_nothing(world: Wo
     assert [said in one for one in world.told] == [True]
 
 
-def test_a_field_that_is_not_honoured_is_told_once() -> None:
-    world = predictor(sklearn={"storageUri": "pvc://m/x"}, maxReplicas=5, logger={"mode": "all"})
-    world.obj["spec"]["transformer"] = {"containers": [{"name": "t"}]}
+@pytest.mark.parametrize(
+    ("world", "paths"),
+    [
+        (predictor(sklearn={"storageUri": "pvc://m/x"}, logger={"mode": "all"}), ["spec.predictor.logger"]),
+        (of_format("pvc://m/x", storage={"key": "k"}, runtime="mine", confidential={"enabled": True}), [
+            "spec.predictor.model.confidential", "spec.predictor.model.runtime", "spec.predictor.model.storage",
+        ]),
+        (predictor(sklearn={}, canaryTrafficPercent=10, timeout=5, batcher={"maxBatchSize": 4}, workerSpec={"x": 1}), [
+            "spec.predictor.batcher", "spec.predictor.canaryTrafficPercent", "spec.predictor.timeout",
+            "spec.predictor.workerSpec",
+        ]),
+        (predictor(sklearn={}, minReplica=3, tolerations=[{"operator": "Exists"}]), ["spec.predictor.minReplica"]),
+        (predictor(sklearn={}, minReplicas=0, maxReplicas=5), ["spec.predictor.minReplicas"]),
+        (predictor(sklearn={}, scaleTarget=5), ["spec.predictor.scaleTarget"]),
+        (predictor(sklearn={}, maxReplicas=5, scaleMetric="rps"), ["spec.predictor.scaleMetric"]),
+        (of_class("keda", sklearn={}, maxReplicas=5), ["spec.predictor.maxReplicas"]),
+        (predictor(sklearn={}, maxReplicas=5, autoScaling={"metrics": [{"type": "External"}], "behavior": {"x": 1}}), [
+            "spec.predictor.autoScaling.behavior", "spec.predictor.autoScaling.metrics[0]",
+        ]),
+        (with_parts(predictor(sklearn={}), canary=[{"trafficPercent": 5}], explainer={"art": {"type": "x"}}), [
+            "spec.canary", "spec.explainer.art",
+        ]),
+    ],
+)  # fmt: skip
+def test_a_field_that_is_not_honoured_is_told_once(world: World, paths: list[str]) -> None:
     world.react()
     world.react()
-    assert sorted(one.split(" ")[0] for one in world.told) == [
-        "spec.predictor.logger",
-        "spec.predictor.maxReplicas",
-        "spec.transformer",
-    ]
+    assert sorted(one.split(" ")[0] for one in world.told) == paths
+    assert all("is not honoured: " in one for one in world.told)
+    world.obj["metadata"]["generation"] = 2
+    world.obj["spec"]["predictor"]["batch"] = {}
+    world.obj["spec"]["odd"] = 1
+    world.react()
+    assert "spec.odd is not honoured: there is no such field" in world.told, "of a change, too"
+
+
+@pytest.mark.parametrize(
+    ("fields", "metric"),
+    [
+        ({}, ("cpu", {"type": "Utilization", "averageUtilization": 80})),
+        ({"scaleTarget": 30}, ("cpu", {"type": "Utilization", "averageUtilization": 30})),
+        ({"scaleMetric": "memory", "scaleTarget": 70}, ("memory", {"type": "Utilization", "averageUtilization": 70})),
+        ({"autoScaling": {"metrics": [{"type": "Resource", "resource": BY_GIB}]}}, ("memory", BY_GIB["target"])),
+    ],
+)  # fmt: skip
+def test_replicas_follow_what_is_asked_between_their_bounds(fields: Obj, metric: tuple[str, Obj]) -> None:
+    world = of_format("pvc://m/x")
+    world.obj["spec"]["predictor"] |= {"minReplicas": 2, "maxReplicas": 4, **fields}
+    world.react()
+    scaler = world.found[kinds.HORIZONTAL_POD_AUTOSCALER, "iris-predictor"]["spec"]
+    assert scaler == {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "iris-predictor"},
+        "minReplicas": 2,
+        "maxReplicas": 4,
+        "metrics": [{"type": "Resource", "resource": {"name": metric[0], "target": metric[1]}}],
+    }
+    asked = (world.pod["containers"][0].get("resources") or {}).get("requests") or {}
+    assert (metric[0] in asked) == (metric[1]["type"] == "Utilization"), "a share of nothing cannot be known"
+    assert world.react() == 0
+    assert world.told == []
+    world.deployment["spec"]["replicas"] = 3
+    assert world.react() == 0, "who scales decides"
+    world.obj["spec"]["predictor"] |= {"maxReplicas": 0, "scaleTarget": None, "scaleMetric": None, "autoScaling": None}
+    world.react()
+    assert (kinds.HORIZONTAL_POD_AUTOSCALER, "iris-predictor") not in world.found
+    assert world.deployment["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize(("kind", "replicas"), [("none", 0), ("external", None), ("keda", 1), ("hpa", 1)])
+def test_zero_replicas_are_what_kserve_makes_of_them(kind: str, replicas: int | None) -> None:
+    world = of_class(kind, sklearn={}, minReplicas=0)
+    world.react()
+    assert world.deployment["spec"].get("replicas") == replicas
+
+
+def test_requests_go_to_a_transformer_once_it_is_ready_and_to_the_predictor_when_it_is_gone() -> None:
+    world = of_format("pvc://m/x")
+    world.react()
+    world.ready("iris-predictor")
+    container = {"image": "me/t:1", "args": ["--predictor_protocol=v1"]}
+    world.obj["spec"]["transformer"] = {"containers": [container], "containerConcurrency": 3, "labels": {"team": "a"}}
+    world.react()
+    assert world.obj["status"]["url"] == "http://iris-predictor.ns.svc.cluster.local"
+    made = world.found[kinds.DEPLOYMENT, "iris-transformer"]["spec"]["template"]
+    (container,) = made["spec"]["containers"]
+    assert container["name"] == "kserve-container"
+    assert container["args"] == [
+        "--predictor_protocol=v1", "--model_name", "iris", "--predictor_host", "iris-predictor.ns", "--http_port",
+        "8080", "--workers", "3",
+    ]  # fmt: skip
+    assert made["metadata"]["labels"] | {"team": "a", "component": "transformer"} == made["metadata"]["labels"]
+    assert world.state() == ("Starting", "")
+    assert rows.inference_row({"kind": "InferenceService", **world.obj}).message == "the transformer is not ready"
+    world.ready("iris-transformer")
+    assert world.state() == ("Ready", "")
+    assert world.obj["status"]["address"] == {"url": "http://iris-transformer.ns.svc.cluster.local"}
+    assert set(world.obj["status"]["components"]) == {"predictor", "transformer"}
+    del world.obj["spec"]["transformer"]
+    world.react()
+    assert world.obj["status"]["url"] == "http://iris-predictor.ns.svc.cluster.local"
+    assert {title for _, title in world.found} == {"iris-predictor"}
+    assert [one["type"] for one in world.obj["status"]["conditions"]] == ["PredictorReady", "Ready"]
+    assert world.told == []
+
+
+def test_where_no_name_can_be_looked_up_a_container_beside_it_leads_to_the_predictor() -> None:
+    world = of_format("pvc://m/x")
+    world.controller = controller(Options(forwarder="me/forward"))
+    world.obj["spec"]["transformer"] = {"containers": [{"image": "me/t:1"}]}
+    world.obj["spec"]["explainer"] = {"containers": [{"image": "me/e:1", "args": ["--predictor_host=other:80"]}]}
+    world.react()
+    template = world.found[kinds.DEPLOYMENT, "iris-transformer"]["spec"]["template"]
+    own, beside = template["spec"]["containers"]
+    assert own["args"][2:4] == ["--predictor_host", "$(POD_IP):9082"]
+    assert beside["args"] == ["--port=9082", "--to=ns/iris-predictor/80"]
+    assert template["metadata"]["annotations"] == {"jupyterlab-kf.io/ports-may-move": "true"}
+    (alone,) = world.found[kinds.DEPLOYMENT, "iris-explainer"]["spec"]["template"]["spec"]["containers"]
+    assert alone["args"][0] == "--predictor_host=other:80"
+
+
+def test_a_transformer_in_the_predictors_pod_is_what_is_asked() -> None:
+    beside = {"name": "transformer-container", "image": "me/t:1", "ports": [{"containerPort": 9000}]}
+    world = predictor(sklearn={"storageUri": "pvc://m/x", "runtimeVersion": "v0.16"}, containers=[beside])
+    world.react()
+    assert [one["image"] for one in world.pod["containers"]] == ["kserve/sklearnserver:v0.16", "me/t:1"]
+    assert [one["readinessProbe"]["tcpSocket"]["port"] for one in world.pod["containers"]] == [8080, 9000]
+    assert world.found[kinds.SERVICE, "iris-predictor"]["spec"]["ports"][0]["targetPort"] == 9000
+
+
+def test_what_is_stopped_is_taken_away_and_started_again() -> None:
+    world = of_format("pvc://m/x")
+    world.react()
+    world.ready("iris-predictor")
+    world.obj["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
+    world.react()
+    assert world.found == {}
+    assert world.state()[1] == "the annotation serving.kserve.io/stop says so"
+    world.obj["metadata"]["annotations"] = {}
+    world.react()
+    world.ready("iris-predictor")
+    assert world.state() == ("Ready", "")
 
 
 def test_a_deployment_of_somebody_else_is_left_alone() -> None:

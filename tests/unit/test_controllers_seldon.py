@@ -8,7 +8,7 @@ from controllers_world import World
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers import seldon, workloads
-from jupyterlab_kf.controllers.seldon import differences
+from jupyterlab_kf.controllers.bringing import differences
 from jupyterlab_kf.model import Obj
 
 KIND = kinds.SELDON_DEPLOYMENT

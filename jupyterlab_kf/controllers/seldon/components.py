@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.controllers.bringing.faults import ComponentError
 from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import engine, explainer, graph, names, pods, routes, scaling, servers, services
-from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.options import GRPC_PORT, HTTP_PORT, Options
 from jupyterlab_kf.controllers.support import namespace, owner_reference
 from jupyterlab_kf.model import Obj

@@ -1,15 +1,15 @@
 """Conditions of a SeldonDeployment: one for each kind of object it needs, and ``Ready``, which sums them up. Pure.
 
 The rules are those of the library that Seldon's operator uses: a condition's time is that of its last change of any
-field, they are sorted by type, and the newest unhappy one is repeated as ``Ready``.
+field, and the newest unhappy one is repeated as ``Ready``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from jupyterlab_kf.model import Obj, format_time
+from jupyterlab_kf.controllers.bringing.conditions import mark
+from jupyterlab_kf.model import Obj
 
 DEPLOYMENTS: Final = "DeploymentsReady"
 SERVICES: Final = "ServicesReady"
@@ -22,17 +22,6 @@ READY: Final = "Ready"
 _NEEDED: Final = (DEPLOYMENTS, SERVICES, KEDA, ROUTES, AUTOSCALERS, BUDGETS, MAPPINGS)
 
 
-def mark(status: Obj, type_: str, state: str, reason: str, now: float, *, message: str = "") -> None:
-    """Set a condition to ``True``, ``False`` or ``Unknown``; nothing when it says so already."""
-    new = {"type": type_, "status": state}
-    new |= {key: value for key, value in (("reason", reason), ("message", message)) if value}
-    others = [one for one in status.get("conditions") or () if one["type"] != type_]
-    have = next((one for one in status.get("conditions") or () if one["type"] == type_), None)
-    if have is not None and {key: value for key, value in have.items() if key != "lastTransitionTime"} == new:
-        return
-    status["conditions"] = sorted([*others, {**new, "lastTransitionTime": format_time(now)}], key=_type)
-
-
 def sum_up(status: Obj, now: float) -> None:
     """Set ``Ready`` by the others."""
     known = [one for one in status.get("conditions") or () if one["type"] in _NEEDED]
@@ -43,7 +32,3 @@ def sum_up(status: Obj, now: float) -> None:
             mark(status, READY, state, str(unhappy.get("reason", "")), now, message=str(unhappy.get("message", "")))
             return
     mark(status, READY, "True" if len(known) == len(_NEEDED) else "Unknown", "", now)
-
-
-def _type(one: Mapping[str, Any]) -> str:
-    return str(one["type"])

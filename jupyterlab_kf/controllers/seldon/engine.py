@@ -9,9 +9,9 @@ import base64
 import json
 from typing import Any, Final
 
+from jupyterlab_kf.controllers.bringing.faults import ComponentError
 from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import names, pods
-from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.options import GRPC_PORT, HTTP_PORT, METRICS_PORT_NAME, PROMETHEUS_PATH, Options
 from jupyterlab_kf.controllers.support import name, namespace
 from jupyterlab_kf.model import Obj

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from jupyterlab_kf.controllers.bringing.faults import ComponentError
 from jupyterlab_kf.controllers.copies import copied
 from jupyterlab_kf.controllers.seldon import graph, names, pods
-from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.initializer import inject
 from jupyterlab_kf.controllers.seldon.options import Options
 from jupyterlab_kf.controllers.seldon.services import named_port

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from jupyterlab_kf.controllers.bringing.faults import ComponentError
 from jupyterlab_kf.controllers.seldon import names, pods
-from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.options import Options
 from jupyterlab_kf.model import Obj
 

@@ -7,20 +7,21 @@ nothing for who asks, and the status says why it is not. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.controllers import Action, Create, Delete, Patch, SetStatus, View, sleep
+from jupyterlab_kf.controllers import Action, Create, SetStatus, View, sleep
+from jupyterlab_kf.controllers.bringing import Bringing, ComponentError, differences, is_note, troubles
+from jupyterlab_kf.controllers.bringing.conditions import mark
 from jupyterlab_kf.controllers.copies import copied
-from jupyterlab_kf.controllers.seldon import conditions, differences, names, troubles
+from jupyterlab_kf.controllers.seldon import conditions, names
 from jupyterlab_kf.controllers.seldon.components import Components, components
 from jupyterlab_kf.controllers.seldon.defaults import defaulted
-from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.options import Options
 from jupyterlab_kf.controllers.support import condition, emitter, is_owned, name, namespace, terminating, uid
 from jupyterlab_kf.kinds import Kind
-from jupyterlab_kf.model import Obj, controller_of, labels, meta
+from jupyterlab_kf.model import Obj, labels, meta
 
 SOURCE: Final = "seldon-controller-manager"
 STUCK: Final = "Deployment is no longer progressing and not available."
@@ -32,8 +33,6 @@ _EVENTS: Final = {
     kinds.VIRTUAL_SERVICE: "VirtualService",
     kinds.DESTINATION_RULE: "DestinationRule",
 }
-
-Differ = Callable[[Obj, Obj], Obj | None]
 
 
 class Reaction:
@@ -52,6 +51,7 @@ class Reaction:
         self.kind = kinds.of(str(obj["apiVersion"]), str(obj["kind"]))
         self.emit = emitter(self.kind, obj, SOURCE)
         self.actions: list[Action] = []
+        self.bringing = Bringing(obj, view, self.actions, told=self._told, adopts=True)
 
     def run(self) -> list[Action]:
         """The actions; none when all is as it should be."""
@@ -79,11 +79,11 @@ class Reaction:
     def _look(self, wanted: Components) -> None:
         first = not self.status.get("state")
         services = self._services(wanted)
-        autoscalers = self._bring_all(kinds.HORIZONTAL_POD_AUTOSCALER, wanted.autoscalers, differences.stored)
+        autoscalers = self._bring_all(kinds.HORIZONTAL_POD_AUTOSCALER, wanted.autoscalers)
         self._mark(conditions.AUTOSCALERS, autoscalers, wanted.autoscalers, "HPAs", "No HPAs defined")
         self._drop_unwanted(kinds.HORIZONTAL_POD_AUTOSCALER, wanted.deployments, wanted.autoscalers)
-        conditions.mark(self.status, conditions.KEDA, "True", "No KEDA resources defined", self.now)
-        budgets = self._bring_all(kinds.POD_DISRUPTION_BUDGET, wanted.budgets, differences.stored)
+        mark(self.status, conditions.KEDA, "True", "No KEDA resources defined", self.now)
+        budgets = self._bring_all(kinds.POD_DISRUPTION_BUDGET, wanted.budgets)
         self._mark(conditions.BUDGETS, budgets, wanted.budgets, "PDBs", "No PDBs defined")
         self._drop_unwanted(kinds.POD_DISRUPTION_BUDGET, wanted.deployments, wanted.budgets)
         ready, stuck = self._deployments(wanted)
@@ -98,7 +98,7 @@ class Reaction:
         self._state(wanted, stuck, available=complete and autoscalers and budgets)
 
     def _say(self, type_: str, good: bool, reason: str) -> None:  # noqa: FBT001  a condition's state
-        conditions.mark(self.status, type_, "True" if good else "False", reason, self.now)
+        mark(self.status, type_, "True" if good else "False", reason, self.now)
 
     def _mark(self, type_: str, good: bool, wanted: list[Obj], what: str, none: str) -> None:  # noqa: FBT001  ditto
         reason = f"{what} not ready" if not good else f"All {what} resources ready" if wanted else none
@@ -126,57 +126,26 @@ class Reaction:
 
     # --- objects ------------------------------------------------------------------------------------------------------
 
-    def _bring_all(self, kind: Kind, wanted: Iterable[Obj], differ: Differ) -> bool:
+    def _told(self, verb: str, kind: Kind, title: str) -> None:
+        past = {"Create": "Created", "Update": "Updated", "Delete": "Deleted"}[verb]
+        self.actions.append(self.emit.normal(f"{verb}{_EVENTS[kind]}", f'{past} {kind.kind} "{title}"'))
+
+    def _bring_all(self, kind: Kind, wanted: Iterable[Obj]) -> bool:
         """Bring each object to what it should be; whether all were so already."""
-        there = [self._bring(kind, one, differ) for one in wanted]
+        there = [self.bringing.bring(kind, one) is not None for one in wanted]
         return all(there)
-
-    def _bring(self, kind: Kind, wanted: Obj, differ: Differ) -> bool:
-        found = self._found(kind, name(wanted))
-        what, title = _EVENTS[kind], f'{kind.kind} "{name(wanted)}"'
-        if found is None:
-            self.actions.append(Create(kind, differences.stamped(wanted) if differ is differences.stored else wanted))
-            self.actions.append(self.emit.normal(f"Create{what}", f"Created {title}"))
-            return False
-        if terminating(found):
-            return False
-        patch = differ(wanted, found)
-        if patch is None:
-            return True
-        self.actions.append(Patch(kind, namespace(found), name(found), uid(found), patch))
-        if not _is_note(patch):
-            self.actions.append(self.emit.normal(f"Update{what}", f"Updated {title}"))
-        return _is_note(patch)
-
-    def _found(self, kind: Kind, title: str) -> Obj | None:
-        """The object of that name, if it is not somebody else's."""
-        found = self.view.get(kind, namespace(self.obj), title)
-        if found is None or is_owned(found, uid(self.obj)):
-            return found
-        owner = controller_of(found)
-        if owner is not None:
-            whose = f"{owner.get('kind')} {owner.get('name')}"
-            raise ComponentError(f'the {kind.kind} "{title}" that is needed belongs to {whose} already')
-        return found
-
-    def _owned(self, kind: Kind) -> list[Obj]:
-        return [one for one in self.view.owned(kind, uid(self.obj)) if not terminating(one)]
-
-    def _delete(self, kind: Kind, found: Obj) -> None:
-        self.actions.append(Delete(kind, namespace(found), name(found), uid(found)))
-        self.actions.append(self.emit.normal(f"Delete{_EVENTS[kind]}", f'Deleted {kind.kind} "{name(found)}"'))
 
     def _drop_unwanted(self, kind: Kind, deployments: list[Obj], wanted: list[Obj]) -> None:
         """Autoscalers and budgets of Deployments that stay and have none any more."""
         stay = {name(one) for one in deployments} - {name(one) for one in wanted}
-        for found in self._owned(kind):
+        for found in self.bringing.owned(kind):
             if name(found) in stay:
-                self._delete(kind, found)
+                self.bringing.delete(kind, found)
 
     def _services(self, wanted: Components) -> bool:
         good = True
         for service in wanted.services:
-            if self._bring(kinds.SERVICE, service, differences.service):
+            if self.bringing.bring(kinds.SERVICE, service) is not None:
                 self.status["address"] = {"url": wanted.address}
                 told = self.status.setdefault("serviceStatus", {})
                 told[name(service)] = wanted.details[name(service)]
@@ -213,32 +182,27 @@ class Reaction:
     def _repeat(self, available: Mapping[str, Any]) -> None:
         told = str(available["status"]), str(available.get("reason", ""))
         said = str(available.get("message", ""))
-        conditions.mark(self.status, conditions.DEPLOYMENTS, *told, self.now, message=said)
+        mark(self.status, conditions.DEPLOYMENTS, *told, self.now, message=said)
 
     def _deployment(self, wanted: Obj, *, replicas: bool) -> Obj | None:
         """The Deployment, if it is there and as it should be; else what makes it so is done."""
-        found = self._found(kinds.DEPLOYMENT, name(wanted))
+        found = self.bringing.found(kinds.DEPLOYMENT, name(wanted))
         if found is not None and not terminating(found):
             selector = (found["spec"].get("selector") or {}).get("matchLabels")
             if selector != wanted["spec"]["selector"]["matchLabels"]:
                 # What it selects cannot be changed; it is made anew when it is gone.
-                self._delete(kinds.DEPLOYMENT, found)
+                self.bringing.delete(kinds.DEPLOYMENT, found)
                 return None
 
         def differ(want: Obj, have: Obj) -> Obj | None:
             patch = differences.stored(want, have, replicas=replicas)
             wish = sleep.of(want)
-            if patch is not None and not _is_note(patch) and wish is not None and sleep.is_asleep(have):
+            if patch is not None and not is_note(patch) and wish is not None and sleep.is_asleep(have):
                 # What is new should be seen to work.
                 patch = {**patch, "spec": {**patch["spec"], "replicas": wish.replicas}}
             return patch
 
-        return found if self._bring_deployment(wanted, differ) else None
-
-    def _bring_deployment(self, wanted: Obj, differ: Differ) -> bool:
-        if self._found(kinds.DEPLOYMENT, name(wanted)) is None:
-            return self._bring(kinds.DEPLOYMENT, wanted, differences.stored)
-        return self._bring(kinds.DEPLOYMENT, wanted, differ)
+        return self.bringing.bring(kinds.DEPLOYMENT, wanted, differ)
 
     def _count(self, found: Obj, *, default: str) -> None:
         status = found.get("status") or {}
@@ -260,7 +224,7 @@ class Reaction:
 
     def _serves(self, found: Obj) -> bool:
         """Whether something older answers instead: pods of the same Deployment, or another one that is not needed."""
-        others = [one for one in self._owned(kinds.DEPLOYMENT) if name(one) != name(found)]
+        others = [one for one in self.bringing.owned(kinds.DEPLOYMENT) if name(one) != name(found)]
         return any(int((one.get("status") or {}).get("availableReplicas") or 0) for one in (found, *others))
 
     def _waits_for(self, wanted: Components) -> str:
@@ -281,14 +245,14 @@ class Reaction:
                 (kinds.VIRTUAL_SERVICE, wanted.virtual_services),
                 (kinds.DESTINATION_RULE, wanted.destination_rules),
             ):
-                self._remove(kind, self._owned(kind), {name(one) for one in needed})
+                self._remove(kind, self.bringing.owned(kind), {name(one) for one in needed})
             if not self._remove_deployments(wanted):
                 self._remove_services(wanted)
-        conditions.mark(self.status, conditions.MAPPINGS, "True", "No Ambassador Mappaings defined", self.now)
+        mark(self.status, conditions.MAPPINGS, "True", "No Ambassador Mappaings defined", self.now)
 
     def _routes(self, wanted: Components) -> bool:
-        rules = self._bring_all(kinds.DESTINATION_RULE, wanted.destination_rules, differences.exact)
-        good = self._bring_all(kinds.VIRTUAL_SERVICE, wanted.virtual_services, differences.exact) and rules
+        rules = self._bring_all(kinds.DESTINATION_RULE, wanted.destination_rules)
+        good = self._bring_all(kinds.VIRTUAL_SERVICE, wanted.virtual_services) and rules
         none = "No VirtualServices defined"
         reason = "All VirtualServices created" if wanted.virtual_services else none
         self._say(conditions.ROUTES, good, reason if good else "Not all VirtualServices created")
@@ -297,33 +261,28 @@ class Reaction:
     def _remove(self, kind: Kind, found: list[Obj], needed: set[str]) -> None:
         for one in found:
             if name(one) not in needed:
-                self._delete(kind, one)
+                self.bringing.delete(kind, one)
 
     def _remove_deployments(self, wanted: Components) -> bool:
         """Take away Deployments that nothing needs, those with an engine first; whether there were any."""
         needed = {name(one) for one in wanted.deployments}
-        old = [one for one in self._owned(kinds.DEPLOYMENT) if name(one) not in needed]
+        old = [one for one in self.bringing.owned(kinds.DEPLOYMENT) if name(one) not in needed]
         engines = [one for one in old if names.LABEL_ORCHESTRATOR in labels(one)]
         for deployment in engines or old:
-            self._delete(kinds.DEPLOYMENT, deployment)
+            self.bringing.delete(kinds.DEPLOYMENT, deployment)
             for kind in (kinds.HORIZONTAL_POD_AUTOSCALER, kinds.POD_DISRUPTION_BUDGET):
                 found = self.view.get(kind, namespace(deployment), name(deployment))
                 if found is not None and is_owned(found, uid(self.obj)):
-                    self._delete(kind, found)
+                    self.bringing.delete(kind, found)
         told = self.status.get("deploymentStatus") or {}
         left = needed | {name(one) for one in old}
         self.status["deploymentStatus"] = {key: value for key, value in told.items() if key in left}
         return bool(old)
 
     def _remove_services(self, wanted: Components) -> None:
-        self._remove(kinds.SERVICE, self._owned(kinds.SERVICE), set(wanted.details))
+        self._remove(kinds.SERVICE, self.bringing.owned(kinds.SERVICE), set(wanted.details))
         told = self.status.get("serviceStatus") or {}
         self.status["serviceStatus"] = {key: value for key, value in told.items() if key in wanted.details}
-
-
-def _is_note(patch: Obj) -> bool:
-    """Whether a patch only notes down what was asked for last."""
-    return set(patch) == {"metadata"} and set(patch["metadata"].get("annotations") or ()) == {differences.APPLIED}
 
 
 def _is_ready(found: Obj) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.controllers.bringing.faults import ComponentError
 from jupyterlab_kf.controllers.seldon import explainer, names
-from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.options import Options
 from jupyterlab_kf.controllers.support import name, namespace
 from jupyterlab_kf.model import Obj

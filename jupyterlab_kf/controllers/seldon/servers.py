@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from jupyterlab_kf.controllers.bringing.faults import ComponentError
 from jupyterlab_kf.controllers.seldon import graph, names, pods
-from jupyterlab_kf.controllers.seldon.faults import ComponentError
 from jupyterlab_kf.controllers.seldon.initializer import inject
 from jupyterlab_kf.controllers.seldon.options import Options, server_image
 from jupyterlab_kf.controllers.support import namespace

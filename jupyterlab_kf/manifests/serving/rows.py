@@ -14,7 +14,7 @@ from jupyterlab_kf import kinds, names
 from jupyterlab_kf.controllers import sleep
 from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.manifests.serving import servers
-from jupyterlab_kf.manifests.serving.status import PredictorStatus, decode, decode_server, weights_of
+from jupyterlab_kf.manifests.serving.status import EndpointStatus, PredictorStatus, decode, decode_server, weights_of
 from jupyterlab_kf.model import Obj, Phase, labels, meta, parse_time
 
 _LONGEST: Final = 2000
@@ -125,7 +125,7 @@ def inference_row(obj: Obj) -> EndpointRow:
         found,
         name=str(head.get("name", "")),
         state=state,
-        message="" if state == "Ready" else _missing(said.predictors),
+        message="" if state == "Ready" else _missing(said.predictors) or _late(said),
         detail="" if state == "Ready" else said.message[:_LONGEST],
         protocol=said.protocol,
         versions=_shares(said.predictors),
@@ -133,6 +133,15 @@ def inference_row(obj: Obj) -> EndpointRow:
         url=said.url,
         kind=kinds.INFERENCE_SERVICE.kind,
     )
+
+
+def _late(said: EndpointStatus) -> str:
+    """Which of the parts beside the predictor is not ready."""
+    late = {one.type for one in said.conditions if not one.status}
+    return next((f"the {part} is not ready" for part, type_ in _BESIDE.items() if type_ in late), "")
+
+
+_BESIDE: Final = {"transformer": "TransformerReady", "explainer": "ExplainerReady"}
 
 
 _PHASES: Final = {Phase.PENDING: "Starting", Phase.UNKNOWN: "Starting", Phase.FAILED: "Failed"}

@@ -272,8 +272,10 @@ def _inference(obj: Mapping[str, Any]) -> EndpointStatus:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     conditions = _conditions(status)
     ready = next((one for one in conditions if one.type == "Ready"), None)
+    predictor = next((one for one in conditions if one.type == "PredictorReady"), ready)
     failure = ((status.get("modelStatus") or {}).get("lastFailureInfo") or {}).get("message")
     blocked = (status.get("modelStatus") or {}).get("transitionStatus") in ("BlockedByFailedLoad", "InvalidSpec")
+    blocked = blocked or (ready is not None and ready.reason == "ProgressDeadlineExceeded")
     if ready is None:
         phase = Phase.UNKNOWN
     elif ready.status and not _stale(obj):
@@ -290,7 +292,7 @@ def _inference(obj: Mapping[str, Any]) -> EndpointStatus:
         protocol=protocol,
         path=prediction_path(protocol, urlsplit(url).path, str(meta(obj).get("name") or "")),
         url=url,
-        predictors=_revisions(obj, ready=ready is not None and ready.status),
+        predictors=_revisions(obj, ready=predictor is not None and predictor.status),
         conditions=conditions,
         message=unheard(obj) or str(failure or "") or ("" if phase == Phase.RUNNING else message),
     )

@@ -62,6 +62,20 @@ class Server:
 
         return self._here.run(work)
 
+    def explain(self, value: Any, *, timeout: float = _SECONDS) -> Any:
+        """What the explainer of an InferenceService says of a value, as its JSON.
+
+        Raises:
+            UsageError: it has no explainer.
+            PredictionError: the explainer refused or failed, or could not be reached.
+        """
+
+        async def work(client: Client) -> Any:
+            target = await servers.find(client, self.ref.kind, self.ref.namespace, self.ref.name)
+            return await servers.explain(client, target, value, seconds=timeout)
+
+        return self._here.run(work)
+
     def wait(self, timeout: float = 600.0) -> Server:
         """Return when it is ready.
 

@@ -6,9 +6,11 @@ speak is Open Inference V2 or TensorFlow's protocol, so nothing is known of unit
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
@@ -27,13 +29,17 @@ _MODEL: Final = "--model_name="
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server is asked: its Service with a port, its protocol, and the model's name in requests."""
+    """Where a server is asked: its Service with a port, its protocol, and the model's name in requests.
+
+    ``explainer`` is the Service of what explains predictions; empty where there is none.
+    """
 
     ref: Ref
     service: str
     port: int | str
     protocol: str
     model: str
+    explainer: str = ""
 
 
 async def find(client: Client, kind: str, namespace: str, name: str) -> Target:
@@ -60,7 +66,21 @@ def _inference(obj: Obj) -> Target:
             f"{Ref.of(obj)} is served by Knative, which the API server cannot pass requests to",
             hint=f"ask it at its address: {(obj.get('status') or {}).get('url') or 'it has none yet'}",
         )
-    return Target(Ref.of(obj), f"{name}-predictor", 80, decode(obj).protocol, name)
+    said = decode(obj)
+    explains = any(one.type == "ExplainerReady" and one.reason != "Unsupported" for one in said.conditions)
+    explainer = f"{name}-explainer" if explains else ""
+    return Target(Ref.of(obj), _entry(obj), 80, said.protocol, name, explainer)
+
+
+def _entry(obj: Obj) -> str:
+    """The Service that requests go to: where the status leads, else the transformer's or the predictor's."""
+    name, spec = str(meta(obj)["name"]), obj.get("spec") or {}
+    parts = [f"{name}-transformer", f"{name}-predictor"]
+    told = str(((obj.get("status") or {}).get("address") or {}).get("url") or "")
+    led = (urlsplit(told).hostname or "").partition(".")[0]
+    if led in parts or (led.startswith(f"{name}-") and led.endswith("-predictor")):
+        return led
+    return parts[0] if spec.get("transformer") else parts[1]
 
 
 def _model(deployment: Obj) -> str:
@@ -80,14 +100,43 @@ async def ask(client: Client, target: Target, value: Any, *, seconds: float) -> 
     """
     sent = messages.request(value, protocol=target.protocol, model=target.model)
     began = time.perf_counter()
+    content = await _post(client, target, target.service, sent.path, sent.body, seconds=seconds)
+    took = time.perf_counter() - began
+    try:
+        return messages.answer(content, sent, protocol=target.protocol, seconds=took)
+    except ValueError as error:
+        raise EndpointError(f"{target.ref} answered no message of its protocol: {error}", ref=target.ref) from error
+
+
+async def explain(client: Client, target: Target, value: Any, *, seconds: float) -> Any:
+    """What an InferenceService's explainer says of a value: its JSON as it is.
+
+    Raises:
+        UsageError: it has no explainer, or the value is of a kind that the protocol cannot carry.
+        PredictionError: the explainer refused or failed, or nobody took the request.
+        EndpointError: what came back is no JSON.
+    """
+    if not target.explainer:
+        raise UsageError(f"{target.ref} has no explainer", hint="spec.explainer.containers of an InferenceService")
+    # Explanations are of KServe's first protocol only.
+    sent = messages.request(value, protocol="tensorflow", model=target.model)
+    path = sent.path.removesuffix(":predict") + ":explain"
+    content = await _post(client, target, target.explainer, path, sent.body, seconds=seconds)
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise EndpointError(f"the explainer of {target.ref} answered no JSON: {error}", ref=target.ref) from error
+
+
+async def _post(client: Client, target: Target, service: str, path: str, body: bytes, *, seconds: float) -> bytes:
     try:
         reply = await client.proxy(
             target.ref.namespace,
-            target.service,
+            service,
             target.port,
-            f"/{sent.path}",
+            f"/{path}",
             method="POST",
-            body=sent.body,
+            body=body,
             headers=_JSON,
             seconds=seconds,
         )
@@ -100,8 +149,4 @@ async def ask(client: Client, target: Target, value: Any, *, seconds: float) -> 
         hint = "has it a model of that name?" if reply.status == 404 else ""  # noqa: PLR2004  Not Found
         said = f"{target.ref} answered {reply.status}: {told.sentence}"
         raise PredictionError(said, status=reply.status, hint=hint, ref=target.ref)
-    took = time.perf_counter() - began
-    try:
-        return messages.answer(reply.content, sent, protocol=target.protocol, seconds=took)
-    except ValueError as error:
-        raise EndpointError(f"{target.ref} answered no message of its protocol: {error}", ref=target.ref) from error
+    return reply.content

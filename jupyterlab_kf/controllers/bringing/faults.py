@@ -1,4 +1,4 @@
-"""What stops the operator from making a SeldonDeployment's objects."""
+"""What stops a controller from making the objects that another object needs."""
 
 from __future__ import annotations
 
