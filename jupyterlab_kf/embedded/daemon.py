@@ -148,7 +148,7 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
         stack.callback(store.close)
         registry = Registry(store)
         kubelet = Kubelet(registry, settings, node=_node_name())
-        reports = Reports(kubelet, settings.cluster_dir)
+        reports = Reports(kubelet.commons, settings.cluster_dir)
         token = certificates.ensure_token(settings.cluster_dir / "token")
         server = ApiServer(registry, kubelet, directory=settings.cluster_dir, token=token, port=_last_port(settings))
         await kubelet.start()
@@ -165,19 +165,19 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
         oracle = Oracle()
         stack.push_async_callback(oracle.close)
         outputs = NodeOutputs(kubelet)
-        api = RegistryApi(registry, Meter(registry.view, kubelet.pods_dir, outputs, others=oracle))
+        api = RegistryApi(registry, Meter(registry.view, kubelet.commons.pods_dir, outputs, others=oracle))
         authority = certificates.ensure(settings.cluster_dir).authority.read_text()
         manager = Manager(api, controllers(authority))
         await manager.start()
         stack.push_async_callback(manager.stop)
-        proxy = Proxy(registry, settings, kubelet, program=program())
-        kubelet.hold = proxy.hold
+        proxy = Proxy(registry, settings, kubelet.commons, program=program())
+        kubelet.commons.hold = proxy.hold
         await proxy.start()
         stack.push_async_callback(proxy.stop)
         await stack.enter_async_context(_collecting(api, outputs, reports))
         port = await server.start()
         stack.push_async_callback(server.stop)
-        kubelet.api_address = ("127.0.0.1", port)
+        kubelet.commons.api_address = ("127.0.0.1", port)
         yield port
 
 

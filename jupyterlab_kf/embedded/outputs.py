@@ -45,11 +45,11 @@ class NodeOutputs:
         for volume in (pod.get("spec") or {}).get("volumes") or ():
             claim = volume.get("persistentVolumeClaim")
             if volume.get("name") == name and claim:
-                found = self._kubelet.registry.get(
+                found = self._kubelet.commons.registry.get(
                     kinds.PERSISTENT_VOLUME_CLAIM, meta(pod)["namespace"], claim["claimName"]
                 )
-                return self._kubelet.claims_dir / str((found.get("spec") or {}).get("volumeName") or "")
-        return self._kubelet.pods_dir / str(meta(pod)["uid"]) / "volumes" / name
+                return self._kubelet.commons.claims_dir / str((found.get("spec") or {}).get("volumeName") or "")
+        return self._kubelet.commons.pods_dir / str(meta(pod)["uid"]) / "volumes" / name
 
     async def page(self, pod: Obj, port: int, path: str) -> str:
         """What the pod's port answers, wherever it really listens.

@@ -22,7 +22,7 @@ from jupyterlab_kf import kinds
 from jupyterlab_kf.controllers.katib.template import LABEL_TRIAL, pushes
 from jupyterlab_kf.controllers.support import namespace
 from jupyterlab_kf.embedded.addresses import LOOPBACK, Endpoint
-from jupyterlab_kf.embedded.kubelet import Kubelet
+from jupyterlab_kf.embedded.kubelet.commons import Commons
 from jupyterlab_kf.embedded.kubelet.specs import Guide
 from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.model import Obj, labels, parse_time
@@ -42,14 +42,14 @@ class Reports:
     """The port at which trials report.
 
     Args:
-        node: whose pods are guided there.
+        commons: of the node whose pods are guided there.
         directory: where the port's number is kept.
     """
 
-    def __init__(self, node: Kubelet, directory: Path) -> None:
-        self._view, self._file = node.registry.view, directory / "reports-port"
+    def __init__(self, commons: Commons, directory: Path) -> None:
+        self._view, self._file = commons.registry.view, directory / "reports-port"
         self._port = 0
-        node.guide = self.guide
+        commons.guide = self.guide
         self._server: Any = None
         self._starting: asyncio.Task[None] | None = None
 

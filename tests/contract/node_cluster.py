@@ -78,6 +78,6 @@ async def running(folder: Path, *, shared_address: bool = False) -> AsyncIterato
     yield made
     for pod in made.registry.list(kinds.POD):
         made.registry.delete(kinds.POD, "default", pod["metadata"]["name"], options=DeleteOptions(grace=0))
-    await made.until(lambda: not [*made.kubelet.pods_dir.iterdir()])
+    await made.until(lambda: not [*made.kubelet.commons.pods_dir.iterdir()])
     await made.kubelet.stop()
     made.store.close()

@@ -186,7 +186,7 @@ async def test_a_pod_whose_object_is_gone_is_ended_at_the_next_start(tmp_path: P
     kubelet = Kubelet(Registry(store), machine.settings, node="here")
     await kubelet.start()
     assert machine.orphans() == []
-    assert not [*kubelet.pods_dir.iterdir()]
+    assert not [*kubelet.commons.pods_dir.iterdir()]
     await kubelet.stop()
     store.close()
 

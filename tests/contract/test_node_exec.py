@@ -68,7 +68,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_output_errors_and_exit_status(served: Served, protocol: str) -> None:
     out, err, status = await served.exec("runs", "sh", "-c", 'echo "$A"; pwd; echo no >&2; exit 3', protocol=protocol)
-    work = served.cluster.kubelet.pods_dir / served.cluster.pod("runs")["metadata"]["uid"] / "work" / "main"
+    work = served.cluster.kubelet.commons.pods_dir / served.cluster.pod("runs")["metadata"]["uid"] / "work" / "main"
     assert (out.decode(), err) == (f"b c\n{work}\n", b"no\n")
     assert status["reason"] == "NonZeroExitCode"
     assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
@@ -88,7 +88,7 @@ async def test_input_and_its_end(served: Served) -> None:
 
 async def test_a_command_ends_with_its_container_and_with_its_client(served: Served) -> None:
     uid = served.cluster.pod("runs")["metadata"]["uid"]
-    mark = f"{ATTEMPT_MARKER}={served.cluster.kubelet.pods_dir / uid / 'containers' / 'main' / '0'}"
+    mark = f"{ATTEMPT_MARKER}={served.cluster.kubelet.commons.pods_dir / uid / 'containers' / 'main' / '0'}"
     before = len(marked(mark))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(served.exec("runs", "sh", "-c", "sleep 50; true"), 0.5)

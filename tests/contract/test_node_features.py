@@ -111,10 +111,10 @@ async def test_volumes_of_every_kind(cluster: Cluster) -> None:
     assert await cluster.log("vols") == 'inside\nAASx="y"1\n600\n'
     bound = cluster.registry.get(kinds.PERSISTENT_VOLUME_CLAIM, "default", "disk")
     assert bound["status"]["phase"] == "Bound"
-    assert (cluster.kubelet.claims_dir / bound["spec"]["volumeName"] / "mine" / "f").read_text() == "kept\n"
+    assert (cluster.kubelet.commons.claims_dir / bound["spec"]["volumeName"] / "mine" / "f").read_text() == "kept\n"
     assert any("MountPathRewritten" in e for e in cluster.events("vols"))
     cluster.registry.delete(kinds.PERSISTENT_VOLUME_CLAIM, "default", "disk")
-    await cluster.until(lambda: not [*cluster.kubelet.claims_dir.iterdir()])
+    await cluster.until(lambda: not [*cluster.kubelet.commons.claims_dir.iterdir()])
 
 
 async def test_probes_make_ready_and_restart(cluster: Cluster) -> None:
@@ -275,7 +275,7 @@ async def test_deleting_a_pod_does_not_wait_for_its_environment(cluster: Cluster
         release.wait(120)
         raise ImageError("given up")
 
-    cluster.kubelet.images.make = make  # type: ignore[method-assign,assignment]
+    cluster.kubelet.commons.images.make = make  # type: ignore[method-assign,assignment]
     cluster.settings.images_file.write_text("images: [{match: m, recipe: m}]\nrecipes: {m: {requirements: [m]}}")
     cluster.run("pulls", "true", container={"image": "m"})
     await cluster.until(begun.is_set)
@@ -285,7 +285,7 @@ async def test_deleting_a_pod_does_not_wait_for_its_environment(cluster: Cluster
 
 
 async def test_a_node_that_shuts_down_ends_its_pods(cluster: Cluster) -> None:
-    cluster.kubelet.backoff_base = 30
+    cluster.kubelet.commons.backoff_base = 30
     cluster.run("crashes", "false", restartPolicy="Always")
     for index in range(20):
         cluster.run(f"runs{index}", "sleep", "60", terminationGracePeriodSeconds=1)

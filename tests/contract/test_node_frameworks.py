@@ -142,7 +142,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     await made.scheduler.stop()
     for pod in made.registry.list(kinds.POD):
         made.registry.delete(kinds.POD, "default", pod["metadata"]["name"], options=DeleteOptions(grace=0))
-    await until(lambda: not [*made.kubelet.pods_dir.iterdir()])
+    await until(lambda: not [*made.kubelet.commons.pods_dir.iterdir()])
     await made.kubelet.stop()
     made.store.close()
 
@@ -166,7 +166,7 @@ async def test_killing_mpiruns_supervisor_leaves_no_rank(cluster: Cluster) -> No
     argv = ["mpirun", "-n", "2", "python", "/code/main.py"]
     name = cluster.replica("k-launcher-0", 1, "mpi", *argv, env=mpi_env())
     uid = cluster.registry.get(kinds.POD, "default", name)["metadata"]["uid"]
-    run = cluster.kubelet.pods_dir / uid / "containers" / "main" / "0" / "run.json"
+    run = cluster.kubelet.commons.pods_dir / uid / "containers" / "main" / "0" / "run.json"
     log = run.with_name("log")
     await until(lambda: log.exists() and len(log.read_text().splitlines()) == 2)
     assert len(marked(f"{MARKER}={uid}")) >= 3

@@ -97,7 +97,7 @@ async def test_an_ended_installer_is_begun_again_at_once(cluster: Cluster, tmp_p
     table(cluster, tmp_path / "w" / "tiny-src")
     cluster.run("pulls", "true", container={"image": "tiny"})
     await cluster.until((tmp_path / "w" / "runs").exists)
-    for process in cluster.kubelet._makers._running:
+    for process in cluster.kubelet.commons._makers._running:
         os.kill(process.pid, signal.SIGTERM)
     begun = time.monotonic()
     await cluster.ended("pulls")

@@ -124,7 +124,7 @@ async def test_a_restarted_node_adopts_what_runs_and_learns_what_ended(cluster: 
     await cluster.until(lambda: cluster.phase("long") == "Running" and cluster.phase("short") == "Running")
     await cluster.kubelet.stop()
     (tmp_path / "now").touch()
-    folder = cluster.kubelet.pods_dir / cluster.pod("short")["metadata"]["uid"]
+    folder = cluster.kubelet.commons.pods_dir / cluster.pod("short")["metadata"]["uid"]
     await cluster.until(lambda: any(folder.glob("containers/main/0/exit.json")))
     await cluster.restart()
     await cluster.ended("short")

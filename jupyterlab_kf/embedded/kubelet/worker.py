@@ -13,13 +13,14 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded import volumes
 from jupyterlab_kf.embedded.apiserver.options import DeleteOptions
-from jupyterlab_kf.embedded.images import Environment, ImageError, InterruptedMakingError
-from jupyterlab_kf.embedded.kubelet import asked, hooks, states
+from jupyterlab_kf.embedded.images import Environment, ImageError
+from jupyterlab_kf.embedded.kubelet import asked, hooks, pulling, states
+from jupyterlab_kf.embedded.kubelet.commons import Commons
 from jupyterlab_kf.embedded.kubelet.environment import ConfigError
 from jupyterlab_kf.embedded.kubelet.folders import forget_older
 from jupyterlab_kf.embedded.kubelet.ports import PortTakenError
@@ -36,9 +37,6 @@ from jupyterlab_kf.embedded.kubelet.specs import Plan, container_spec
 from jupyterlab_kf.errors import ApiError, NotFoundError
 from jupyterlab_kf.model import Obj, meta, parse_time
 
-if TYPE_CHECKING:
-    from jupyterlab_kf.embedded.kubelet.node import Kubelet
-
 PEERS_LIMIT: Final = 5.0
 """Longest wait for the Services of a job's replicas: a controller makes them right after the pods."""
 HOLD_LIMIT: Final = 2.0
@@ -51,16 +49,16 @@ class PodWorker:
     """Looks after one pod until nothing of it is left.
 
     Args:
-        node: the kubelet it belongs to.
+        commons: what it shares with the other pods of its node.
         pod: the pod as it is bound.
     """
 
-    def __init__(self, node: Kubelet, pod: Obj) -> None:
-        self.node = node
+    def __init__(self, commons: Commons, pod: Obj) -> None:
+        self.commons = commons
         self.pod = pod
         given = meta(pod)
         self.namespace, self.name, self.uid = str(given["namespace"]), str(given["name"]), str(given["uid"])
-        self.folder: Path = node.pods_dir / self.uid
+        self.folder: Path = commons.pods_dir / self.uid
         every = [*states.init_containers(pod), *states.containers(pod)]
         self.slots = {str(c["name"]): Slot(str(c["name"]), c) for c in every}
         self.plan: Plan | None = None
@@ -76,7 +74,7 @@ class PodWorker:
         self._retired = False
         self._leaving: float | None = None
         self._probing = Probing(
-            node.loop, node.report, lambda: node.address_of(self.pod),
+            commons.loop, commons.report, lambda: commons.address_of(self.pod),
             event=self.event, wake=self.wake, restart=lambda slot, why: self._stop_one(slot, self._grace(), why),
         )  # fmt: skip
 
@@ -91,12 +89,12 @@ class PodWorker:
         for slot in self.slots.values():
             place = self.folder / "containers" / slot.name
             for folder in sorted(place.iterdir(), key=lambda p: int(p.name)) if place.is_dir() else ():
-                attempt = Attempt(folder, self.wake, self.node.loop)
+                attempt = Attempt(folder, self.wake, self.commons.loop)
                 if (folder / "spec.json").exists() and attempt.adopt():
                     slot.attempts.append(attempt)
                     slot.announced = attempt.number
                     slot.environment = Environment(str(slot.spec.get("image", "")), Path(attempt.spec["prefix"]), "")
-                    self.node.devices.restore(self.uid, slot.name, attempt.spec["env"])
+                    self.commons.devices.restore(self.uid, slot.name, attempt.spec["env"])
 
     async def run(self) -> None:
         """Until the pod is gone."""
@@ -105,11 +103,10 @@ class PodWorker:
                 self._probing.start(slot)
         while True:
             self._wake.clear()
-            async with self.node.turn:
+            async with self.commons.turn:
                 wait = self._sync()
             if self._retired:
                 self._let_go()
-                self.node.forget(self)
                 return
             if self._marked_for_removal:
                 break
@@ -152,7 +149,7 @@ class PodWorker:
 
     def look(self) -> None:
         """The last look before the node goes: what has ended is in the status."""
-        if self.node.registry.view.get(kinds.POD, self.namespace, self.name):
+        if self.commons.registry.view.get(kinds.POD, self.namespace, self.name):
             self._sync()
 
     def stop_following(self) -> None:
@@ -161,14 +158,14 @@ class PodWorker:
 
     def _sync(self) -> float | None:
         """One look: decide, act, tell. Seconds until the next look if nothing happens."""
-        live = self.node.registry.view.get(kinds.POD, self.namespace, self.name)
+        live = self.commons.registry.view.get(kinds.POD, self.namespace, self.name)
         if live is None or meta(live).get("uid") != self.uid:
             return self._end_all()
         self.pod = live
         now = time.time()
         self._note_ends()
         decision = states.decide(
-            live, self._records(), now, base=self.node.backoff_base, stopped=self.failed is not None
+            live, self._records(), now, base=self.commons.backoff_base, stopped=self.failed is not None
         )
         if decision.fail:
             self._fail(*decision.fail)
@@ -197,7 +194,7 @@ class PodWorker:
             return 0.0
         if self._leaving is None:
             self._leaving = now
-        return max(0.0, min(self.node.hold(pod), self._leaving + HOLD_LIMIT - now))
+        return max(0.0, min(self.commons.hold(pod), self._leaving + HOLD_LIMIT - now))
 
     def _records(self) -> dict[str, states.Record]:
         return {name: slot.record() for name, slot in self.slots.items()}
@@ -223,11 +220,11 @@ class PodWorker:
         """A deleted pod has ended: its last status, then it goes."""
         self._write_status(states.Decision(), time.time())
         with contextlib.suppress(ApiError):
-            self.node.registry.delete(
+            self.commons.registry.delete(
                 kinds.POD, self.namespace, self.name, options=DeleteOptions(grace=0, uid=self.uid)
             )
         self._marked_for_removal = True
-        still = self.node.registry.view.get(kinds.POD, self.namespace, self.name)
+        still = self.commons.registry.view.get(kinds.POD, self.namespace, self.name)
         if still is not None and meta(still).get("uid") == self.uid and meta(still).get("finalizers"):
             self._marked_for_removal = False  # somebody's finalizer keeps the object; we hear when it goes
 
@@ -247,14 +244,13 @@ class PodWorker:
 
     async def _remove(self) -> None:
         self._let_go()
-        await self.node.in_thread(volumes.reclaim, self.folder)
-        self.node.forget(self)
+        await self.commons.in_thread(volumes.reclaim, self.folder)
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
     def _start(self, start: states.Start, now: float) -> None:
         slot = self.slots[start.container]
-        if self.node.draining:
+        if self.commons.draining:
             return
         if self.plan is None:
             if not self._preparing and now >= self.mount_retry_at:
@@ -273,19 +269,19 @@ class PodWorker:
                 slot.start.cancel()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self.node.loop.create_task(work)
+        task = self.commons.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(self.node.report)
+        task.add_done_callback(self.commons.report)
         return task
 
     async def _prepare(self) -> None:
         """Folders, volumes and address: what a kubelet calls the sandbox."""
         try:
             if not any(slot.attempts for slot in self.slots.values()):
-                for reason, message in self.node.unsupported(self.pod):
+                for reason, message in self.commons.unsupported(self.pod):
                     self.event("Warning", reason, message)
-            self.plan = await self.node.plan(self.pod, self.folder)
+            self.plan = await self.commons.plan(self.pod, self.folder)
             self.waits_for_config = False
             self.mount_retry_at = 0.0
         except volumes.MountError as error:
@@ -298,17 +294,17 @@ class PodWorker:
 
     async def _start_container(self, slot: Slot, start: states.Start) -> None:
         try:
-            slot.environment = await self._environment(slot)
+            slot.environment = await pulling.pull(slot, self.commons, self.event)
             await self._peers()
-            await self.node.starts.acquire()
+            await self.commons.starts.acquire()
             try:
                 begun = await self._try_start(slot, start)
             except BaseException:
-                self.node.starts.release()
+                self.commons.starts.release()
                 raise
             self._spawn(self._hand_on(begun))
         except ImageError as error:
-            self._pull_failed(slot, error)
+            pulling.failed(slot, error, self.commons.backoff_base, self.event)
         except ConfigError as error:
             self.waits_for_config = True
             slot.waiting = ("CreateContainerConfigError", error.message)
@@ -316,7 +312,7 @@ class PodWorker:
             self.event("Warning", "Failed", f"Error: {error.message}")
         except OSError as error:
             slot.waiting = ("CreateContainerError", str(error))
-            slot.retry_at = time.time() + self.node.backoff_base
+            slot.retry_at = time.time() + self.commons.backoff_base
             self.event("Warning", "Failed", f"Error: {error}")
         finally:
             slot.busy, slot.start = False, None
@@ -328,37 +324,37 @@ class PodWorker:
             if begun:
                 await begun.wait()
         finally:
-            self.node.starts.release()
+            self.commons.starts.release()
 
     async def _try_start(self, slot: Slot, start: states.Start) -> asyncio.Event | None:
         taken = ""
-        async with self.node.turn:
+        async with self.commons.turn:
             if self.plan is None or slot.environment is None or self._dying():
                 return None
             slot.start = None  # from here on it is carried through
             try:
-                self.node.book.claim(self.pod, slot.spec)
+                self.commons.book.claim(self.pod, slot.spec)
                 self._annotate()  # before anything listens there: the next daemon must not give out another port
             except PortTakenError as error:
                 taken = error.message
-            spec, notes = container_spec(self.node, self.plan, self.pod, slot.spec, slot.environment)
+            spec, notes = container_spec(self.commons, self.plan, self.pod, slot.spec, slot.environment)
             for note in notes:
                 self.event("Normal", *note)
         folder = self.folder / "containers" / slot.name / str(self._next_number(slot))
         spec |= {"restart": start.restart, "crashes": start.crashes, "prefix": str(slot.environment.prefix)}
-        spec["env"] |= {ATTEMPT_MARKER: str(folder)} | self.node.devices.environment(self.uid, slot.spec)
-        attempt = Attempt(folder, self.wake, self.node.loop)
+        spec["env"] |= {ATTEMPT_MARKER: str(folder)} | self.commons.devices.environment(self.uid, slot.spec)
+        attempt = Attempt(folder, self.wake, self.commons.loop)
         slot.waiting, slot.retry_at, slot.stopping = None, 0.0, None
         slot.started, slot.ready = "startupProbe" not in slot.spec, "readinessProbe" not in slot.spec
         if taken:
             await attempt.refuse(spec, "PortTaken", taken)
         else:
-            await attempt.start(spec, self.node.supervisor)
+            await attempt.start(spec, self.commons.supervisor)
         slot.attempts.append(attempt)
         del slot.attempts[:-2]
         self.event(*(("Warning", "PortTaken", taken) if taken else ("Normal", "Created", "Container created")))
         if start.restart:
-            await self.node.in_thread(forget_older, folder.parent, {a.number for a in slot.attempts})
+            await self.commons.in_thread(forget_older, folder.parent, {a.number for a in slot.attempts})
         return None if taken else attempt.begun
 
     def _next_number(self, slot: Slot) -> int:
@@ -368,51 +364,17 @@ class PodWorker:
         return max(taken, default=-1) + 1
 
     def _dying(self) -> bool:
-        live = self.node.registry.view.get(kinds.POD, self.namespace, self.name)
+        live = self.commons.registry.view.get(kinds.POD, self.namespace, self.name)
         gone = live is None or meta(live).get("uid") != self.uid or bool(meta(live).get("deletionTimestamp"))
-        return gone or self.failed is not None or self.node.draining
-
-    async def _environment(self, slot: Slot) -> Environment:
-        image = str(slot.spec.get("image", ""))
-        found = self.node.images.resolve(image)
-        if isinstance(found, Environment):
-            where = found.nothing and f"it has nothing to do here: {found.nothing}"
-            where = where or f"it stands for the Python environment {found.prefix}"
-            if found.programs.entrypoint:
-                where += f" and the program {' '.join(found.programs.entrypoint)}"
-            self.event("Normal", "Pulled", f'Container image "{image}" already present on machine: {where}')
-            return found
-        if slot.spec.get("imagePullPolicy") == "Never":
-            raise ImageError(f'Container image "{image}" is not present with pull policy of Never')
-        self.event("Normal", "Pulling", f'Pulling image "{image}": making the Python environment {found.name!r}')
-        begun = time.monotonic()
-        made = await self.node.make(
-            found, lambda: self.event("Normal", "Pulling", f"Waiting for another process that makes {found.name!r}")
-        )
-        taken = f"{time.monotonic() - begun:.1f}s"
-        self.event("Normal", "Pulled", f'Successfully pulled image "{image}" in {taken}: it is now {made.prefix}')
-        slot.pulls = 0
-        return made
-
-    def _pull_failed(self, slot: Slot, error: ImageError) -> None:
-        image = slot.spec.get("image", "")
-        if isinstance(error, InterruptedMakingError):
-            self.event("Normal", "Pulling", f'Pulling image "{image}" again: {error.message}')
-            return
-        slot.retry_at = time.time() + states.pull_backoff(slot.pulls, self.node.backoff_base)
-        slot.pulls += 1
-        self.event("Warning", "Failed", f'Failed to pull image "{image}": {error.message}')
-        self.event("Warning", "Failed", "Error: ErrImagePull")
-        slot.waiting = ("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {error.message}')
-        self.event("Normal", "BackOff", f'Back-off pulling image "{image}"')
+        return gone or self.failed is not None or self.commons.draining
 
     async def _peers(self) -> None:
         """Replicas of one job must know each other's addresses, so their Services are waited for, briefly."""
         deadline = time.monotonic() + PEERS_LIMIT
-        while self.node.missing_services(self.pod) and time.monotonic() < deadline:
+        while self.commons.missing_services(self.pod) and time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.25):
-                    await self.node.services_changed.wait()
+                    await self.commons.services_changed.wait()
 
     # -- following -----------------------------------------------------------------------------------------------------
 
@@ -480,7 +442,7 @@ class PodWorker:
             self.event("Normal", "Killing", why or f"Stopping container {slot.name}")
         first, slot.stopping = slot.stopping is None, deadline
         hook = hooks.before_end(slot.spec) or (hooks.FAREWELL if self._is_asked_for() else None)
-        if hook and grace and first and attempt.running and not self.node.draining:
+        if hook and grace and first and attempt.running and not self.commons.draining:
             self._spawn(self._stop_after(hook, slot, attempt, deadline))
             return
         self._probing.end(slot)
@@ -488,7 +450,7 @@ class PodWorker:
 
     def _is_asked_for(self) -> bool:
         """Whether the pod is going while others may still send it requests."""
-        return bool(meta(self.pod).get("deletionTimestamp")) and self.node.serves(self.pod)
+        return bool(meta(self.pod).get("deletionTimestamp")) and self.commons.serves(self.pod)
 
     async def _stop_after(self, hook: Mapping[str, Any], slot: Slot, attempt: Attempt, deadline: float) -> None:
         """Run the hook, then tell the container to end; sooner if meanwhile it must be sooner."""
@@ -516,18 +478,18 @@ class PodWorker:
 
     def _end_commands(self, slot: Slot) -> None:
         for process in slot.commands:
-            self.node.loop.create_task(end_beside(process)).add_done_callback(self.node.report)
+            self.commons.loop.create_task(end_beside(process)).add_done_callback(self.commons.report)
         slot.commands.clear()
 
     # -- telling -------------------------------------------------------------------------------------------------------
 
     def event(self, level: str, reason: str, message: str) -> None:
         """Record an event about this pod; the registry counts equal ones."""
-        self.node.event(self.pod, level, reason, message)
+        self.commons.event(self.pod, level, reason, message)
 
     def _write_status(self, decision: states.Decision, now: float) -> None:
         place = states.Place(
-            host_ip=self.node.host_ip,
+            host_ip=self.commons.host_ip,
             pod_ip=self.plan.address.ip if self.plan else "",
             sandbox=self.plan is not None or any(slot.attempts for slot in self.slots.values()),
             failed=self.failed,
@@ -537,7 +499,7 @@ class PodWorker:
         if new == self.pod.get("status"):
             return
         try:
-            self.pod = self.node.registry.update(kinds.POD, {**self.pod, "status": new}, subresource="status")
+            self.pod = self.commons.registry.update(kinds.POD, {**self.pod, "status": new}, subresource="status")
         except NotFoundError:
             self.wake()
         self._annotate()
@@ -559,5 +521,5 @@ class PodWorker:
         environments = [slot.environment for slot in self.slots.values() if slot.environment]
         if self.plan is None or self.failed or not environments:
             return
-        wanted = self.node.annotations_of(self.pod, environments)
-        self.pod = self.node.annotate(self.pod, wanted)
+        wanted = self.commons.annotations_of(self.pod, environments)
+        self.pod = self.commons.annotate(self.pod, wanted)
