@@ -17,7 +17,8 @@ from jupyterlab_kf import kinds, settings
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ApiError, ConflictError, NotFoundError, UnreachableError, UsageError
 from jupyterlab_kf.handlers import wire
-from jupyterlab_kf.manifests import endpoints
+from jupyterlab_kf.manifests import endpoints, scaling
+from jupyterlab_kf.manifests.scaling import Scaling
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.plans import to_yaml
@@ -188,8 +189,20 @@ def change_request(said: Mapping[str, Any]) -> wire.ChangeRequest:
         percent=percent,
         revision=revision,
         graph=editing.read(said.get("graph")) if said.get("what") == "graph" else None,
+        scaling=_scaling(said.get("scaling")) if said.get("what") == "scale" else None,
         mark=str(said.get("mark") or ""),
     )
+
+
+def _scaling(said: Any) -> Scaling:
+    """How many servers a browser asks for.
+
+    Raises:
+        UsageError: it is not that.
+    """
+    if not isinstance(said, dict) or set(said) != {one.name for one in fields(Scaling)}:
+        raise UsageError("this says not how many servers there are to be", hint="least, most, rps and idle")
+    return scaling.wanted([said["least"], said["most"]], said["rps"], said["idle"])
 
 
 async def plan(desk: Desk, where: Where, said: Mapping[str, Any]) -> wire.ChangePlan:
@@ -209,6 +222,11 @@ def _after(change: changes.Change) -> Obj:
 def python(endpoint: Obj, request: wire.ChangeRequest) -> str:
     """A change as a call of the package."""
     head = meta(endpoint)
+    if request.scaling is not None:
+        only = f", {request.version!r}" if request.version else ""
+        idle = request.scaling.said["idle"]
+        call = f"scale({_words(request.scaling, only)}).sleep_after({idle!r}{only})"
+        return f"import jupyterlab_kf as kf\n\nkf.endpoint({head['name']!r}, {head['namespace']!r}).{call}\n"
     call = {
         "traffic": f"traffic({request.shares!r})",
         "promote": f"promote({request.version!r})",
@@ -217,6 +235,11 @@ def python(endpoint: Obj, request: wire.ChangeRequest) -> str:
         "remove": f"remove({request.version!r})",
     }[request.what]
     return f"import jupyterlab_kf as kf\n\nkf.endpoint({head['name']!r}, {head['namespace']!r}).{call}\n"
+
+
+def _words(wanted: Scaling, only: str) -> str:
+    said = f"{wanted.said['replicas']!r}{only}"
+    return said if wanted.rps is None else f"{said}, rps={wanted.rps:g}"
 
 
 async def change(desk: Desk, where: Where, said: Mapping[str, Any]) -> wire.ChangeDone:
@@ -232,6 +255,8 @@ async def change(desk: Desk, where: Where, said: Mapping[str, Any]) -> wire.Chan
             f"{Ref.of(found)} has changed since this was planned; nothing was done", hint="look again, and apply that"
         )
     worked_out = await _worked_out(client, found, request)
+    if request.scaling is not None and request.scaling.idle is not None:
+        await rollout.refuse_keda(client)
     who = rollout.author(settings.load())
     if isinstance(worked_out, GraphChange):
         done = await editing.make(client, worked_out, way=Way(), who=who, timeout=_PATIENCE)
@@ -251,12 +276,17 @@ async def workshop(desk: Desk, where: Where, version: str) -> Workshop:
 
 
 async def _worked_out(client: Client, found: Obj, request: wire.ChangeRequest) -> changes.Change | GraphChange:
+    if (draft := request.graph) is not None:
+        work = lambda: editing.plan(found, request.version, draft, request.percent, editing.place())  # noqa: E731
+        return await asyncio.to_thread(work)
+    if (wanted := request.scaling) is not None:
+        return changes.scale(found, lambda _: wanted, [request.version] if request.version else [])
+    return await _of_versions(client, found, request)
+
+
+async def _of_versions(client: Client, found: Obj, request: wire.ChangeRequest) -> changes.Change:
+    """A change of which versions there are, and of the requests that they get."""
     match request.what:
-        case "graph":
-            assert request.graph is not None  # noqa: S101  for the type checker: it was read
-            draft, percent = request.graph, request.percent
-            work = lambda: editing.plan(found, request.version, draft, percent, editing.place())  # noqa: E731
-            return await asyncio.to_thread(work)
         case "traffic":
             return await changes.divide(client, found, request.shares)
         case "promote":
@@ -267,6 +297,8 @@ async def _worked_out(client: Client, found: Obj, request: wire.ChangeRequest) -
             return await changes.mirror(client, found, request.version, request.percent)
         case "remove":
             return await changes.remove(client, found, request.version)
+        case _:
+            raise AssertionError(f"a change of the kind {request.what} has what it is about")
 
 
 def _key_of(endpoint: Obj) -> EndpointKey:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from jupyterlab_kf.manifests.capacity import Capacity
+from jupyterlab_kf.manifests.scaling import Scaling
 from jupyterlab_kf.manifests.serving.rows import EndpointRow
 from jupyterlab_kf.manifests.studies import StudyRow
 from jupyterlab_kf.manifests.studyviews import StudyHead, StudyTrial
@@ -250,16 +251,18 @@ class ChangeRequest:
     """A change of an endpoint: to plan it or, with the ``mark`` of its plan, to make it.
 
     ``what`` is traffic (with ``shares`` in percent), promote or remove (a ``version``), mirror (a version and a
-    ``percent``), rollback (to a ``revision``, or to how it was before), or graph: a version's edited one, which becomes
-    a new version that gets ``percent`` of the requests.
+    ``percent``), rollback (to a ``revision``, or to how it was before), graph: a version's edited one, which becomes
+    a new version that gets ``percent`` of the requests, or scale: how many servers a version has
+    (``scaling``; all versions where none is named).
     """
 
-    what: Literal["traffic", "promote", "rollback", "mirror", "remove", "graph"]
+    what: Literal["traffic", "promote", "rollback", "mirror", "remove", "graph", "scale"]
     shares: dict[str, int] = field(default_factory=dict)
     version: str = ""
     percent: int = 0
     revision: int | None = None
     graph: GraphDraft | None = None
+    scaling: Scaling | None = None
     mark: str = ""
 
 

@@ -41,6 +41,9 @@ The same name again adds a version, which gets its requests once it is ready. In
 """
 
 
+OFF: Final = "off"
+
+
 def serve_parser(prog: str, *, terminal: bool = False) -> Parser:
     """The options of ``kf_serve``, or of ``jupyter kf serve``."""
     parser = Parser(prog, description=TERMINAL_HELP if terminal else HELP)
@@ -53,7 +56,12 @@ def serve_parser(prog: str, *, terminal: bool = False) -> Parser:
     parser.add_argument("--name", help="the endpoint's name (default: made from the model's)")
     parser.add_argument("--version", metavar="VERSION", help="the version's name (default: the next of v1, v2, ...)")
     parser.add_argument("--canary", type=whole, metavar="PERCENT", help="share of the requests that it gets")
-    parser.add_argument("--replicas", type=whole, default=1, metavar="N", help="how many servers (default 1)")
+    parser.add_argument(
+        "--replicas", type=between, default=1, metavar="N",
+        help="how many servers (default 1), or 1-4 to have load decide",
+    )  # fmt: skip
+    parser.add_argument("--rps", type=float, metavar="N", help="load: requests per second for each server, not its CPU")
+    parser.add_argument("--idle", type=idle, metavar="TIME", help="no servers after so long without a request, as 5m")
     parser.add_argument("--protocol", default="seldon", metavar="P", help="seldon (default), v2 or tensorflow")
     parser.add_argument("--method", metavar="NAME", help="the estimator's method that answers (default predict)")
     parser.add_argument("--framework", metavar="KIND", help="sklearn, xgboost, pytorch, onnx, tensorflow or mlflow")
@@ -67,6 +75,33 @@ def serve_parser(prog: str, *, terminal: bool = False) -> Parser:
     if not terminal:
         parser.add_argument("--into", metavar="VAR", help="put the endpoint into this variable")
     return parser
+
+
+def between(text: str) -> int | tuple[int, int]:
+    """``2``, or ``1-4``: from how many to how many.
+
+    Raises:
+        argparse.ArgumentTypeError: it is neither.
+    """
+    from jupyterlab_kf.manifests import scaling
+
+    try:
+        found = scaling.wanted(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.message) from None
+    return (found.least, found.most) if found.by_load else found.least
+
+
+def idle(text: str) -> str:
+    """A time without a request, such as ``5m``; ``off`` for none."""
+    from jupyterlab_kf.manifests import scaling
+
+    if text == OFF:
+        return text
+    try:
+        return scaling.time_of(scaling.wanted(1, None, text).idle or 0)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.message) from None
 
 
 def _add_rows(parser: Parser, flag: str, what: str, *, terminal: bool) -> None:
@@ -109,6 +144,8 @@ def serve_arguments(options: argparse.Namespace, variables: Mapping[str, Any] | 
         "version",
         "canary",
         "replicas",
+        "rps",
+        "idle",
         "protocol",
         "method",
         "framework",
@@ -118,6 +155,8 @@ def serve_arguments(options: argparse.Namespace, variables: Mapping[str, Any] | 
         "gpu",
     )
     found = {key: getattr(options, key) for key in (*same, "image", "path", "namespace", "timeout")}
+    if options.idle == OFF:
+        found["idle"] = None
     if options.reference:
         if options.detach:
             raise UsageError(
@@ -171,7 +210,8 @@ def traffic_parser(prog: str) -> Parser:
     """``kf_traffic``."""
     parser = Parser(
         prog,
-        description="Divide an endpoint's requests: %kf_traffic iris v1=90 v2=10; or one of the options. "
+        description="Divide an endpoint's requests: %kf_traffic iris v1=90 v2=10; or one of the options, such as "
+        "--replicas 1-4 or --idle 5m. "
         "Without any, say how they are divided.",
     )
     parser.add_argument("name", metavar="NAME", help="the endpoint's name")
@@ -182,6 +222,9 @@ def traffic_parser(prog: str) -> Parser:
     )
     parser.add_argument("--mirror", type=pair, metavar="VERSION=PERCENT", help="copies of requests; 0 ends it")
     parser.add_argument("--remove", metavar="VERSION", help="take away a version that answers nothing")
+    parser.add_argument("--replicas", type=between, metavar="N", help="how many servers each has; 1-4: by load")
+    parser.add_argument("--rps", type=float, metavar="N", help="load: requests per second for each server, not its CPU")
+    parser.add_argument("--idle", type=idle, metavar="TIME", help="no servers after so long without a request; off")
     parser.add_argument("--history", action="store_true", help="what was changed, by whom, from where")
     add_namespace(parser)
     return parser
@@ -276,6 +319,10 @@ def divide(endpoint: Endpoint, options: argparse.Namespace) -> Endpoint:
     """
     asked = [name for name in ("shares", "promote", "mirror", "remove") if getattr(options, name)]
     asked += ["rollback"] if options.rollback is not None else []
+    scaled = options.replicas or options.idle
+    asked += ["replicas or idle"] if scaled else []
+    if options.rps is not None and options.replicas is None:
+        raise UsageError("--rps is said of --replicas", hint="for example --replicas 1-4 --rps 20")
     if len(asked) > 1:
         raise UsageError(f"one thing at a time: {' and '.join(asked)}")
     if options.promote:
@@ -288,7 +335,13 @@ def divide(endpoint: Endpoint, options: argparse.Namespace) -> Endpoint:
         return endpoint.remove(options.remove)
     if options.shares:
         return endpoint.traffic({name: _percent(share, name) for name, share in options.shares})
-    return endpoint
+    return _scaled(endpoint, options)
+
+
+def _scaled(endpoint: Endpoint, options: argparse.Namespace) -> Endpoint:
+    if options.replicas:
+        endpoint = endpoint.scale(options.replicas, rps=options.rps)
+    return endpoint.sleep_after(None if options.idle == OFF else options.idle) if options.idle else endpoint
 
 
 def _percent(text: str, what: str) -> int:

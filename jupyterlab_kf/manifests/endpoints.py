@@ -107,7 +107,7 @@ def container(template: Mapping[str, Any], node: str, place: int = 0) -> Obj:
 
 
 def predictor(
-    version: str, graph: Obj, pods: Sequence[Obj], *, replicas: int, provenance: Mapping[str, Any], traffic: int = 0
+    version: str, graph: Obj, pods: Sequence[Obj], *, replicas: int = 1, provenance: Mapping[str, Any], traffic: int = 0
 ) -> Obj:
     """A version."""
     return {

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from jupyterlab_kf.manifests.endpoints import Revision
+from jupyterlab_kf.manifests.scaling import Scaling
 from jupyterlab_kf.services.serving.measures import Measures
 from jupyterlab_kf.services.serving.messages import Answer
 from jupyterlab_kf.services.serving.states import EndpointView, VersionView
@@ -102,7 +103,14 @@ def _notes(view: EndpointView) -> list[str]:
         lines.append(f"Once all versions are ready: {shares}")
     if view.divided is False and len(view.versions) > 1:
         lines.append("No Istio gateway can be used: only what notebooks ask is divided, and nothing is mirrored.")
+    lines += [f"{one.name}: {one.scaling.words}" for one in view.versions if one.scaling and _is_scaled(one.scaling)]
+    if view.restless:
+        lines.append(view.restless)
     return lines
+
+
+def _is_scaled(scaling: Scaling) -> bool:
+    return scaling.by_load or scaling.idle is not None
 
 
 def endpoints_table(views: Sequence[EndpointView]) -> Rendered:

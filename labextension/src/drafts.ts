@@ -219,7 +219,7 @@ export function nameOf(root: GraphDraft, id: string): string {
 export function asVersion(root: GraphDraft): VersionView {
   const unit = (one: GraphDraft): GraphUnit => ({ name: titleOf(one), type: one.type, children: one.children.map(unit) });
   return {
-    name: '', state: 'Ready', traffic: 100, mirror: null, wanted: 1, ready: 1, graph: '', called: '', kind: '', model: '', code: '', explanation: null, asleep: false, units: unit(root), width: 0, example: ''
+    name: '', state: 'Ready', traffic: 100, mirror: null, wanted: 1, ready: 1, graph: '', called: '', kind: '', model: '', code: '', explanation: null, asleep: false, units: unit(root), width: 0, example: '', scaling: null, awake: ''
   };
 }
 

@@ -397,13 +397,21 @@ export interface Workshop {
   missing: string;
 }
 
+export interface Scaling {
+  least: number;
+  most: number;
+  rps: number | null;
+  idle: number | null;
+}
+
 export interface ChangeRequest {
-  what: 'traffic' | 'promote' | 'rollback' | 'mirror' | 'remove' | 'graph';
+  what: 'traffic' | 'promote' | 'rollback' | 'mirror' | 'remove' | 'graph' | 'scale';
   shares: Record<string, number>;
   version: string;
   percent: number;
   revision: number | null;
   graph: GraphDraft | null;
+  scaling: Scaling | null;
   mark: string;
 }
 
@@ -648,6 +656,8 @@ export interface VersionView {
   units: GraphUnit | null;
   width: number;
   example: string;
+  scaling: Scaling | null;
+  awake: string;
 }
 
 export interface EndpointView {

@@ -23,8 +23,11 @@ import pytest
 from bed.api import Api, until
 from sites import Kubectl, make_namespace
 
-from jupyterlab_kf import kinds
+import jupyterlab_kf as kf
+from jupyterlab_kf import kinds, names
+from jupyterlab_kf.controllers import sleep
 from jupyterlab_kf.embedded import daemon
+from jupyterlab_kf.magics import endpoints
 from jupyterlab_kf.runtime import activator
 from jupyterlab_kf.runtime.serving.protos import message
 from jupyterlab_kf.settings import Settings
@@ -181,6 +184,32 @@ def test_requests_that_come_while_the_cluster_is_down_are_held_until_it_is_back(
         finally:
             daemon.start(site.settings)
         assert [one.result() for one in held] == [200] * 4
+
+
+def test_a_notebook_has_an_endpoint_sleep_wakes_it_and_keeps_it_awake_again(cluster: Settings) -> None:
+    api = Api(cluster.embedded_kubeconfig)
+    endpoint = kf.serve(f"import numpy\n{CODE}", name="drowsy", replicas=(1, 2), idle="5s")
+    try:
+        assert endpoint.predict([1.0, 2.0]).tolist() == [2.0, 4.0]
+        until(lambda: endpoint.view().version("v1").asleep, seconds=90, what="sleep")  # type: ignore[union-attr]
+        seen = endpoint.view()
+        assert (seen.state, seen.message) == ("Ready", sleep.ASLEEP)
+        assert "v1: 1 to 2 servers by CPU, none after 5s without a request" in endpoints.card(endpoint).text
+        assert endpoint.predict([3.0, 4.0]).tolist() == [6.0, 8.0]
+        until(lambda: endpoint.view().version("v1").asleep, seconds=90, what="sleep again")  # type: ignore[union-attr]
+        endpoint.sleep_after(None)
+        seen = endpoint.view()
+        assert (seen.state, seen.versions[0].asleep, seen.restless) == ("Ready", False, "")
+        (found,) = [one for one in api.list("apps/v1", "Deployment", endpoint.namespace) if "drowsy" in name_of(one)]
+        assert names.ANNOTATION_SLEEP not in found["metadata"]["annotations"]
+        assert found["spec"]["replicas"] >= 1
+    finally:
+        endpoint.delete()
+        api.close()
+
+
+def name_of(obj: Obj) -> str:
+    return str(obj["metadata"]["name"])
 
 
 class Place:

@@ -63,8 +63,8 @@ class World:
         self.served = True
         self.turn = 0
 
-    async def serves(self, _kind: Kind) -> bool:
-        return self.served
+    async def serves(self, kind: Kind) -> bool:
+        return self.served and kind.group != "keda.sh"
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Obj:
         if kind is kinds.SERVICE and namespace == "istio-system" and self.gateway:

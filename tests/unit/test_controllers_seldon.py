@@ -100,6 +100,13 @@ def test_routes_come_when_the_pods_are_ready_and_not_before() -> None:
     assert world.status()["address"]["url"] == ("http://iris-main.default.svc.cluster.local:8000/api/v1.0/predictions")
 
 
+def test_a_version_that_tells_what_it_is_made_of_becomes_available() -> None:
+    world = Served(predictor(annotations={"jupyterlab-kf.io/provenance": "{}"}))
+    world.run_all()
+    assert world.status()["state"] == "Available"
+    assert world.condition("Ready")[0] == "True"
+
+
 def test_all_that_is_made_goes_with_the_object() -> None:
     world = Served()
     world.run_all()

@@ -15,7 +15,7 @@ from typing import Any, Final
 from jupyterlab_kf.controllers.support import notes
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.model import Obj, labels, meta
-from jupyterlab_kf.names import DOMAIN
+from jupyterlab_kf.names import ANNOTATION_SLEEP, DOMAIN
 from jupyterlab_kf.quantities import parse
 
 APPLIED: Final = f"{DOMAIN}/applied"
@@ -61,7 +61,7 @@ def stored(wanted: Obj, found: Obj, *, replicas: bool = True) -> Obj | None:
     return {
         "metadata": {
             "labels": _between(labels(found), labels(want)),
-            "annotations": {**_between(_foreign_apart(notes(found)), notes(want)), APPLIED: _digest(wanted)},
+            "annotations": {**_between(_ours(found, want), notes(want)), APPLIED: _digest(wanted)},
         },
         "spec": {key: value for key, value in patch.items() if key not in kept},
     }
@@ -79,7 +79,7 @@ def service(wanted: Obj, found: Obj) -> Obj | None:
         key: _between(given, asked)
         for key, given, asked in (
             ("labels", dict(labels(found)), labels(wanted)),
-            ("annotations", _foreign_apart(notes(found)), notes(wanted)),
+            ("annotations", _ours(found, wanted), notes(wanted)),
         )
         if given != asked
     }
@@ -93,8 +93,14 @@ def exact(wanted: Obj, found: Obj) -> Obj | None:
     return None if have == wanted["spec"] else {"spec": _between(have, wanted["spec"])}
 
 
-def _foreign_apart(annotations: Mapping[str, str]) -> Obj:
-    return {key: value for key, value in annotations.items() if not key.startswith(_OTHERS)}
+def _ours(found: Obj, wanted: Obj) -> Obj:
+    """The annotations of an object that are for us to change: those of others stay, unless they were asked for."""
+    asked = notes(wanted)
+    return {
+        key: value
+        for key, value in notes(found).items()
+        if key in asked or key == ANNOTATION_SLEEP or not key.startswith(_OTHERS)
+    }
 
 
 def _within(wanted: Any, found: Any) -> bool:

@@ -197,9 +197,10 @@ class Reaction:
         def differ(want: Obj, have: Obj) -> Obj | None:
             patch = differences.stored(want, have, replicas=replicas)
             wish = sleep.of(want)
-            if patch is not None and not is_note(patch) and wish is not None and sleep.is_asleep(have):
-                # What is new should be seen to work.
-                patch = {**patch, "spec": {**patch["spec"], "replicas": wish.replicas}}
+            if patch is not None and not is_note(patch) and sleep.is_asleep(have):
+                # What is new should be seen to work; and no autoscaler wakes what nothing puts to sleep any more.
+                count = wish.replicas if wish is not None else want["spec"].get("replicas") or 1
+                patch = {**patch, "spec": {**patch["spec"], "replicas": count}}
             return patch
 
         return self.bringing.bring(kinds.DEPLOYMENT, wanted, differ)

@@ -59,7 +59,10 @@ def serve(request: ServeRequest) -> Endpoint:  # noqa: D417  its arguments are t
         name: the endpoint's name; made from the model's when left out. The same name again adds a version.
         version: the version's name; the next of v1, v2, ... when left out.
         canary: percent of the requests that the new version gets; all of them when left out.
-        replicas: how many servers the version has.
+        replicas: how many servers the version has; ``(1, 4)`` to have load decide between these, by their CPU.
+        rps: requests per second that each server is to have, by which load is measured instead of by CPU.
+        idle: seconds, or a time such as ``"5m"``, without a request after which there are no servers; the next request
+            starts them, and is held until one is ready.
         protocol: seldon, v2 (Open Inference) or tensorflow.
         namespace: where it goes; the connection's own when left out.
         profile: name of a hardware profile; what is said beside it wins.

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import UsageError
-from jupyterlab_kf.manifests import endpoints, frameworks, traffic
+from jupyterlab_kf.manifests import endpoints, frameworks, scaling, traffic
 from jupyterlab_kf.manifests.endpoints import Revision
-from jupyterlab_kf.model import Obj, Ref
+from jupyterlab_kf.manifests.scaling import Scaling
+from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services.serving import rollout, states
 from jupyterlab_kf.services.serving.plans import difference
 from jupyterlab_kf.services.serving.rollout import Author
@@ -138,6 +139,33 @@ async def remove(client: Client, endpoint: Obj, version: str) -> Change:
         raise UsageError(f"{version} answers requests", hint="send the traffic to another version first")
     left = [one for one in endpoints.predictors(endpoint) if one["name"] != version]
     return Change(endpoint, left, f"remove {version}")
+
+
+def scale(endpoint: Obj, wanted: Callable[[Scaling], Scaling], versions: Sequence[str] = ()) -> Change:
+    """Give versions another number of servers: all of them, or those that are named.
+
+    Args:
+        endpoint: as it is.
+        wanted: makes of how many servers a version has how many it is to have.
+        versions: their names; none for all.
+
+    Raises:
+        UsageError: there is no such version, or it cannot be scaled so.
+    """
+    for version in versions:
+        check_version(endpoint, version)
+    target, said = [], []
+    for one in endpoints.predictors(endpoint):
+        name = str(one["name"])
+        if versions and name not in versions:
+            target.append(one)
+            continue
+        now = scaling.of(one)
+        to = wanted(now or Scaling())
+        made = scaling.applied(one, to, str(meta(endpoint)["name"]))
+        target.append(made if now != to else one)
+        said.append(f"{name} {to.words}")
+    return Change(endpoint, target, f"scale: {'; '.join(said)}")
 
 
 # Checks

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, cast
 from jupyterlab_kf import names, settings
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import KubeflowError, UsageError
-from jupyterlab_kf.manifests import endpoints, frameworks, pods
+from jupyterlab_kf.manifests import endpoints, frameworks, pods, scaling
 from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.profiles.values import GPU
 from jupyterlab_kf.services.designs import IMAGE
@@ -360,7 +360,8 @@ def plan(endpoint: Obj, version: str, wanted: GraphDraft, percent: int, where: P
     request = _request(endpoint, version, graph, percent)
     served = plans.read(request)
     if served.learns:
-        request = replace(request, replicas=1)  # a second one would learn something else
+        # A second one would learn something else, and what sleeps would forget it.
+        request = replace(request, replicas=1, rps=None, idle=None)
     planned = plans.make(
         request,
         served,
@@ -387,7 +388,7 @@ def _request(endpoint: Obj, version: str, graph: graphs.Part, percent: int) -> S
         name=str(meta(endpoint)["name"]),
         namespace=str(meta(endpoint)["namespace"]),
         canary=percent if percent != endpoints.ALL else None,
-        replicas=max(1, int(predictor.get("replicas") or 1)),
+        **_scaled(predictor),
         profile=profile,
         image=image if image and profile is None and image != IMAGE else None,
         cpu=wanted.get("cpu"),
@@ -399,6 +400,12 @@ def _request(endpoint: Obj, version: str, graph: graphs.Part, percent: int) -> S
         params=dict(graph.params) or None if isinstance(graph, graphs.Unit) else None,
         method=graph.method if isinstance(graph, graphs.Unit) else None,
     )
+
+
+def _scaled(predictor: Mapping[str, Any]) -> dict[str, Any]:
+    """How many servers a version has, as it would be asked for; one, where that is said in somebody's own way."""
+    found = scaling.of(predictor) or scaling.Scaling()
+    return found.said | ({"replicas": 1} if found.most < 1 else {})
 
 
 def _whole(graph: graphs.Part) -> Any:

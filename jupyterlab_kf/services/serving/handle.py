@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +15,9 @@ from typing import Any, Final
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import ApiError, NotFoundError, PredictionError, UsageError
-from jupyterlab_kf.manifests import endpoints
+from jupyterlab_kf.manifests import endpoints, scaling
 from jupyterlab_kf.manifests.endpoints import Revision
+from jupyterlab_kf.manifests.scaling import Scaling
 from jupyterlab_kf.model import Explanation, LogLine, Obj, Ref, meta
 from jupyterlab_kf.services.plans import to_yaml
 from jupyterlab_kf.services.serving import (
@@ -226,8 +227,9 @@ class Endpoint:
         Raises:
             EndpointNotReadyError: one does not come up; says why. What served before serves on.
         """
-        for _ in self.coming(timeout):
-            pass
+        *_, seen = self.coming(timeout)
+        if seen.restless:
+            warnings.warn(seen.restless, UserWarning, stacklevel=2)
         return self
 
     def coming(self, timeout: float = _TIMEOUT) -> Iterator[EndpointView]:
@@ -272,6 +274,49 @@ class Endpoint:
     def mirror(self, version: str, percent: int = 100) -> Endpoint:
         """Let a version see copies of so many percent of the requests; its answers are dropped. 0 ends it."""
         return self._make(lambda client, now: changes.mirror(client, now, version, percent))
+
+    def scale(
+        self, replicas: int | str | Sequence[int], *versions: str, rps: float | None = None, timeout: float = _TIMEOUT
+    ) -> Endpoint:
+        """Give its versions another number of servers: ``scale(2)``, or ``scale((1, 4))`` to have load decide.
+
+        Args:
+            replicas: a number, or from how many to how many.
+            versions: which versions; all where none is named.
+            rps: requests per second that each server is to have; by CPU without.
+            timeout: seconds to wait until there are so many.
+
+        Raises:
+            UsageError: there is no such version, or it cannot be scaled so.
+        """
+        asked = scaling.wanted(replicas, rps)
+        return self._scale(lambda now: replace(asked, idle=now.idle), versions, timeout)
+
+    def sleep_after(self, idle: float | str | None, *versions: str, timeout: float = _TIMEOUT) -> Endpoint:
+        """Have no servers after so long without a request: ``sleep_after("5m")``; ``sleep_after(None)`` keeps them.
+
+        The next request starts them, and is held until one is ready. Where nothing on the cluster holds requests the
+        servers stay, and that is told.
+
+        Args:
+            idle: seconds, or a time such as ``"5m"``.
+            versions: which versions; all where none is named.
+            timeout: seconds to wait until it is so.
+
+        Raises:
+            UsageError: there is no such version, or it cannot go to sleep.
+            ClusterError: KEDA would take the servers, and nothing would bring them back.
+        """
+        asked = scaling.wanted(1, None, idle)
+        if idle is not None:
+            self._session.run(rollout.refuse_keda)
+        return self._scale(lambda now: replace(now, idle=asked.idle), versions, timeout)
+
+    def _scale(self, wanted: Callable[[Scaling], Scaling], versions: Sequence[str], timeout: float) -> Endpoint:
+        async def work_out(_: Client, now: Obj) -> changes.Change:
+            return changes.scale(now, wanted, versions)
+
+        return self._make(work_out, timeout).wait(timeout)
 
     def ab_test(self, first: str, second: str, *, share: int = 50) -> Endpoint:
         """Divide the requests between two versions; ``share`` percent go to the second.

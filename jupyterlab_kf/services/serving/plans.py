@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from jupyterlab_kf import names
 from jupyterlab_kf.errors import UsageError
-from jupyterlab_kf.manifests import endpoints, frameworks, monitors, pods, traffic, training
+from jupyterlab_kf.manifests import endpoints, frameworks, monitors, pods, scaling, traffic, training
+from jupyterlab_kf.manifests.scaling import Scaling
 from jupyterlab_kf.manifests.serving import seldon
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.profiles import Use
@@ -36,8 +37,6 @@ from jupyterlab_kf.services.shelf import Parcel
 _FRAMEWORK_OF: Final[Mapping[str, str]] = {"pytorch": "pytorch", "tensorflow": "tensorflow"}
 """Kinds of models whose image is that of a training framework."""
 _DEFAULT_TIMEOUT: Final = 600.0
-STATE: Final = "KF_STATE_DIR"
-"""Tells a router where to write down what it has learnt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,9 @@ class ServeRequest:
     name: str | None = None
     version: str | None = None
     canary: int | None = None
-    replicas: int = 1
+    replicas: int | str | Sequence[int] = 1
+    rps: float | None = None
+    idle: float | str | None = None
     protocol: str = "seldon"
     namespace: str | None = None
     profile: str | None = None
@@ -124,6 +125,11 @@ class ServePlan:
         return f"serve {self.version}" + (f" with {share} percent" if share != endpoints.ALL else "")
 
     @property
+    def scaling(self) -> Scaling:
+        """How many servers the version has."""
+        return _scaling(self.request)
+
+    @property
     def gaps(self) -> list[Gap]:
         """What the image has not, or not as the model was made with."""
         return contents.gaps(self.needed, self.contents, self.inner.install)
@@ -151,7 +157,7 @@ class ServePlan:
             f"Model: {self.model.called} ({self.model.kind}, {size(bytes_)}, sha256 {self.model.digest[:12]})"
             + (f", made with {made}" if made else ""),
             *(f"  {one.title} {one.name}" + _asks(one) for one in self.units),
-            f"Runs in the image {image}, {self.request.replicas} time{'s' if self.request.replicas != 1 else ''}",
+            f"Runs in the image {image}: {self.scaling.words}",
             f"Traffic when it is ready: {shares}",
             f"Path: {shipping.path(self.namespace, self.name, endpoints.protocol(self.endpoint))}",
             *(f"Note: {gap}" for gap in self.gaps),
@@ -174,7 +180,7 @@ class ServePlan:
 
     def magic(self) -> str:
         """The same as a line of the notebook, or as a cell where the model is a cell's class."""
-        words = [word for key, value in self._given() for word in flags(key, value)]
+        words = [word for key, value in self._given() for word in _flags(key, value)]
         model = self.request.model
         if self.units:
             # Quotation marks are lost in a line, and needed around paths only.
@@ -202,6 +208,13 @@ class ServePlan:
     def diff(self) -> str:
         """What would change of the endpoint that is there, as a unified diff; empty where there is none."""
         return difference(self.before, self.endpoint)
+
+
+def _flags(key: str, value: Any) -> list[str]:
+    """One argument as words of the magic's line."""
+    if key == "replicas":
+        return ["--replicas", "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
+    return flags(key, value)
 
 
 def difference(before: Obj | None, after: Obj) -> str:
@@ -269,9 +282,9 @@ def make(
         version,
         served.root.manifest(called),
         [pod],
-        replicas=request.replicas,
         provenance={**inner.spec.provenance, **_told(model, request), **served.told},
     )
+    fresh = scaling.applied(fresh, _scaling(request), name)
     made = added(before, fresh, name=name, namespace=inner.spec.namespace, protocol=protocol, submission=submission)
     traffic = _traffic(request.canary, version, endpoints.weights(before) if before else {})
     units = () if served.alone else tuple(served.root.walk())
@@ -281,7 +294,7 @@ def make(
 def _remembering(request: ServeRequest) -> ServeRequest:
     """A router learns into the pod's own folder, which a restart of its server leaves, or onto the first volume."""
     kept = pods.mounts(request.volumes[:1])
-    return replace(request, env={STATE: kept[0].path if kept else training.WORK_PATH, **(request.env or {})})
+    return replace(request, env={scaling.STATE: kept[0].path if kept else training.WORK_PATH, **(request.env or {})})
 
 
 def _check_graph(request: ServeRequest, served: Assembly, protocol: str) -> None:
@@ -294,10 +307,6 @@ def _check_graph(request: ServeRequest, served: Assembly, protocol: str) -> None
         raise UsageError(
             f"a graph speaks Seldon's protocol; {protocol} knows no transformers, combiners or routers",
             hint="leave protocol out, or serve under another name",
-        )
-    if served.learns and request.replicas > 1:
-        raise UsageError(
-            f"replicas is {request.replicas}, and each would learn something else", hint="a bandit has one replica"
         )
     if len(served.kinds & _FRAMEWORK_OF.keys()) > 1 and request.image is None and request.profile is None:
         kinds = " and ".join(sorted(served.kinds & _FRAMEWORK_OF.keys()))
@@ -339,10 +348,13 @@ def _check(request: ServeRequest) -> None:
     if request.protocol not in endpoints.PROTOCOLS:
         hint = frameworks.nearest(request.protocol, endpoints.PROTOCOLS, "there are")
         raise UsageError(f"{request.protocol!r} is not a protocol", hint=hint)
-    if not endpoints.whole(request.replicas, 1):
-        raise UsageError(f"replicas is {request.replicas!r}; it must be a whole number of 1 or more")
+    _scaling(request)
     if request.canary is not None and not endpoints.whole(request.canary, most=endpoints.ALL):
         raise UsageError(f"canary is {request.canary!r}; it is the percentage of requests that the new version gets")
+
+
+def _scaling(request: ServeRequest) -> Scaling:
+    return scaling.wanted(request.replicas, request.rps, request.idle)
 
 
 def next_version(before: Obj | None) -> str:

@@ -38,6 +38,7 @@ from jupyterlab_kf.services.serving.way import Way
 from jupyterlab_kf.settings import Settings
 
 KIND: Final = kinds.SELDON_DEPLOYMENT
+_SCALED: Final = kinds.Kind("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects", custom=True)
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 2.0
 _SETTLING: Final = 2.0
@@ -73,6 +74,20 @@ async def find(client: Client, namespace: str, name: str) -> Obj | None:
         return None
 
 
+async def refuse_keda(client: Client) -> None:
+    """Refuse to have KEDA put anything to sleep.
+
+    Raises:
+        ClusterError: KEDA is there. Its trigger cannot see a request that nobody answers, so nothing would wake it.
+    """
+    if await client.serves(_SCALED):
+        raise ClusterError(
+            "KEDA scales on this cluster, and does not see a request that nobody answers: the servers would go and "
+            "never come back",
+            hint="leave idle out; docs/serving.md says what can hold requests there",
+        )
+
+
 async def submit(client: Client, planned: ServePlan, who: Author) -> Obj:
     """Create what was planned; answers the endpoint, whose new version gets no requests yet unless it is the first.
 
@@ -85,6 +100,8 @@ async def submit(client: Client, planned: ServePlan, who: Author) -> Obj:
             "this cluster has no SeldonDeployment: nothing there serves models",
             hint="install Seldon's operator, or work on this machine: KF_CONTEXT=embedded",
         )
+    if planned.scaling.idle is not None:
+        await refuse_keda(client)
     if (parcel := planned.parcel) is not None:
         await shelf.deliver(client, parcel)
     made: list[Obj] = []

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import names
 from jupyterlab_kf.errors import UsageError
-from jupyterlab_kf.manifests import endpoints, frameworks, pods, training
+from jupyterlab_kf.manifests import endpoints, frameworks, pods, scaling, training
 from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.services.serving import plans, shipping
 from jupyterlab_kf.services.serving.graphs import BANDITS
@@ -52,7 +52,7 @@ def make(
     class_name = ALGORITHMS[algorithm]
     model = Model("python", class_name, f"{shipping.PACKAGE}.routers:{class_name}")
     (kept,) = pods.mounts([volume]) if volume else (None,)
-    env = {plans.STATE: kept.path if kept else training.WORK_PATH}
+    env = {scaling.STATE: kept.path if kept else training.WORK_PATH}
     volumes = (volume,) if volume else ()
     request = ServeRequest(model=None, name=name, version=version, image=image, env=env, volumes=volumes, root=root)
     inner = plans.inner_plan(
@@ -74,7 +74,6 @@ def make(
         version,
         graph,
         [merged(pod, [there[one] for one in branches])],
-        replicas=1,  # a second one would learn something else
         provenance={**inner.spec.provenance, **told},
     )
     made = plans.added(before, fresh, name=name, namespace=space, protocol="seldon", submission=submission)

@@ -18,7 +18,8 @@ from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.controllers import sleep
 from jupyterlab_kf.errors import ApiError
-from jupyterlab_kf.manifests import endpoints, pods
+from jupyterlab_kf.manifests import endpoints, pods, scaling
+from jupyterlab_kf.manifests.scaling import Scaling
 from jupyterlab_kf.model import Cause, Event, Explanation, LogLine, Obj, Phase, Ref, Replica, Status, labels, meta
 from jupyterlab_kf.services.explain import Case, decode_event, explain
 from jupyterlab_kf.services.serving import shipping
@@ -54,6 +55,8 @@ class VersionView:
         units: the same graph as a tree.
         width: how many numbers one row of its input has; 0 where it is not known.
         example: rows to try it with, as JSON.
+        scaling: how many servers it is to have; None where that is said in somebody's own way.
+        awake: why it has servers while nobody asks, though it was not to; empty where that is not so, or not known.
     """
 
     name: str
@@ -72,6 +75,8 @@ class VersionView:
     units: endpoints.GraphUnit | None = None
     width: int = 0
     example: str = ""
+    scaling: Scaling | None = None
+    awake: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,13 @@ class EndpointView:
             return Explanation(self.message)
         return told
 
+    @property
+    def restless(self) -> str:
+        """Which versions have servers while nobody asks though they were not to, and why; empty without any."""
+        names_ = ", ".join(one.name for one in self.versions if one.awake)
+        why = next((one.awake for one in self.versions if one.awake), "")
+        return f"Not put to sleep: {names_}, as {why}." if why else ""
+
     def version(self, name: str) -> VersionView | None:
         """The version of that name."""
         return next((one for one in self.versions if one.name == name), None)
@@ -120,9 +132,27 @@ async def look(client: Client, endpoint: Obj) -> EndpointView:
     head = meta(endpoint)
     space = str(head["namespace"])
     found = await client.list(kinds.POD, space, selector=endpoints.pod_selector(str(head["name"])))
-    views = [_version(endpoint, one, found) for one in endpoints.predictors(endpoint)]
+    views = await _restless(
+        client, endpoint, [_version(endpoint, one, found) for one in endpoints.predictors(endpoint)]
+    )
     told = await asyncio.gather(*(_explained(client, endpoint, one, found) for one in views))
     return view(endpoint, told, time.time())
+
+
+async def _restless(client: Client, endpoint: Obj, views: Sequence[VersionView]) -> list[VersionView]:
+    """The versions, with why one stays awake that was to sleep; looks only where one was."""
+    if not any(one.scaling is not None and one.scaling.idle is not None for one in views):
+        return [*views]
+    head = meta(endpoint)
+    try:
+        selector = endpoints.pod_selector(str(head["name"]))
+        found = await client.list(kinds.DEPLOYMENT, str(head["namespace"]), selector=selector)
+    except ApiError:  # who may not look does not know
+        return [*views]
+    return [
+        replace(one, awake=scaling.unheld(one.name, found)) if one.scaling and one.scaling.idle else one
+        for one in views
+    ]
 
 
 def view(endpoint: Obj, versions: Sequence[VersionView], seen: float = 0.0) -> EndpointView:
@@ -195,6 +225,7 @@ def _version(endpoint: Obj, predictor: Obj, found: Sequence[Obj]) -> VersionView
         units=endpoints.units_of(predictor.get("graph") or {}),
         width=width if isinstance(width := made.get("width"), int) else 0,
         example=json.dumps([endpoints.sample(endpoint, made)]),
+        scaling=scaling.of(predictor),
     )
 
 

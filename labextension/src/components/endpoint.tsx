@@ -19,6 +19,7 @@ import { Mirror } from './mirror';
 import { Monitor } from './monitor';
 import { phaseClass, Why } from './parts';
 import { Plots } from './plot';
+import { Servers } from './servers';
 import { Traffic } from './traffic';
 import { TryIt } from './tryit';
 import { stateWord } from './words';
@@ -140,6 +141,12 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       {view.versions.map(one => (
         <Why key={one.name} why={one.explanation} />
       ))}
+      {view.versions.some(one => one.asleep) && <p className="kfx-Note">{trans.__('No servers while nobody asks: %1. The next request starts them, and waits for it.', named(view.versions.filter(one => one.asleep)))}</p>}
+      {view.versions.some(one => one.awake) && (
+        <p className="kfx-Note" role="status">
+          {trans.__('Not put to sleep: %1. Nothing on this cluster holds requests for what has no servers.', named(view.versions.filter(one => one.awake)))}
+        </p>
+      )}
       {view.message && <Operator message={view.message} open={!view.versions.some(one => one.explanation)} />}
       <Versions view={view} totals={state.totals} changing={live ? changing : null} />
       {shares.length > 0 && (
@@ -148,6 +155,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       {live && <Review changing={changing} />}
       {live && <Traffic view={view} changing={changing} />}
       {live && <Mirror view={view} changing={changing} />}
+      {live && <Servers view={view} changing={changing} />}
       <Graph versions={view.versions} />
       {live && <GraphEditor view={view} endpoint={endpoint} changing={changing} />}
       {live && branches && <Plots view={branches} clock height={page ? 150 : 110} />}
@@ -162,6 +170,10 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       {page && <History endpoint={endpoint} mark={`${view.revision}/${changing.done}`} changing={live ? changing : null} />}
     </>
   );
+}
+
+function named(versions: readonly VersionView[]): string {
+  return versions.map(({ name }) => name).join(', ');
 }
 
 /** What the operator says, which names Deployments and conditions: for who wants to know. */
@@ -259,7 +271,7 @@ function Version({ one, seen, rewarded, changing }: VersionProps): React.JSX.Ele
         )}
       </td>
       <td>
-        {one.ready}/{one.wanted}
+        {one.asleep ? trans.__('asleep') : `${one.ready}/${one.wanted}`}
       </td>
       <td className="kfx-Versions-model" title={[one.called || one.graph, one.model].filter(Boolean).join('\n')}>
         {one.called || one.graph}
