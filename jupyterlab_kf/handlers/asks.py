@@ -19,7 +19,7 @@ from jupyterlab_kf.handlers.resources import ENDPOINTS, JOBS, STUDIES
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.manifests.studyviews import StudyTrial
 from jupyterlab_kf.model import LogLine, Obj, Phase, meta
-from jupyterlab_kf.services import feed, logs, trials
+from jupyterlab_kf.services import feed, logs, pictures, trials
 from jupyterlab_kf.services import listing as listings
 from jupyterlab_kf.services.board import JobGroup, JobPage, JobQuery, JobRow
 from jupyterlab_kf.services.desk import Desk
@@ -297,7 +297,7 @@ async def all_lines(client: Client, job: Obj) -> list[LogLine]:
     found = await client.list(kinds.POD, space, selector=training.pod_selector(job))
     places = [one for one in training.replicas(job, found) if one.pod]
     container = training.container_of(job)
-    parts = await asyncio.gather(*(feed.tail(client, space, one, container, count=None) for one in places))
+    parts = await asyncio.gather(*(pictures.tail(client, space, one, container, count=None) for one in places))
     return logs.merge(line for part in parts for line in part)
 
 

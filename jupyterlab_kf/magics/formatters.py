@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyterlab_kf import Cluster, Endpoint, Job, Plan, ServePlan, Study
-    from jupyterlab_kf.services.doctor import Report
+    from jupyterlab_kf.services.diagnosis import Report
     from jupyterlab_kf.services.serving.messages import Answer
 
 

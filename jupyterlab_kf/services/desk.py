@@ -20,7 +20,7 @@ from jupyterlab_kf.manifests import capacity
 from jupyterlab_kf.manifests.capacity import Capacity, Ground
 from jupyterlab_kf.manifests.studies import StudyRow, study_row
 from jupyterlab_kf.model import Explanation, Obj
-from jupyterlab_kf.services import feed, hardware, jobfeed, namespaces, session
+from jupyterlab_kf.services import hardware, jobfeed, namespaces, pictures, session
 from jupyterlab_kf.services.board import Board, JobRow, Link
 from jupyterlab_kf.services.jobfeed import JobFeed, JobFeeds, JobKey
 from jupyterlab_kf.services.listing import Listing, R
@@ -217,7 +217,7 @@ class Desk:
     async def _why(self, row: JobRow) -> Explanation | None:
         client = await self.client()
         job = await self.job(JobKey(row.kind, row.namespace, row.name, row.uid), client)
-        return (await feed.snapshot(client, job)).view().explanation
+        return (await pictures.snapshot(client, job)).view().explanation
 
     # ----------------------------------------------------------------------------------------------- the cluster
 

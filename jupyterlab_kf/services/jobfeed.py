@@ -11,7 +11,7 @@ from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.errors import NotFoundError, UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.model import JobView, Obj, meta
-from jupyterlab_kf.services import feed
+from jupyterlab_kf.services import feed, pictures
 from jupyterlab_kf.services.followed import Feed, Feeds
 from jupyterlab_kf.services.plans import kind_of
 
@@ -60,7 +60,7 @@ class JobFeeds(Feeds[JobKey, JobFeed]):
 
 async def _keep(client: Client, shared: JobFeed) -> None:
     job = await find(client, shared.key)
-    async with aclosing(feed.views(client, kind_of(job), feed.Picture(job))) as views:
+    async with aclosing(feed.views(client, kind_of(job), pictures.Picture(job))) as views:
         async for view in views:
             shared.view = view
             shared.tell()

@@ -31,7 +31,7 @@ from jupyterlab_kf.model import (
     Status,
     meta,
 )
-from jupyterlab_kf.services import downloads, feed, logs, session
+from jupyterlab_kf.services import downloads, feed, logs, pictures, session
 from jupyterlab_kf.services.board import JobRow, row_of
 from jupyterlab_kf.services.downloads import ResultFile
 from jupyterlab_kf.services.explain import decode_event
@@ -52,7 +52,7 @@ class Job:
         self._output = output
         self._fetched = False
         self._last: JobView | None = None
-        self._kept: feed.Picture | None = None
+        self._kept: pictures.Picture | None = None
 
     @property
     def _obj(self) -> Obj:
@@ -110,7 +110,7 @@ class Job:
 
     def watch(self) -> Iterator[JobView]:
         """Views until it is finished: at every change, and at least every second."""
-        self._kept = kept = feed.Picture(self._obj)
+        self._kept = kept = pictures.Picture(self._obj)
         for view in self._session.iterate(lambda client: feed.views(client, self._kind, kept)):
             self._last = view
             yield view
@@ -149,7 +149,7 @@ class Job:
 
     def events(self) -> list[Event]:
         """Events about it and its replicas, oldest first."""
-        picture = feed.Picture(self._read())
+        picture = pictures.Picture(self._read())
 
         async def read(client: Client) -> list[Event]:
             found = await client.list(
@@ -183,7 +183,7 @@ class Job:
         """
         view = self._last
         if view is None or not view.status.phase.finished:
-            self._kept = kept = feed.Picture(self._obj)
+            self._kept = kept = pictures.Picture(self._obj)
             view = self._session.run(lambda client: _finished(client, self._kind, kept, timeout))
             self._last = view
         if view.status.phase is Phase.FAILED:
@@ -257,16 +257,16 @@ class Job:
         self._read_last = now
         return now
 
-    def _picture(self) -> feed.Picture:
+    def _picture(self) -> pictures.Picture:
         job = self._read()
-        return self._session.run(lambda client: feed.snapshot(client, job))
+        return self._session.run(lambda client: pictures.snapshot(client, job))
 
     def _lines(self, tail: int | None, since: int | None) -> list[LogLine]:
         replicas = [one for one in self.replicas() if one.pod]
         container = training.container_of(self._obj)
 
         async def read(client: Client) -> list[list[LogLine]]:
-            reads = (feed.tail(client, self.namespace, one, container, count=tail, since=since) for one in replicas)
+            reads = (pictures.tail(client, self.namespace, one, container, count=tail, since=since) for one in replicas)
             return list(await asyncio.gather(*reads))
 
         found = self._session.run(read)
@@ -382,7 +382,7 @@ def _distinct(groups: list[list[Obj]]) -> list[Obj]:
     return sorted(found.values(), key=lambda obj: str(meta(obj).get("creationTimestamp") or ""), reverse=True)
 
 
-async def _finished(client: Client, kind: Kind, picture: feed.Picture, timeout: float | None) -> JobView:  # noqa: ASYNC109  of the face
+async def _finished(client: Client, kind: Kind, picture: pictures.Picture, timeout: float | None) -> JobView:  # noqa: ASYNC109  of the face
     """The last view. Logs are followed on the way: when a job fails, its pods may be gone a moment later."""
     ref = Ref.of(picture.job)
     views = feed.views(client, kind, picture)

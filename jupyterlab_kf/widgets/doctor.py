@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from jupyterlab_kf.services.doctor import Finding, Report, Section, State
+from jupyterlab_kf.services.diagnosis import Finding, Report, Section, State
 from jupyterlab_kf.widgets.markup import Html, el, join
 from jupyterlab_kf.widgets.rendered import Rendered
 from jupyterlab_kf.widgets.tables import page

@@ -25,7 +25,7 @@ from jupyterlab_kf.errors import NotFoundError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import frameworks, pods, training
 from jupyterlab_kf.model import Cause, Obj, meta
-from jupyterlab_kf.services import feed
+from jupyterlab_kf.services import pictures
 from jupyterlab_kf.settings import load
 
 PRIORITY = Kind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", namespaced=False)
@@ -267,7 +267,7 @@ class Stage:
         """The cluster of a kubeconfig."""
         return cls(client_of(kubeconfig), frozenset(has), **more)
 
-    async def play(self, situation: Situation, namespace: str) -> feed.Picture:
+    async def play(self, situation: Situation, namespace: str) -> pictures.Picture:
         """Bring a situation about and wait until it is explained as expected.
 
         Raises:
@@ -366,23 +366,23 @@ class Stage:
         for node in await self.client.list(kinds.NODE):
             await self.client.patch(kinds.NODE, "", str(meta(node)["name"]), {"spec": {"taints": taints}})
 
-    async def _explained(self, job: Obj, situation: Situation) -> feed.Picture:
+    async def _explained(self, job: Obj, situation: Situation) -> pictures.Picture:
         if situation.blind:
             async with self.viewer(str(meta(job)["namespace"])) as viewer:
                 return await replace(self, client=viewer)._explained(job, replace(situation, blind=False))
 
-        def told(picture: feed.Picture) -> bool:
+        def told(picture: pictures.Picture) -> bool:
             why = picture.view().explanation
             return why is not None and why.cause is situation.cause
 
         return await self._until(job, told, f"explain {situation.name} as {situation.cause}")
 
-    async def _until(self, job: Obj, true: Callable[[feed.Picture], bool], what: str) -> feed.Picture:
+    async def _until(self, job: Obj, true: Callable[[pictures.Picture], bool], what: str) -> pictures.Picture:
         kind = kinds.of(job["apiVersion"], job["kind"])
         end = time.monotonic() + PATIENCE
         while True:
             now = await self.client.get(kind, meta(job)["namespace"], meta(job)["name"])
-            picture = await feed.snapshot(self.client, now)
+            picture = await pictures.snapshot(self.client, now)
             if true(picture):
                 return picture
             if time.monotonic() > end:

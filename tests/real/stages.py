@@ -17,7 +17,7 @@ from rights import give
 from situations import Situation, Stage, client_of
 
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.services.feed import Picture
+from jupyterlab_kf.services.pictures import Picture
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "explain"
 HOOKS = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")

@@ -23,7 +23,7 @@ from jupyterlab_kf.cluster import connection
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.cluster.transport import Reply
 from jupyterlab_kf.errors import ApiError, ForbiddenError, UnauthorizedError
-from jupyterlab_kf.services import doctor, session
+from jupyterlab_kf.services import diagnosis, doctor, session
 from jupyterlab_kf.services.namespaces import whoami
 
 RBAC = Path(__file__).parents[2] / "hub_config" / "rbac"
@@ -41,8 +41,10 @@ async def test_a_user_with_few_rights_is_told_what_lacks_and_what_is_told_helps(
     ada = client_for(real_cluster.kubeconfig_for("ada", ("researchers",), namespace=space), tmp_path)
     assert await whoami(ada) == "ada"
 
-    async def found(section: str, what: str) -> doctor.Finding:
-        report = doctor.diagnose(await doctor.examine(ada, space), cluster="real", why="", server="", namespace=space)
+    async def found(section: str, what: str) -> diagnosis.Finding:
+        report = diagnosis.diagnose(
+            await doctor.examine(ada, space), cluster="real", why="", server="", namespace=space
+        )
         findings = next(one.findings for one in report.sections if one.name == section)
         assert section != "training" or report.ready == all(one.state != "lacks" for one in findings)
         return next(one for one in findings if one.what == what)
@@ -69,7 +71,7 @@ async def test_an_administrator_is_told_that_jobs_can_be_trained(
     space = namespace(real_cluster)
     admin = client_for(real_cluster.kubeconfig_for("root", ("system:masters",), namespace=space), tmp_path)
     facts = await doctor.examine(admin, space)
-    report = doctor.diagnose(facts, cluster="real", why="", server="", namespace=space)
+    report = diagnosis.diagnose(facts, cluster="real", why="", server="", namespace=space)
     assert report.ready
     assert facts.version == "v1.36.3"
     assert facts.skew is not None

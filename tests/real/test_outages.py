@@ -14,7 +14,7 @@ from jupyterlab_kf import kinds, settings
 from jupyterlab_kf.cluster import connection, watch
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.model import Obj, Phase
-from jupyterlab_kf.services import feed
+from jupyterlab_kf.services import feed, pictures
 from jupyterlab_kf.services.jobs import list_all
 
 WATCHES = 20
@@ -81,7 +81,7 @@ async def test_all_goes_on_after_an_outage_without_a_storm(
     paces = [watch.Pace(silence=SILENCE) if number % 2 else watch.Pace() for number in range(WATCHES)]
     followers = [Follower(client, space, pace) for pace in paces]
     made = await client.create(kinds.PYTORCH_JOB, job(space), namespace=space)
-    views = feed.views(client, kinds.PYTORCH_JOB, feed.Picture(made))
+    views = feed.views(client, kinds.PYTORCH_JOB, pictures.Picture(made))
     async with asyncio.timeout(180):
         await asyncio.gather(*(one.synced.wait() for one in followers))
         await client.create(kinds.CONFIG_MAP, {"metadata": {"name": "before"}}, namespace=space)

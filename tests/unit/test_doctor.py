@@ -10,8 +10,8 @@ import yaml
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.model import Obj
-from jupyterlab_kf.services import doctor, roles
-from jupyterlab_kf.services.doctor import Facts, Finding, Report
+from jupyterlab_kf.services import diagnosis, roles
+from jupyterlab_kf.services.diagnosis import Facts, Finding, Report
 from jupyterlab_kf.services.roles import Right
 from jupyterlab_kf.widgets.doctor import report_card, report_json
 
@@ -30,7 +30,7 @@ WHOLE = Facts(
     user="ada",
     groups={"kubeflow.org": ("v1",)},
     resources={"kubeflow.org/v1": frozenset({"pytorchjobs", "tfjobs"})},
-    rights=dict.fromkeys(doctor._rights(), True),
+    rights=dict.fromkeys(diagnosis.rights(), True),
     namespace={"metadata": {"name": "team", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
     quotas=(),
     nodes=(node("2"), node("1", ready="False")),
@@ -41,7 +41,7 @@ WHOLE = Facts(
 
 
 def examined(**changes: Any) -> Report:
-    return doctor.diagnose(
+    return diagnosis.diagnose(
         replace(WHOLE, **changes), cluster="work", why="a test", server="https://x", namespace="team"
     )
 
@@ -147,16 +147,16 @@ def test_the_roles_are_those_of_the_manifests() -> None:
 
 def test_who_has_the_roles_is_told_that_nothing_lacks_but_what_they_do_not_give() -> None:
     given = {*roles.ROLES["kf-viewer"], *roles.ROLES["kf-trainer"]}
-    report = examined(rights={right: right in given for right in doctor._rights()})
+    report = examined(rights={right: right in given for right in diagnosis.rights()})
     assert report.ready
     assert found(report, "training", "Rights").state == found(report, "logs", "Rights").state == "ok"
     assert "--role=kf-results" in found(report, "results", "Rights").hint
     assert found(report, "panels", "Jobs").detail == "those of team are shown; you may not list others"
     resources = {**WHOLE.resources, "kubeflow.org/v1beta1": frozenset({"experiments"})}
-    tuning = examined(rights={right: right in given for right in doctor._rights()}, resources=resources)
+    tuning = examined(rights={right: right in given for right in diagnosis.rights()}, resources=resources)
     assert "--role=kf-studies" in found(tuning, "studies", "Rights").hint
     groups = {**WHOLE.groups, "machinelearning.seldon.io": ("v1",)}
-    serving = examined(rights={right: right in given for right in doctor._rights()}, groups=groups)
+    serving = examined(rights={right: right in given for right in diagnosis.rights()}, groups=groups)
     assert "--role=kf-serving" in found(serving, "serving", "Rights").hint
     assert "--role=kf-kernels" in found(report, "kernels", "Rights").hint
 

@@ -18,7 +18,7 @@ from jupyterlab_kf.errors import ApiError, NotFoundError, UnreachableError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.model import JobView, Obj, Phase
-from jupyterlab_kf.services import feed, plans
+from jupyterlab_kf.services import feed, pictures, plans
 
 Objects = list[Obj]
 Streams = AsyncIterator[AsyncIterator[bytes]]
@@ -128,7 +128,7 @@ class Clock:
 
 
 def views(world: World) -> Any:
-    return feed.views(cast("Client", world), kinds.PYTORCH_JOB, feed.Picture(world.job))
+    return feed.views(cast("Client", world), kinds.PYTORCH_JOB, pictures.Picture(world.job))
 
 
 async def until(stream: Any, lines: int) -> JobView:
@@ -296,7 +296,7 @@ async def test_a_traceback_whose_last_lines_are_written_after_the_exit_is_told_w
         *_, view = [view async for view in views(world)]
     else:
         monkeypatch.setattr(world, "list", lambda *_args, **_more: answer([world.pod]), raising=False)
-        view = (await feed.snapshot(cast("Client", world), world.job)).view()
+        view = (await pictures.snapshot(cast("Client", world), world.job)).view()
     assert view.explanation is not None
     assert view.explanation.sentence == "master-0 failed: KeyError: 'a' (cell.py, line 1)"
     assert [line.text for line in view.log] == trace

@@ -19,7 +19,7 @@ from jupyterlab_kf.errors import JobFailedError, NotFoundError, UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import training
 from jupyterlab_kf.model import LogLine, Obj, Phase
-from jupyterlab_kf.services import downloads, feed, plans, session
+from jupyterlab_kf.services import downloads, pictures, plans, session
 from jupyterlab_kf.services import jobs as face
 from jupyterlab_kf.services.jobs import Job
 
@@ -146,7 +146,7 @@ def test_lines_in_the_order_of_time_and_of_one_replica() -> None:
 
 def test_lines_of_replicas_that_were_cleaned_up_are_remembered(api: Api) -> None:
     one = face.job("digits")
-    one._kept = feed.Picture(api.job)
+    one._kept = pictures.Picture(api.job)
     one._kept.take(LogLine("worker-0", "hello", 1.0))
     api.pods = api.pods[:1]
     assert sorted({line.replica for line in one.logs()}) == ["master-0", "worker-0"]
@@ -174,7 +174,7 @@ def test_another_job_that_took_the_name_is_not_it(api: Api) -> None:
 def test_a_failed_job_raises_with_its_cause(api: Api) -> None:
     api.job["status"] = {"conditions": [{"type": "Failed", "status": "True", "message": "no"}]}
     trace = ["Traceback (most recent call last):", '  File "cell.py", line 4, in <module>', "ValueError: no data"]
-    picture = feed.Picture(api.job, {str(pod["metadata"]["uid"]): pod for pod in api.pods})
+    picture = pictures.Picture(api.job, {str(pod["metadata"]["uid"]): pod for pod in api.pods})
     api.pods[1]["status"] = {"phase": "Failed"}
     for place, text in enumerate(trace):
         picture.take(LogLine("worker-0", text, float(place)))
@@ -215,7 +215,7 @@ def test_results_come_back_when_the_wait_is_over(
 
     monkeypatch.setattr(downloads, "fetch", fetch)
     one = Job(here, api.job, output=tmp_path / "out")
-    one._last = feed.Picture(api.job).view()
+    one._last = pictures.Picture(api.job).view()
     with pytest.warns(UserWarning, match=r"left out: b \(4\.8 MiB\); give the job a volume"):
         assert one.wait() is one
     one.wait()

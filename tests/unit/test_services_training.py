@@ -37,7 +37,7 @@ from jupyterlab_kf.manifests import errands
 from jupyterlab_kf.manifests import training as manifests
 from jupyterlab_kf.model import LogLine, Obj, Phase, labels
 from jupyterlab_kf.runtime import launch
-from jupyterlab_kf.services import downloads, feed, jobs, plans, storage, training
+from jupyterlab_kf.services import downloads, feed, jobs, pictures, plans, storage, training
 
 NODE = {"metadata": {"name": "node"}, "status": {"allocatable": {"cpu": "2", "memory": "8Gi"}}}
 
@@ -454,7 +454,7 @@ def test_replicas_that_were_cleaned_up_keep_what_they_said_last(tmp_path: Path) 
             "containerStatuses": [{"name": "pytorch", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}],
         },
     }
-    picture = feed.Picture(job, gone={"p1": pod})
+    picture = pictures.Picture(job, gone={"p1": pod})
     assert picture.replicas[0].phase == "Waiting"
     picture.job = {**job, "status": {"conditions": [{"type": "Failed", "status": "True"}]}}
     assert (picture.replicas[0].phase, picture.replicas[0].exit_code) == ("Ended", 1)
@@ -662,7 +662,7 @@ async def test_without_a_default_class_results_come_back_through_the_logs(
     listed = {one.path: one.left_out for one in await downloads.listing(client(api), job)}
     assert listed == {"a.txt": False, "b.txt": False, "model.bin": True, "z.txt": False}
     replicas = manifests.replicas(job, [pod for (kind, _), pod in api.objects.items() if kind == "Pod"])
-    lines = await feed.tail(client(api), "n", replicas[0], "pytorch", count=1)
+    lines = await pictures.tail(client(api), "n", replicas[0], "pytorch", count=1)
     assert [line.text for line in lines] == ["loss=1"], "what carries files is not shown"
 
 

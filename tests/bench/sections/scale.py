@@ -252,12 +252,12 @@ async def capacity_ours() -> None:
 async def feed_ours() -> None:
     """The first whole view of one job among all the others."""
     from jupyterlab_kf import kinds
-    from jupyterlab_kf.services import feed
+    from jupyterlab_kf.services import feed, pictures
 
     async with our_client() as client:
         obj = await client.get(kinds.PYTORCH_JOB, space(0), "job-0000")
         before, began = used(), time.monotonic()
-        async with contextlib.aclosing(feed.views(client, kinds.PYTORCH_JOB, feed.Picture(obj))) as views:
+        async with contextlib.aclosing(feed.views(client, kinds.PYTORCH_JOB, pictures.Picture(obj))) as views:
             view = await anext(views)
         say(cpu=used() - before, rss=resident(), objects=len(view.replicas), seconds=time.monotonic() - began)
 
