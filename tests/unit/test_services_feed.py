@@ -272,7 +272,7 @@ async def test_the_end_of_a_log_that_is_far_behind_is_in_the_last_view(
 async def test_a_traceback_whose_last_lines_are_written_after_the_exit_is_told_whole(
     world: World, monkeypatch: pytest.MonkeyPatch, *, followed: bool
 ) -> None:
-    monkeypatch.setattr(feed, "_LATE", (0.0,) * 4)
+    monkeypatch.setattr(pictures, "_LATE", (0.0,) * 4)
     # One write, so its lines may bear one time.
     trace = ["Traceback (most recent call last):", '  File "cell.py", line 1, in <module>', "KeyError: 'a'"]
     whole = [f"2026-11-23T10:00:00Z {text}" for text in trace]
