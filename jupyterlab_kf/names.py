@@ -57,6 +57,8 @@ def check_job_name(name: str) -> str:
     Raises:
         UsageError: it is empty, too long, or has a character that Kubernetes refuses.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"a name is a text, not {name!r}")
     if not name:
         raise UsageError("the name is empty", hint="give one like --name digits, or leave --name out")
     if len(name) > MAX_JOB_NAME:

@@ -54,7 +54,7 @@ def check_name(name: str) -> str:
     Raises:
         UsageError: it is too long, or Kubernetes refuses it.
     """
-    if len(name) > MAX_NAME:
+    if len(str(name)) > MAX_NAME:
         raise UsageError(f"the name {name!r} has {len(name)} characters; an endpoint's has at most {MAX_NAME}")
     return names.check_job_name(name)
 
@@ -65,7 +65,7 @@ def check_version(version: str) -> str:
     Raises:
         UsageError: it cannot.
     """
-    if len(version) > 63 - MAX_NAME - 3:
+    if len(str(version)) > 63 - MAX_NAME - 3:
         raise UsageError(f"the version {version!r} is too long", hint="for example v2, or 2026-11-30 as v20261130")
     if version == RESERVED:
         raise UsageError(f"the version {version!r} has the name of what watches an endpoint", hint="for example v2")
@@ -178,6 +178,16 @@ def provenance(version: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:  # somebody else's annotation is not our business
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def columns(endpoint: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the columns that its models were fitted with; none where versions differ or not all are recorded."""
+    found = set()
+    for told in map(provenance, predictors(endpoint)):
+        named = told.get("columns")
+        named = [str(one) for one in named] if isinstance(named, list) else []
+        found.add(tuple(named) if len(named) == told.get("width") else ())
+    return found.pop() if len(found) == 1 else ()
 
 
 def in_short(endpoint: Mapping[str, Any]) -> Obj:

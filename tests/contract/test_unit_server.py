@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import joblib  # type: ignore[import-untyped]
 import numpy as np
 import orjson
 import pytest
@@ -195,6 +196,29 @@ def test_tritons_clients_predict_with_an_onnx_model_of_a_version(sums: UnitProce
         with pytest.raises(Exception, match="must have the shape"):
             client.infer("sums", [wrong])
         client.close()
+
+
+def test_columns_with_names_are_predicted_for_by_their_names(folder: Path) -> None:
+    """A table whose columns stand otherwise than when the model was fitted is no other table."""
+    model, data, shuffled = iris(folder / "named"), rows(40), [3, 0, 2, 1]
+    wanted = model.predict(data).tolist()
+    model.feature_names_in_ = np.array(["sl", "sw", "pl", "pw"], dtype=object)
+    joblib.dump(model, folder / "named" / "model.joblib")
+    unit = UnitProcess(folder, "--model", "named", "--name", "named")
+    plain = {"data": {"ndarray": data.tolist()}}
+    named = {"data": {"names": ["pw", "sl", "pl", "sw"], "ndarray": data[:, shuffled].tolist()}}
+    assert unit.ask("/predict", named)[1]["data"]["ndarray"] == unit.ask("/predict", plain)[1]["data"]["ndarray"]
+    columns = [
+        {"name": name, "shape": [40, 1], "datatype": "FP64", "data": data[:, at].tolist()}
+        for name, at in zip(["pw", "sl", "pl", "sw"], shuffled, strict=True)
+    ]
+    answer = unit.ask("/v2/models/named/infer", {"inputs": columns})[1]["outputs"][0]["data"]
+    assert answer == wanted
+    named["data"]["names"] = ["pw", "sl", "pl", "width"]  # type: ignore[assignment]
+    code, told = unit.ask("/predict", named)
+    assert code == 400
+    assert "the model was not made with a column 'width'; it takes sl, sw, pl, pw" in told["status"]["info"]
+    assert unit.end() == 0
 
 
 # TensorFlow Serving

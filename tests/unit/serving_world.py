@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from jupyterlab_kf import kinds
@@ -39,6 +40,25 @@ def echo(version: str, _path: str, message: Any) -> tuple[int, Any]:
     sums = [sum(tensor["values"][row * columns : (row + 1) * columns]) for row in range(rows)]
     meta = {"routing": {}, "requestPath": {f"iris-{version}": "image"}, "tags": {"version": version}}
     return 200, {"data": {"names": [], "tensor": {"shape": [rows], "values": sums}}, "meta": meta}
+
+
+class Table:
+    """What a DataFrame can do, as far as predictions need it."""
+
+    def __init__(self, data: Any, index: Any = None, columns: Any = None) -> None:
+        self.data = np.asarray(data)
+        self.index = list(range(len(self.data))) if index is None else index
+        self.columns = columns
+        self.dtypes = self.data.dtype
+        self.iloc = self
+
+    def to_numpy(self) -> Any:
+        return self.data
+
+    def __getitem__(self, key: Any) -> Table:
+        several = isinstance(key, tuple) and isinstance(key[1], list)
+        columns = [self.columns[at] for at in key[1]] if several else self.columns
+        return Table(self.data[key], columns=columns)
 
 
 class World:
@@ -143,6 +163,8 @@ class World:
             if not self.gateway:
                 raise NotFoundError("services istio-ingressgateway not found")
             _, _, _, deployment, rest = path.split("/", 4)
+            if ("SeldonDeployment", deployment) not in self.objects:
+                return Reply(404, {}, b"")
             endpoint = self.objects[("SeldonDeployment", deployment)]
             version = self._choose(endpoint)
         else:

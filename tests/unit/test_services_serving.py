@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving_world import Here, World, echo, installed
+from serving_world import Here, Table, World, echo, installed
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 import jupyterlab_kf as kf
@@ -131,8 +131,12 @@ def test_the_plan_of_a_second_version_shows_what_is_different(world: World) -> N
         ({"canary": 101}, "canary is 101"),
         ({"protocol": "soap"}, "'soap' is not a protocol"),
         ({"framework": "caffe"}, "'caffe' is not a kind of model"),
-        ({"params": {"a": [1]}}, "parameter a is a list"),
+        ({"params": {"method": [1]}}, "parameter method is a list"),
         ({"version": "V 1"}, "not one that Kubernetes accepts"),
+        ({"name": 7}, "a name is a text, not 7"),
+        ({"version": 2}, "a name is a text, not 2"),
+        ({"method": "transform"}, "this LogisticRegression has no method transform"),
+        ({"params": {"threshold": 1}}, "a model of kind sklearn takes no parameter 'threshold'"),
     ],
 )
 def test_what_is_refused_before_anything_exists(world: World, more: dict[str, Any], said: str) -> None:
@@ -468,6 +472,44 @@ def test_logs_are_those_of_each_version(world: World) -> None:
     ]
     assert [line.replica for line in endpoint.logs("v2")] == ["v2-0"]
     assert world.endpoints()
+
+
+@pytest.mark.usefixtures("world")
+def test_who_holds_an_endpoint_that_was_deleted_is_told_so() -> None:
+    endpoint = serve()
+    kf.endpoint("iris").delete()
+    for deed in (
+        lambda: endpoint.predict(IRIS),
+        endpoint.logs,
+        lambda: endpoint.traffic(v1=100),
+        lambda: endpoint.status,
+        endpoint.wait,
+    ):
+        with pytest.raises(kf.NotFoundError, match="iris is not there any more: it was deleted"):
+            deed()
+
+
+@pytest.mark.usefixtures("world")
+def test_a_version_is_not_compared_with_itself() -> None:
+    with pytest.raises(kf.UsageError, match="v1 cannot be compared with itself"):
+        serve().ab_test("v1", "v1")
+
+
+@pytest.mark.parametrize("protocol", ["seldon", "v2"])
+def test_a_table_is_asked_about_in_the_models_own_order(world: World, protocol: str) -> None:
+    model, names = copy.copy(fitted()), ["sl", "sw", "pl", "pw"]
+    model.feature_names_in_ = np.array(names)
+    endpoint = serve(model, protocol=protocol)
+    if protocol == "v2":
+        answer = {"outputs": [{"name": "predict", "datatype": "INT64", "shape": [3], "data": [0, 1, 2]}]}
+        world.answer = lambda *_: (200, answer)
+    for order in ([0, 1, 2, 3], [3, 0, 2, 1]):
+        endpoint.ask(Table(IRIS[:, order], columns=[names[at] for at in order]))
+    asked = [message for _, path, message in world.sent if message]
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+    with pytest.raises(kf.UsageError, match="has no column 'pw'"):
+        endpoint.predict(Table(IRIS, columns=[*names[:3], "petal"]))
 
 
 def test_an_endpoint_is_found_by_name_and_a_wrong_one_names_the_nearest(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jupyterlab_kf.runtime.serving import loading, seldoncore
+from jupyterlab_kf.runtime.serving import flavours, loading, seldoncore
 from jupyterlab_kf.runtime.serving.component import Unit, branch_of
 from jupyterlab_kf.runtime.serving.identity import Identity, parameters
 from jupyterlab_kf.runtime.serving.messages import Feedback, Message, Refusal
+from jupyterlab_kf.services.serving import models
 
 X = np.array([[1.0, 2.0], [3.0, 4.0]])
 
@@ -344,3 +346,34 @@ def test_the_highest_version_is_served(tmp_path: Path) -> None:
         (tmp_path / version / "model.joblib").touch()
     assert loading.newest(tmp_path) == (tmp_path / "10", "10")
     assert loading.from_model(str(tmp_path)).version == "10"
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["a", "b", "c"], [[1, 2, 3]]),
+        (["c", "a", "b"], [[2, 3, 1]]),
+        (["t:0", "t:1", "t:2"], [[1, 2, 3]]),
+        ([], [[1, 2, 3]]),
+        (["a", "b"], [[1, 2, 3]]),
+    ],
+)
+def test_named_columns_are_put_into_the_models_order(names: list[str], found: list[list[int]]) -> None:
+    """Without that a table whose columns stand otherwise is predicted for, and wrongly."""
+    rows = np.array([[1, 2, 3]])
+    assert flavours.in_order(rows, names, ["a", "b", "c"]).tolist() == found
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [(["a", "b", "x"], "not made with a column 'x'"), (["a", "b", "b"], "the column 'c' is missing")]
+)
+def test_columns_that_the_model_does_not_have_are_refused(names: list[str], told: str) -> None:
+    with pytest.raises(Refusal, match=told):
+        flavours.in_order(np.array([[1, 2, 3]]), names, ["a", "b", "c"])
+
+
+def test_what_kinds_of_models_may_be_told_is_what_their_servers_take() -> None:
+    called = {"pytorch": "torchscript"}
+    for kind, known in models.PARAMETERS.items():
+        taken = inspect.signature(flavours.KINDS[called.get(kind, kind)]).parameters
+        assert set(known) == set(taken) - {"path"}, kind

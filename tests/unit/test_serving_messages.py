@@ -11,26 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from serving_world import Table
 
 import jupyterlab_kf as kf
 from jupyterlab_kf.services.serving import messages
-
-
-class Table:
-    """What a DataFrame can do, as far as predictions need it."""
-
-    def __init__(self, data: Any, index: Any = None, columns: Any = None) -> None:
-        self.data = np.asarray(data)
-        self.index = list(range(len(self.data))) if index is None else index
-        self.columns = columns
-        self.dtypes = self.data.dtype
-        self.iloc = self
-
-    def to_numpy(self) -> Any:
-        return self.data
-
-    def __getitem__(self, key: Any) -> Table:
-        return Table(self.data[key])
 
 
 def sent(value: Any, protocol: str = "seldon") -> Any:
@@ -87,6 +71,55 @@ def test_what_no_message_can_carry_is_refused_by_name() -> None:
         sent([[object()]])
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "None is nothing"),
+        (np.ones((1, 2)) * 1j, "complex128 cannot be sent"),
+        ([[1.0, float("inf")]], "infinite numbers"),
+        (Table(np.array([[-np.inf]]), columns=["a"]), "infinite numbers"),
+    ],
+)
+def test_numbers_that_json_has_not_are_refused_instead_of_becoming_others(value: Any, told: str) -> None:
+    with pytest.raises(kf.UsageError, match=told):
+        sent(value)
+
+
+def test_what_is_no_json_deep_within_a_table_is_told() -> None:
+    message = messages.request(
+        Table(np.array([["a", 1j]], dtype=object), columns=["a", "b"]), protocol="seldon", model="m"
+    )
+    with pytest.raises(kf.UsageError, match="a complex cannot be sent as JSON"):
+        assert message.body
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf"), "much"])
+def test_a_reward_is_a_number(reward: Any) -> None:
+    with pytest.raises(kf.UsageError, match="which is no number"):
+        messages.feedback({}, {}, reward, None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [(["b", "x"], "has no column 'a'"), (["b", "a", "x"], "has a column 'x'"), (["b"], "has no column 'a'")],
+)
+def test_a_table_with_other_columns_than_the_model_was_fitted_with_is_refused(columns: list[str], told: str) -> None:
+    table = Table([range(len(columns))], columns=columns)
+    with pytest.raises(kf.UsageError, match=told):
+        messages.request(table, protocol="seldon", model="m", known=["a", "b"])
+
+
+@pytest.mark.parametrize("protocol", messages.PROTOCOLS)
+def test_a_tables_columns_are_sent_in_the_order_that_the_model_was_fitted_with(protocol: str) -> None:
+    table = Table([[2, 1]], columns=["b", "a"])
+    found = json.loads(messages.request(table, protocol=protocol, model="m", known=["a", "b"]).body)
+    assert found == sent(Table([[1, 2]], columns=["a", "b"]), protocol)
+    unrelated = Table([[2, 1]], columns=["x", "y"])
+    assert json.loads(messages.request(unrelated, protocol=protocol, model="m", known=["a", "b"]).body) == sent(
+        unrelated, protocol
+    )
+
+
 def answered(message: Any, value: Any = ((1, 2),), protocol: str = "seldon") -> Any:
     request = messages.request(
         np.asarray(value) if isinstance(value, tuple) else value, protocol=protocol, model="iris"
@@ -116,6 +149,12 @@ def test_arrays_come_back_as_arrays_in_every_protocol() -> None:
 )
 def test_everything_else_comes_back_as_it_is(message: Any, value: Any) -> None:
     assert answered(message).value == value
+
+
+def test_what_is_no_number_comes_back_as_nan() -> None:
+    for data in ({"ndarray": [[None, 1.5]]}, {"tensor": {"shape": [1, 2], "values": [None, 1.5]}}):
+        assert np.array_equal(answered({"data": data}).value, [[np.nan, 1.5]], equal_nan=True)
+    assert answered({"data": {"ndarray": [["a", None]]}}).value.tolist() == [["a", None]]
 
 
 def test_a_table_comes_back_with_the_rows_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,24 @@ def single(inputs: Mapping[str, Array]) -> Array:
     return np.concatenate(columns, axis=1)
 
 
+def in_order(data: Any, names: Sequence[str], known: Sequence[str]) -> Any:
+    """Rows with their columns in the order that the model was fitted with, where both sides name them.
+
+    Names of which the model knows none are a client's own, and say nothing of the order.
+
+    Raises:
+        Refusal: some are the model's, and others not, or one is missing.
+    """
+    given = [str(one) for one in names]
+    if given == list(known) or not set(given) & set(known) or getattr(data, "shape", ())[1:] != (len(given),):
+        return data
+    if odd := [one for one in given if one not in known]:
+        raise Refusal(f"the model was not made with a column {odd[0]!r}; it takes {', '.join(known)}")
+    if missing := [one for one in known if one not in given]:
+        raise Refusal(f"the column {missing[0]!r} is missing; the model takes {', '.join(known)}")
+    return data[:, [given.index(one) for one in known]] if len(given) == len(known) else data
+
+
 class Sklearn:
     """An estimator that joblib or pickle wrote. ``method`` is what ``predict`` calls, probabilities where it can."""
 
@@ -69,6 +87,7 @@ class Sklearn:
         self.path = path
         self.method = method
         self.signature = Signature()
+        self.columns: list[str] = []
 
     def load(self) -> None:
         """Read the file."""
@@ -80,6 +99,7 @@ class Sklearn:
         self.method = self.method or usual[0]
         classes = np.asarray(getattr(self.model, "classes_", ()))
         features = getattr(self.model, "n_features_in_", None)
+        self.columns = [str(one) for one in getattr(self.model, "feature_names_in_", ())]
         # What takes text has no number of features, and so no shape that could be told.
         inputs = (TensorSpec("input-0", "FP64", (-1, int(features))),) if features else ()
         answers = {"i": "INT64", "u": "UINT64", "b": "BOOL", "U": "BYTES", "S": "BYTES", "O": "BYTES"}
@@ -88,13 +108,13 @@ class Sklearn:
         if self.method in {"predict_proba", "predict_log_proba"} and classes.dtype.kind in "US":
             self.class_names = [str(one) for one in classes]
 
-    def predict(self, data: Any) -> Any:
+    def predict(self, data: Any, names: Sequence[str] = ()) -> Any:
         """Call the chosen method."""
-        return self._call(self.method, data)
+        return self._call(self.method, in_order(data, names, self.columns))
 
     def infer(self, inputs: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:
         """Outputs are called like the methods that give them, as with MLServer; ``predict`` where none is wanted."""
-        data = single(inputs)
+        data = in_order(single(inputs), list(inputs), self.columns)
         first = "predict" if hasattr(self.model, "predict") else self.method
         unknown = [name for name in wanted if name not in METHODS or not hasattr(self.model, name)]
         if unknown:
@@ -120,10 +140,12 @@ class XGBoost:
         file = one_of(self.path, (".bst", ".ubj", ".json", ".model"), "model.bst")
         self.model = self.library.Booster(model_file=str(file))
         features = int(self.model.num_features())
+        self.columns = self.model.feature_names or ()
         self.signature = Signature((TensorSpec("input-0", "FP32", (-1, features)),), (), "xgboost")
 
-    def predict(self, data: Any) -> Any:
+    def predict(self, data: Any, names: Sequence[str] = ()) -> Any:
         """The booster's own prediction."""
+        data = in_order(data, names, self.columns)
         with blaming_the_numbers(self.library.core.XGBoostError):
             return self.model.predict(self.library.DMatrix(data), validate_features=False)
 
@@ -141,8 +163,9 @@ class LightGBM:
         features = int(self.model.num_feature())
         self.signature = Signature((TensorSpec("input-0", "FP64", (-1, features)),), (), "lightgbm")
 
-    def predict(self, data: Any) -> Any:
+    def predict(self, data: Any, names: Sequence[str] = ()) -> Any:
         """The booster's own prediction."""
+        data = in_order(data, names, self.model.feature_name())
         with blaming_the_numbers(self.library.basic.LightGBMError):
             return self.model.predict(data)
 

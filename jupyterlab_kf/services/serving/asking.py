@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import EndpointError
+from jupyterlab_kf.errors import EndpointError, PredictionError
 from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.model import Obj, Ref
-from jupyterlab_kf.services.serving import messages
+from jupyterlab_kf.services.serving import messages, rollout
 from jupyterlab_kf.services.serving.messages import Answer
 from jupyterlab_kf.services.serving.way import SECONDS, Way
+
+_NO_ROUTE: Final = 404
 
 
 async def ask(
@@ -23,12 +25,18 @@ async def ask(
     Raises:
         UsageError: the value is of a kind that the protocol cannot carry.
         PredictionError: the model refused or failed, or nobody took the request.
+        NotFoundError: the endpoint was deleted.
         EndpointError: what came back is no message of the protocol.
     """
     ref, protocol = Ref.of(endpoint), endpoints.protocol(endpoint)
-    sent = messages.request(value, protocol=protocol, model=ref.name, names=names)
+    sent = messages.request(value, protocol=protocol, model=ref.name, names=names, known=endpoints.columns(endpoint))
     began = time.perf_counter()
-    reply = await way.ask(client, endpoint, sent.path, sent.body, again=True, seconds=seconds)
+    try:
+        reply = await way.ask(client, endpoint, sent.path, sent.body, again=True, seconds=seconds)
+    except PredictionError as error:
+        if error.status == _NO_ROUTE and await rollout.find(client, ref.namespace, ref.name) is None:
+            raise rollout.gone(endpoint) from error
+        raise
     took = time.perf_counter() - began
     try:
         found = messages.answer(reply.content, sent, protocol=protocol, seconds=took)

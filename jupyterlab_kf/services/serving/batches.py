@@ -169,11 +169,11 @@ def joined(values: Sequence[Any]) -> Any:
     return list(values)
 
 
-def requests_of(value: Any, *, size: int, protocol: str, model: str) -> list[Sent]:
-    """The requests for rows.
+def requests_of(value: Any, *, size: int, protocol: str, model: str, known: Sequence[str] = ()) -> list[Sent]:
+    """The requests for rows; of a table in the order of the columns that are ``known``.
 
     Raises:
         UsageError: the rows cannot be read or sent.
     """
     found = rows_of(value)
-    return [messages.request(part, protocol=protocol, model=model) for part in parts(found, size)]
+    return [messages.request(part, protocol=protocol, model=model, known=known) for part in parts(found, size)]

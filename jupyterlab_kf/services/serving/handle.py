@@ -84,7 +84,7 @@ class Endpoint:
 
     def view(self) -> EndpointView:
         """Everything about it at this moment."""
-        return self._session.run(lambda client: self._look(client, self._obj))
+        return self._session.run(self._look)
 
     @property
     def status(self) -> str:
@@ -176,7 +176,9 @@ class Endpoint:
         Raises:
             PredictionError: the model refused a part, or it failed each time.
         """
-        wanted = batches.requests_of(rows, size=size, protocol=self.protocol, model=self.name)
+        wanted = batches.requests_of(
+            rows, size=size, protocol=self.protocol, model=self.name, known=endpoints.columns(self._obj)
+        )
         found: dict[int, Any] = {}
 
         def work(client: Client) -> Any:
@@ -323,6 +325,8 @@ class Endpoint:
 
         Compare them by :meth:`metrics` and by the rewards that :meth:`feedback` brought.
         """
+        if first == second:
+            raise UsageError(f"{first} cannot be compared with itself", hint="name two versions")
         wanted, cause = {first: 100 - share, second: share}, f"A/B test of {first} and {second}"
         return self._make(lambda client, now: changes.divide(client, now, wanted, cause))
 
@@ -475,7 +479,7 @@ class Endpoint:
 
     def _read(self) -> Obj:
         """The endpoint as it is now; another one that took its name is not it."""
-        now = self._session.run(lambda client: client.get(rollout.KIND, self.namespace, self.name))
+        now = self._session.run(self._found)
         if meta(now).get("uid") != meta(self._obj).get("uid"):
             raise NotFoundError(
                 f"{self.ref} was deleted, and another endpoint has its name",
@@ -485,8 +489,19 @@ class Endpoint:
         self._obj = now
         return now
 
-    async def _look(self, client: Client, obj: Obj) -> EndpointView:
-        now = await client.get(rollout.KIND, str(meta(obj)["namespace"]), str(meta(obj)["name"]))
+    async def _found(self, client: Client) -> Obj:
+        """What has its name now.
+
+        Raises:
+            NotFoundError: nothing.
+        """
+        found = await rollout.find(client, self.namespace, self.name)
+        if found is None:
+            raise rollout.gone(self._obj)
+        return found
+
+    async def _look(self, client: Client) -> EndpointView:
+        now = await self._found(client)
         await self._way.find(client)
         return replace(await states.look(client, now), divided=self._way.divided)
 

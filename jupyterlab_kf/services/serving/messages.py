@@ -8,7 +8,9 @@ answered with. Needs no pandas: a table is told by what it can do.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +32,7 @@ _NUMPY: Final = {name: dtype for dtype, name in _V2.items()}
 _SELDON_KEYS: Final = frozenset({"data", "binData", "strData", "jsonData", "customData"})
 _UNIT: Final = re.compile(r"(?P<unit>[a-z0-9][-a-z0-9]*): \w+\(\) raised ")
 """How a unit says that the user's code failed in it."""
+_GIVE: Final = "give an array, a list of rows, a table, text or bytes"
 _ROWS: Final = 2
 """Dimensions of a table."""
 
@@ -57,7 +60,10 @@ class Sent:
         """The message as it travels."""
         import orjson
 
-        return orjson.dumps(self.message, option=orjson.OPT_SERIALIZE_NUMPY, default=_rest)
+        try:
+            return orjson.dumps(self.message, option=orjson.OPT_SERIALIZE_NUMPY, default=_rest)
+        except TypeError as error:
+            raise UsageError(f"this cannot be sent: {error.__cause__ or error}", hint=_GIVE) from error
 
 
 def _rest(value: object) -> object:
@@ -70,7 +76,7 @@ def _rest(value: object) -> object:
     raise TypeError(f"a {type(value).__name__} cannot be sent as JSON")
 
 
-def request(value: Any, *, protocol: str, model: str, names: Sequence[str] = ()) -> Sent:
+def request(value: Any, *, protocol: str, model: str, names: Sequence[str] = (), known: Sequence[str] = ()) -> Sent:
     """The request that carries a value.
 
     Args:
@@ -78,9 +84,10 @@ def request(value: Any, *, protocol: str, model: str, names: Sequence[str] = ())
         protocol: seldon, v2 or tensorflow.
         model: the name that the protocol asks for in its path.
         names: names of the columns, where the value has none.
+        known: names of the columns that the model was fitted with, where that is known: a table's are put in order.
 
     Raises:
-        UsageError: the value is of a kind that the protocol cannot carry.
+        UsageError: the value is of a kind that the protocol cannot carry, or a table that the model does not take.
     """
     path = {
         "seldon": "api/v1.0/predictions",
@@ -89,7 +96,10 @@ def request(value: Any, *, protocol: str, model: str, names: Sequence[str] = ())
     }[protocol]
     if isinstance(value, Mapping) and _is_message(value, protocol):
         return Sent(path, value)
+    if value is None:
+        raise UsageError("None is nothing that could be predicted for", hint=_GIVE)
     if _is_table(value):
+        value = _in_order(value, known)
         columns = [str(one) for one in value.columns]
         message = _table(value, columns, protocol)
         return Sent(path, message, table=True, index=value.index)
@@ -107,6 +117,23 @@ def _is_message(value: Mapping[str, Any], protocol: str) -> bool:
 
 def _is_table(value: Any) -> bool:
     return all(hasattr(value, name) for name in ("columns", "index", "to_numpy", "dtypes"))
+
+
+def _in_order(table: Any, known: Sequence[str]) -> Any:
+    """A table's columns as the model was fitted with them; as they are where it shares no name with the model.
+
+    Raises:
+        UsageError: it lacks one, or has one that the model was not fitted with.
+    """
+    given = [str(one) for one in table.columns]
+    if given == list(known) or not set(given) & set(known):
+        return table
+    listed = f"the model was fitted with {', '.join(known)}"
+    if missing := [one for one in known if one not in given]:
+        raise UsageError(f"the table has no column {missing[0]!r}", hint=listed)
+    if odd := [one for one in given if one not in known]:
+        raise UsageError(f"the table has a column {odd[0]!r} that the model does not take", hint=listed)
+    return table.iloc[:, [given.index(one) for one in known]]
 
 
 def _is_row(value: Any) -> bool:
@@ -141,7 +168,24 @@ def _array(value: Any) -> Array:
         kinds = sorted({type(one).__name__ for one in array.flat})
         raise UsageError(
             f"a prediction cannot be asked for {', '.join(kinds[:4])}",
-            hint="give an array, a list of rows, a table, text or bytes",
+            hint=_GIVE,
+        )
+    return _sendable(array)
+
+
+def _sendable(array: Array) -> Array:
+    """The array, if JSON can carry its numbers: NaN travels as null, and nothing stands for infinity.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    import numpy as np
+
+    if array.dtype.kind in "cV":
+        raise UsageError(f"numbers of type {array.dtype} cannot be sent as JSON", hint="send their parts as columns")
+    if array.dtype.kind == "f" and np.isinf(array).any():
+        raise UsageError(
+            "the rows have infinite numbers, which JSON cannot carry", hint="replace them, by NaN or by large numbers"
         )
     return array
 
@@ -160,7 +204,7 @@ def _arrays(array: Array, protocol: str, names: Sequence[str]) -> dict[str, Any]
 
 
 def _table(value: Any, columns: Sequence[str], protocol: str) -> dict[str, Any]:
-    array = value.to_numpy()
+    array = _sendable(value.to_numpy())
     if protocol != "v2" or array.dtype.kind in "fiub":
         return _arrays(array, protocol, columns)
     return {"inputs": [_v2_tensor(name, value.iloc[:, at].to_numpy()) for at, name in enumerate(columns)]}
@@ -256,7 +300,7 @@ def _seldon_value(message: Mapping[str, Any]) -> tuple[Any, list[str]]:
         import numpy as np
 
         tensor = data["tensor"]
-        return np.asarray(tensor.get("values", [])).reshape(tensor.get("shape", [-1])), names
+        return _numbers(np.asarray(tensor.get("values", []))).reshape(tensor.get("shape", [-1])), names
     return _list(data.get("ndarray")), names
 
 
@@ -291,9 +335,16 @@ def _list(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     try:
-        return np.asarray(value)
+        return _numbers(np.asarray(value))
     except ValueError:
         return value
+
+
+def _numbers(array: Array) -> Array:
+    """The array, as one of numbers where only null stands beside them: that is how NaN comes back."""
+    if array.dtype == object and all(one is None or type(one) in (int, float) for one in array.flat):
+        return array.astype(float)
+    return array
 
 
 def _shaped(value: Any, names: Sequence[str], sent: Sent) -> Any:
@@ -320,7 +371,7 @@ def feedback(
     """The body of a feedback, as Seldon's protocol has it."""
     message: dict[str, Any] = {"request": request or {}, "response": response or {}}
     if reward is not None:
-        message["reward"] = float(reward)
+        message["reward"] = _reward(reward)
     if truth is not None:
         known = isinstance(truth, Mapping) and _is_message(truth, "seldon")
         single = [truth] if getattr(truth, "shape", None) == () or isinstance(truth, (str, int, float, bool)) else truth
@@ -328,6 +379,18 @@ def feedback(
     import orjson
 
     return orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY, default=_rest)
+
+
+def _reward(value: Any) -> float:
+    """A reward as the protocol has it.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    with contextlib.suppress(TypeError, ValueError):
+        if math.isfinite(found := float(value)):
+            return found
+    raise UsageError(f"the reward is {value!r}, which is no number", hint="1 is usual for right, 0 for wrong")
 
 
 @dataclass(frozen=True, slots=True)

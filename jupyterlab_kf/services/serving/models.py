@@ -27,6 +27,11 @@ from jupyterlab_kf.services.serving import samples
 FOLDER: Final = "model"
 """Where a model's files lie beside the code."""
 KINDS: Final = ("sklearn", "xgboost", "lightgbm", "pytorch", "onnx", "tensorflow", "mlflow", "python")
+PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "sklearn": ("method",), "xgboost": (), "lightgbm": (), "pytorch": ("device",), "onnx": ("threads",),
+    "tensorflow": ("signature_name",), "mlflow": ("xtype",),
+}  # fmt: skip
+"""What the server of a kind may be told by ``params``; a class says itself what it takes."""
 _PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "sklearn": ("scikit-learn", "joblib", "numpy"),
     "xgboost": ("xgboost", "numpy"),

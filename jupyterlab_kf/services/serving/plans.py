@@ -509,4 +509,20 @@ def read_model(request: ServeRequest) -> Model:
     if isinstance(request.model, str) and "\n" in request.model:
         name = models.class_in(request.model, request.filename, request.first_line)
         return models.of_source(request.model, request.filename, name)
-    return models.read(request.model, root=root, framework=request.framework, example=request.example)
+    found = models.read(request.model, root=root, framework=request.framework, example=request.example)
+    _check_words(request, found)
+    return found
+
+
+def _check_words(request: ServeRequest, model: Model) -> None:
+    """Refuse what the server of such a model could not be told, before a pod fails by it."""
+    given = request.model
+    if request.method and model.kind == "sklearn" and hasattr(given, "fit") and not hasattr(given, request.method):
+        raise UsageError(
+            f"this {model.called} has no method {request.method}",
+            hint=f"leave method out, and it is asked by {model.method}",
+        )
+    known = models.PARAMETERS.get(model.kind)
+    if known is not None and (odd := [name for name in request.params or {} if name not in known]):
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        raise UsageError(f"a model of kind {model.kind} takes no parameter {odd[0]!r}", hint=takes)

@@ -88,6 +88,15 @@ async def refuse_keda(client: Client) -> None:
         )
 
 
+def gone(endpoint: Obj) -> NotFoundError:
+    """What is said of an endpoint that was deleted."""
+    return NotFoundError(
+        f"{Ref.of(endpoint)} is not there any more: it was deleted",
+        hint="serve it again: kf.serve(model, name=...); kf.models() lists what was kept",
+        ref=Ref.of(endpoint),
+    )
+
+
 async def submit(client: Client, planned: ServePlan, who: Author) -> Obj:
     """Create what was planned; answers the endpoint, whose new version gets no requests yet unless it is the first.
 
@@ -165,8 +174,13 @@ async def _patched(client: Client, endpoint: Obj, patch: Obj) -> Obj:
         locked = {**patch["metadata"], "resourceVersion": meta(now).get("resourceVersion")}
         try:
             return await client.patch(KIND, space, name, {**patch, "metadata": locked})
+        except NotFoundError:
+            raise gone(endpoint) from None
         except ConflictError:
-            now = await client.get(KIND, space, name)
+            found = await find(client, space, name)
+            if found is None:
+                raise gone(endpoint) from None
+            now = found
             if now["spec"] != endpoint["spec"] or meta(now).get("uid") != meta(endpoint).get("uid"):
                 break
     raise _overtaken(endpoint)
@@ -294,7 +308,10 @@ async def _until_ready(
     head, pause, waited = meta(endpoint), _PAUSE, 0.0
     before: EndpointView | None = None
     while True:
-        now = await client.get(KIND, str(head["namespace"]), str(head["name"]))
+        found = await find(client, str(head["namespace"]), str(head["name"]))
+        if found is None:
+            raise gone(endpoint)
+        now = found
         view = replace(await states.look(client, now), divided=way.divided)
         lost = _lost(now, view)
         late = [one for one in view.versions if one.state != "Ready" and one.name not in lost]
