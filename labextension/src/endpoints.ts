@@ -91,6 +91,7 @@ export interface PlotTitles {
   errors: string;
   p50: string;
   p95: string;
+  p99: string;
   reward: string;
 }
 
@@ -113,6 +114,7 @@ export function plotsOf(samples: readonly Sample[], versions: readonly VersionVi
     ...(failed ? { [titles.errors]: series((name, { versions: seen }) => seen[name]?.errors) } : {}),
     [titles.p50]: series((name, { versions: seen }) => milliseconds(seen[name]?.p50)),
     [titles.p95]: series((name, { versions: seen }) => milliseconds(seen[name]?.p95)),
+    [titles.p99]: series((name, { versions: seen }) => milliseconds(seen[name]?.p99)),
     ...(rewarded ? { [titles.reward]: series((name, { versions: seen }) => seen[name]?.reward) } : {})
   };
   return { metrics, replicas: [], log: [] };
@@ -152,11 +154,13 @@ function linesOf(samples: readonly Sample[], names: readonly string[], value: (n
 
 // The graph, drawn from left to right
 
-export const NODE = { width: 132, height: 40, gapX: 46, gapY: 12 };
+export const NODE = { width: 148, height: 40, gapX: 46, gapY: 12 };
 
 export interface PlacedUnit {
   id: string;
   name: string;
+  /** Its name on the cluster. */
+  whole: string;
   type: string;
   x: number;
   y: number;
@@ -176,24 +180,50 @@ export interface Drawing {
   edges: PlacedEdge[];
 }
 
+/** A unit's name without those of its endpoint and version, which units on a cluster begin with. */
+export function shortName(unit: string, endpoint: string, version: string): string {
+  const own = `${endpoint}-${version}`;
+  if (unit === own) {
+    return version;
+  }
+  return unit.length > own.length + 1 && unit.startsWith(`${own}-`) ? unit.slice(own.length + 1) : unit;
+}
+
+/** Which ways a request took, in short names: `random → twice`. Who has one way only has nothing to tell. */
+export function routesOf(routing: Readonly<Record<string, number>>, versions: readonly VersionView[], endpoint: string): string[] {
+  const known = versions.flatMap(one => (one.units ? unitsOf(one.units).map(unit => ({ unit, version: one.name })) : []));
+  return Object.entries(routing)
+    .filter(([, branch]) => branch >= 0)
+    .map(([name, branch]) => {
+      const found = known.find(({ unit }) => unit.name === name);
+      const short = (one: string) => (found ? shortName(one, endpoint, found.version) : one);
+      const to = found?.unit.children[branch];
+      return `${short(name)} → ${to ? short(to.name) : branch}`;
+    });
+}
+
+function unitsOf(unit: GraphUnit): GraphUnit[] {
+  return [unit, ...unit.children.flatMap(unitsOf)];
+}
+
 /** Where the units of all versions go: the requests at the left, each version's graph as a tree to the right of them. */
-export function drawn(versions: readonly VersionView[]): Drawing {
+export function drawn(versions: readonly VersionView[], endpoint = ''): Drawing {
   const units: PlacedUnit[] = [];
   const edges: PlacedEdge[] = [];
   let row = 0;
-  const place = (unit: GraphUnit, depth: number, id: string): PlacedUnit => {
-    const below = unit.children.map((one, n) => place(one, depth + 1, `${id}/${n}`));
+  const place = (unit: GraphUnit, depth: number, id: string, version: string): PlacedUnit => {
+    const below = unit.children.map((one, n) => place(one, depth + 1, `${id}/${n}`, version));
     const first = below[0];
     const last = below[below.length - 1];
     const y = first && last ? (first.y + last.y) / 2 : row++ * (NODE.height + NODE.gapY);
-    const made = { id, name: unit.name, type: unit.type, x: depth * (NODE.width + NODE.gapX), y };
+    const made = { id, name: shortName(unit.name, endpoint, version), whole: unit.name, type: unit.type, x: depth * (NODE.width + NODE.gapX), y };
     units.push(made);
     below.forEach(to => edges.push({ from: made, to, label: '', faint: false }));
     return made;
   };
-  const roots = versions.flatMap(one => (one.units ? [{ version: one, unit: place(one.units, 1, one.name) }] : []));
+  const roots = versions.flatMap(one => (one.units ? [{ version: one, unit: place(one.units, 1, one.name, one.name) }] : []));
   const ends = roots.map(({ unit }) => unit.y);
-  const root: PlacedUnit = { id: '', name: '', type: 'REQUESTS', x: 0, y: ends.length ? ((ends[0] ?? 0) + (ends[ends.length - 1] ?? 0)) / 2 : 0 };
+  const root: PlacedUnit = { id: '', name: '', whole: '', type: 'REQUESTS', x: 0, y: ends.length ? ((ends[0] ?? 0) + (ends[ends.length - 1] ?? 0)) / 2 : 0 };
   for (const { version, unit } of roots) {
     const mirror = version.mirror !== null;
     edges.push({ from: root, to: unit, label: `${version.mirror ?? version.traffic} %`, faint: mirror || !version.traffic });

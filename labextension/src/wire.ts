@@ -684,6 +684,7 @@ export interface Totals {
   errors: number;
   p50: number | null;
   p95: number | null;
+  p99: number | null;
   feedbacks: number;
   reward: number | null;
   branches: Record<string, Branch>;
@@ -699,6 +700,7 @@ export interface Moment {
   errors: number;
   p50: number | null;
   p95: number | null;
+  p99: number | null;
   reward: number | null;
   branches: Record<string, Chosen>;
 }

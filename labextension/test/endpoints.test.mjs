@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { applyEndpoint, barsOf, branchPlotsOf, drawn, exampleOf, filteredEndpoints, NO_ENDPOINT, NODE, plotsOf, rebalanced, sameShares, sharesOf, sharesText } from '../lib/endpoints.js';
+import { applyEndpoint, barsOf, branchPlotsOf, drawn, exampleOf, filteredEndpoints, NO_ENDPOINT, NODE, plotsOf, rebalanced, routesOf, sameShares, sharesOf, sharesText, shortName } from '../lib/endpoints.js';
 
 const version = (name, traffic, more = {}) => ({ name, traffic, mirror: null, units: { name: `iris-${name}`, type: 'MODEL', children: [] }, ...more });
 
@@ -110,4 +110,29 @@ test('the units of a graph stand in columns and do not overlap', () => {
     assert.ok(one.x + NODE.width <= picture.width && one.y + NODE.height <= picture.height);
   }
   assert.deepEqual(picture.edges.filter(one => one.label).map(one => [one.to.name, one.label, one.faint]), [['scale', '90 %', false], ['iris-v2', '0 %', true]]);
+});
+
+test('units are called by their own names, whole where those would not be theirs alone', () => {
+  const told = [
+    ['iris-v1', 'iris', 'v1', 'v1'],
+    ['iris-v3-twice', 'iris', 'v3', 'twice'],
+    ['iris-v3-v1', 'iris', 'v3', 'v1'],
+    ['iris-v30', 'iris', 'v3', 'iris-v30'],
+    ['classifier', 'iris', 'v1', 'classifier'],
+    ['iris-v1-', 'iris', 'v1', 'iris-v1-']
+  ];
+  for (const [unit, endpoint, name, short] of told) {
+    assert.equal(shortName(unit, endpoint, name), short);
+  }
+  const [unit] = drawn([version('v1', 100)], 'iris').units;
+  assert.deepEqual([unit.name, unit.whole], ['v1', 'iris-v1']);
+});
+
+test('the way of a request is told by the names of branches, and only where there were several', () => {
+  const model = name => ({ name, type: 'MODEL', children: [] });
+  const units = { name: 'iris-v2-bandit', type: 'ROUTER', children: [model('iris-v2-twice'), model('iris-v2-thrice')] };
+  const versions = [version('v1', 50), version('v2', 50, { units })];
+  assert.deepEqual(routesOf({ 'iris-v2-bandit': 1, 'iris-v2-thrice': -1 }, versions, 'iris'), ['bandit → thrice']);
+  assert.deepEqual(routesOf({ 'iris-v1': -1 }, versions, 'iris'), []);
+  assert.deepEqual(routesOf({ 'iris-v9-gone': 0 }, versions, 'iris'), ['iris-v9-gone → 0']);
 });

@@ -190,6 +190,7 @@ def test_copies_are_asked_for_by_a_rows_menu_with_the_keyboard(open_lab: Open, v
     dialog.get_by_role("spinbutton").fill("30")
     page.keyboard.press("Enter")
     expect(dialog).to_contain_text("+    shadow: true", timeout=PATIENCE)
+    expect(dialog.locator(".kfx-Diff-more", has_text="shadow: true")).to_be_visible()
     assert versions.versions == {"v1": 100, "v2": 0}, "nothing is changed by looking"
     expect(dialog.get_by_role("button", name="Apply")).to_be_focused(timeout=PATIENCE)
     page.keyboard.press("Enter")
@@ -225,6 +226,9 @@ def test_an_ab_test_shows_its_branches_after_keyboard_requests(open_lab: Open, c
         tab.get_by_role("button", name="Right", exact=True).click()
         plot = tab.locator("figcaption", has_text="Mean reward by branch")
         expect(plot).to_contain_text("1", timeout=PATIENCE)
+        # Units and the way of the request are told by the names that their author knows.
+        expect(tab.locator(".kfx-Graph-name").filter(has_text=re.compile("^thrice$"))).to_be_visible()
+        expect(tab.locator(".kfx-Try")).to_contain_text(re.compile("ab-test → (twice|thrice)"))
         expect(tab.locator("figcaption", has_text="Choices per second")).to_be_visible()
     finally:
         endpoint.delete()

@@ -73,6 +73,7 @@ def test_a_model_served_from_a_cell_is_seen_and_tried(
     request.press("Shift+Enter")
     expect(card.get_by_role("region", name="Answer")).to_have_text("[[2,5]]", timeout=PATIENCE)
     expect(card).to_contain_text("version v1")
+    expect(card).not_to_contain_text("No requests while")
     card.get_by_role("button", name="Right").click()
     expect(card.get_by_role("row", name="v1")).to_contain_text("1 (1)", timeout=PATIENCE)
     request.fill("[[1, 2")

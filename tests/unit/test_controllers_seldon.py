@@ -105,6 +105,7 @@ def test_a_version_that_tells_what_it_is_made_of_becomes_available() -> None:
     world.run_all()
     assert world.status()["state"] == "Available"
     assert world.condition("Ready")[0] == "True"
+    assert "UpdateService" not in world.reasons(), "they are as they should be"
 
 
 def test_all_that_is_made_goes_with_the_object() -> None:

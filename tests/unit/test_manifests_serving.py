@@ -10,11 +10,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jupyterlab_kf.controllers import sleep
+from jupyterlab_kf.controllers.seldon import names
 from jupyterlab_kf.errors import ManifestError, UsageError
 from jupyterlab_kf.manifests.serving import access, inference, seldon, servers, shapes, status
 from jupyterlab_kf.manifests.serving.inference import Canary, InferenceSpec, Mode, ModelSource
 from jupyterlab_kf.manifests.serving.servers import ServerSpec, Version
 from jupyterlab_kf.model import Obj, Phase
+from jupyterlab_kf.services.serving import states
 
 FULL = """
 apiVersion: machinelearning.seldon.io/v1
@@ -484,6 +487,18 @@ def test_a_seldon_deployment_tells_how_its_versions_are() -> None:
         ("twin", 100, 0, 1),
     ]
     assert status.decode(sdep()).phase == Phase.UNKNOWN
+
+
+def test_a_version_whose_deployments_name_was_too_long_is_known_by_it() -> None:
+    units = [{"name": f"iris-v1-a-unit-with-a-long-name-{n}"} for n in range(3)]
+    version = {"name": "v1", "graph": {"name": units[0]["name"]}, "componentSpecs": [{"spec": {"containers": units}}]}
+    obj = {**sdep(state="Available"), "spec": {"predictors": [version]}}
+    (shortened,) = (one for one in names.deployments(obj, version) if one.startswith("seldon-"))
+    obj["status"]["deploymentStatus"] = {shortened: {"replicas": 1, "availableReplicas": 1}}
+    assert [one.ready for one in status.decode(obj).predictors] == [1]
+    obj["status"]["description"] = f"{shortened}: {sleep.ASLEEP}"
+    assert states.sleeps(obj, "v1")
+    assert not states.sleeps(obj, "v2")
 
 
 def test_pods_count_for_more_than_what_was_last_written() -> None:

@@ -262,7 +262,7 @@ def test_a_browser_is_sent_an_endpoint_once_and_then_what_is_new() -> None:
     measure()
     (first,) = ask.frames(desk)
     assert (first["fresh"], len(first["samples"]), first["view"]["state"]) == (True, 1, "Ready")
-    measured = {"rate": 2.0, "errors": 0.0, "p50": None, "p95": None, "reward": None, "branches": {}}
+    measured = {"rate": 2.0, "errors": 0.0, "p50": None, "p95": None, "p99": None, "reward": None, "branches": {}}
     assert first["samples"][0]["versions"]["v1"] == measured
     assert list(ask.frames(desk)) == []
     measure()

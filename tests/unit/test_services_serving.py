@@ -290,6 +290,19 @@ def test_every_change_is_a_revision_with_its_author_and_what_ran(world: World) -
     assert "-    traffic: 100" in endpoint.diff(1)
 
 
+def test_of_two_versions_that_are_alike_the_one_that_goes_is_shown_to_go() -> None:
+    def version(name: str) -> dict[str, object]:
+        return {"name": name, "replicas": 1, "graph": {"name": f"iris-{name}", "type": "MODEL"}}
+
+    both = {"spec": {"name": "iris", "predictors": [version("v1"), version("v2")], "protocol": "seldon"}}
+    one = {"spec": {"name": "iris", "predictors": [version("v2")], "protocol": "seldon"}}
+    lines = plans.difference(both, one).splitlines()[3:]
+    gone = [line[1:].strip() for line in lines if line.startswith("-")]
+    assert gone == ["- name: v1", "replicas: 1", "graph:", "name: iris-v1", "type: MODEL"]
+    assert not [line for line in lines if line.startswith("+")]
+    assert "   - name: v2" in lines
+
+
 def test_of_two_who_change_an_endpoint_at_once_the_second_is_told(world: World) -> None:
     endpoint = serve()
     stale = world.objects["SeldonDeployment", "iris"].copy()
@@ -431,7 +444,7 @@ def test_pods_of_a_version_are_the_same_whoever_comes_and_goes_beside_it(world: 
     serve()
     serve(canary=10)
     (both,) = world.endpoints()
-    alone = {**both, "spec": {**both["spec"], "predictors": both["spec"]["predictors"][1:]}}
+    alone = {**both, "spec": {"name": "iris", "predictors": both["spec"]["predictors"][1:]}}
     made = [components(defaulted(one, Options()), Options()).deployments[-1] for one in (both, alone)]
     assert made[0] == made[1]
 

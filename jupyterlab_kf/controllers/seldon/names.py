@@ -76,6 +76,13 @@ def deployment(obj: Mapping[str, Any], predictor: Mapping[str, Any], component: 
     return fitting(f"{name(obj)}-{predictor['name']}-{place}-{own or '-'.join(str(c['name']) for c in containers)}")
 
 
+def deployments(obj: Mapping[str, Any], predictor: Mapping[str, Any]) -> frozenset[str]:
+    """The Deployments of a predictor's components as they are written: of a long name nothing is left to know it by."""
+    components = predictor.get("componentSpecs") or ()
+    made = {deployment(obj, predictor, one, place) for place, one in enumerate(components)}
+    return frozenset({*made, orchestrator(obj, predictor)})
+
+
 def orchestrator(obj: Mapping[str, Any], predictor: Mapping[str, Any]) -> str:
     """The Deployment of an engine in a pod of its own."""
     return fitting(f"{name(obj)}-{predictor['name']}-svc-orch")

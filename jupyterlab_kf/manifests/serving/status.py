@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from jupyterlab_kf import kinds
+from jupyterlab_kf.controllers.seldon import names as seldon
 from jupyterlab_kf.manifests.serving.inference import Mode, mode_of, unheard
 from jupyterlab_kf.manifests.serving.servers import LABEL_APP, LABEL_VERSION
 from jupyterlab_kf.model import Condition, Obj, Phase, Ref, labels, meta, parse_time
@@ -186,12 +187,13 @@ def _made(obj: Mapping[str, Any], predictor: Obj, every: Sequence[Obj]) -> tuple
     made = (obj.get("status") or {}).get("deploymentStatus") or {}
     head = f"{meta(obj).get('name')}-"
     names = sorted((str(one.get("name")) for one in every), key=len, reverse=True)
-    mine = [
-        status
-        for deployment, status in made.items()
-        if next((n for n in names if str(deployment).startswith(f"{head}{n}-")), None) == predictor.get("name")
-        and not status.get("explainerFor")
-    ]
+    own = seldon.deployments(obj, predictor)
+
+    def is_mine(deployment: str) -> bool:
+        first = next((one for one in names if deployment.startswith(f"{head}{one}-")), None)
+        return first == predictor.get("name") or deployment in own
+
+    mine = [one for deployment, one in made.items() if is_mine(str(deployment)) and not one.get("explainerFor")]
     if not mine:
         return 0, _wanted(obj, predictor), ""
     least = min(mine, key=lambda one: int(one.get("availableReplicas") or 0) - int(one.get("replicas") or 0))

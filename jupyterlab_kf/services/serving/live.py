@@ -58,6 +58,7 @@ class Totals:
     errors: int
     p50: float | None = None
     p95: float | None = None
+    p99: float | None = None
     feedbacks: int = 0
     reward: float | None = None
     branches: Mapping[str, Branch] = field(default_factory=dict)
@@ -78,6 +79,7 @@ def totals(seen: Measures) -> Totals:
         seen.errors,
         seen.seconds.get(0.5),
         seen.seconds.get(0.95),
+        seen.seconds.get(0.99),
         seen.feedbacks,
         seen.mean_reward,
         seen.branches,

@@ -91,6 +91,7 @@ class Moment:
         errors: those of them that failed, per second.
         p50: seconds within which half of them were done; None where there were none.
         p95: seconds within which 95 of 100 were done.
+        p99: seconds within which 99 of 100 were done.
         reward: the mean of all rewards that were told so far; None without any.
         branches: what the branches of its router did, where it has one that learns.
     """
@@ -99,6 +100,7 @@ class Moment:
     errors: float
     p50: float | None = None
     p95: float | None = None
+    p99: float | None = None
     reward: float | None = None
     branches: Mapping[str, Chosen] = field(default_factory=dict)
 
@@ -113,6 +115,7 @@ def between(before: Measures, after: Measures, seconds: float) -> Moment | None:
         errors=(after.errors - before.errors) / seconds,
         p50=quantile(fresh, 0.5),
         p95=quantile(fresh, 0.95),
+        p99=quantile(fresh, 0.99),
         reward=after.mean_reward,
         branches={
             name: Chosen(max(0, now.chosen - before.branches.get(name, Branch()).chosen) / seconds, now.reward)

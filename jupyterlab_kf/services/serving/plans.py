@@ -37,6 +37,8 @@ from jupyterlab_kf.services.shelf import Parcel
 _FRAMEWORK_OF: Final[Mapping[str, str]] = {"pytorch": "pytorch", "tensorflow": "tensorflow"}
 """Kinds of models whose image is that of a training framework."""
 _DEFAULT_TIMEOUT: Final = 600.0
+_OWNER: Final = "\0"
+"""Between the version that a line of a manifest belongs to and the line, while two manifests are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +220,26 @@ def _flags(key: str, value: Any) -> list[str]:
 
 
 def difference(before: Obj | None, after: Obj) -> str:
-    """What is different between two states of an endpoint, as a unified diff of their specs; records are in short."""
+    """What is different between two states of an endpoint, as a unified diff of their specs; records are in short.
+
+    A version is compared with that of its name: two are much alike, and of one that goes it would else be said that
+    half of another goes.
+    """
     if before is None:
         return ""
-    old, new = (plans.to_yaml({"spec": endpoints.in_short(one)["spec"]}).splitlines() for one in (before, after))
-    return "\n".join(difflib.unified_diff(old, new, "as it is", "as it would be", lineterm="", n=4))
+    old, new = (_owned(plans.to_yaml({"spec": endpoints.in_short(one)["spec"]})) for one in (before, after))
+    lines = difflib.unified_diff(old, new, "as it is", "as it would be", lineterm="", n=4)
+    return "\n".join(line[0] + line.partition(_OWNER)[2] if _OWNER in line else line for line in lines)
+
+
+def _owned(text: str) -> list[str]:
+    """The lines of a spec, each behind the first line of the version to which it belongs."""
+    owner, found = "", []
+    for line in text.splitlines():
+        if line.startswith("  ") and not line.startswith("   "):
+            owner = line if line.startswith("  - ") else ""
+        found.append(f"{owner}{_OWNER}{line}")
+    return found
 
 
 def _asks(unit: Node) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.controllers import sleep
+from jupyterlab_kf.controllers.seldon import names
 from jupyterlab_kf.errors import ApiError
 from jupyterlab_kf.manifests import endpoints, pods, scaling
 from jupyterlab_kf.manifests.scaling import Scaling
@@ -235,7 +236,11 @@ def sleeps(endpoint: Obj, version: str) -> bool:
     if not said.endswith(sleep.ASLEEP):
         return False
     deployments = said.removesuffix(sleep.ASLEEP)
-    return not deployments or f"{meta(endpoint).get('name')}-{version}-" in deployments
+    own = names.deployments(endpoint, endpoints.versions(endpoint).get(version) or {"name": version})
+    listed = deployments.rstrip(": ").split(", ")
+    return not deployments or any(
+        one in own or one.startswith(f"{meta(endpoint).get('name')}-{version}-") for one in listed
+    )
 
 
 def hopeless(pod: Mapping[str, Any]) -> bool:

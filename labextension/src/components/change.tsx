@@ -77,7 +77,8 @@ export function Review({ changing }: { changing: Changing }): React.JSX.Element 
   // Who asked for it with a key goes on with keys.
   React.useEffect(() => {
     if (plan) {
-      box.current?.querySelector<HTMLElement>('button.kfx-primary')?.focus();
+      box.current?.querySelector<HTMLElement>('button.kfx-primary')?.focus({ preventScroll: true });
+      box.current?.scrollIntoView({ block: 'nearest' });
     }
   }, [plan]);
   // The button that was pressed is gone: what became of it is where keys go on.

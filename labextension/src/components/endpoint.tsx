@@ -91,6 +91,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
     errors: trans.__('Errors per second'),
     p50: trans.__('Median, ms'),
     p95: trans.__('95th percentile, ms'),
+    p99: trans.__('99th percentile, ms'),
     reward: trans.__('Mean reward')
   };
   const branchTitles = { chosen: trans.__('Choices per second'), reward: trans.__('Mean reward by branch') };
@@ -103,6 +104,8 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
   // eslint-disable-next-line react-hooks/exhaustive-deps
   const branches = React.useMemo(() => branchPlotsOf(state.samples, branchTitles), [state.samples]);
   const busy = state.samples.some(one => Object.values(one.versions).some(({ rate }) => rate > 0));
+  // An answer is here seconds before it is counted: who has it is not to be told that there was no request.
+  const [asked, setAsked] = React.useState(false);
   const shares = Object.entries(view.pending ?? {});
   const Name = page ? 'h1' : 'span';
   return (
@@ -156,15 +159,16 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       {live && <Traffic view={view} changing={changing} />}
       {live && <Mirror view={view} changing={changing} />}
       {live && <Servers view={view} changing={changing} />}
-      <Graph versions={view.versions} />
+      <Graph versions={view.versions} endpoint={endpoint.name} />
       {live && <GraphEditor view={view} endpoint={endpoint} changing={changing} />}
       {live && branches && <Plots view={branches} clock height={page ? 150 : 110} />}
-      {live && (busy ? <Plots view={measured} clock height={page ? 150 : 110} /> : <p className="kfx-Note">{trans.__('No requests while you have been looking.')}</p>)}
+      {live && busy && <Plots view={measured} clock height={page ? 150 : 110} />}
+      {live && !busy && !asked && <p className="kfx-Note">{trans.__('No requests while you have been looking.')}</p>}
       {live && <Monitor findings={state.findings} unwatched={state.unwatched} name={endpoint.name} />}
       {live && (
         <>
           <h2 className="kfx-H">{trans.__('Try it')}</h2>
-          <TryIt view={view} endpoint={endpoint} />
+          <TryIt view={view} endpoint={endpoint} onAnswer={() => setAsked(true)} />
         </>
       )}
       {page && <History endpoint={endpoint} mark={`${view.revision}/${changing.done}`} changing={live ? changing : null} />}
@@ -223,7 +227,12 @@ function Versions({ view, totals, changing }: VersionsProps): React.JSX.Element 
                 <th scope="col">{trans.__('Answered')}</th>
                 <th scope="col">{trans.__('Errors')}</th>
                 <th scope="col">{trans.__('Median')}</th>
-                <th scope="col">{trans.__('95 %')}</th>
+                <th scope="col" title={trans.__('Of 100 requests, 95 were answered within')}>
+                  {trans.__('95 %')}
+                </th>
+                <th scope="col" title={trans.__('Of 100 requests, 99 were answered within')}>
+                  {trans.__('99 %')}
+                </th>
               </>
             )}
             {rewarded && <th scope="col">{trans.__('Reward')}</th>}
@@ -282,6 +291,7 @@ function Version({ one, seen, rewarded, changing }: VersionProps): React.JSX.Ele
           <td>{seen?.errors ?? ''}</td>
           <td>{milliseconds(seen?.p50)}</td>
           <td>{milliseconds(seen?.p95)}</td>
+          <td>{milliseconds(seen?.p99)}</td>
         </>
       )}
       {rewarded && <td>{seen && seen.reward !== null ? `${number(seen.reward)} (${seen.feedbacks})` : ''}</td>}

@@ -1,6 +1,7 @@
 /** The list of endpoints: how each is, which versions answer, and in which parts. */
 
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { copyIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { filteredEndpoints, phaseOf, sharesText } from '../endpoints';
@@ -114,7 +115,7 @@ function Row({ row, now, open, onToggle }: RowProps): React.JSX.Element {
       {open && other && <Server row={row} />}
       <span className="kfx-Endpoint-actions" hidden={other}>
         <button type="button" className="kfx-Icon" title={trans.__('Copy its address')} aria-label={trans.__('Copy the address of %1', name)} onClick={() => kf.execute(CommandIDs.copyEndpoint, key)}>
-          ⧉
+          <copyIcon.react tag="span" width="14px" height="14px" />
         </button>
         <button type="button" className="kfx-Icon" title={trans.__('Delete')} aria-label={trans.__('Delete %1', name)} onClick={() => kf.execute(CommandIDs.removeEndpoint, key)}>
           ✕

@@ -22,10 +22,10 @@ export function useUnitWords(): Record<string, string> {
   };
 }
 
-export function Graph({ versions }: { versions: readonly VersionView[] }): React.JSX.Element | null {
+export function Graph({ versions, endpoint }: { versions: readonly VersionView[]; endpoint: string }): React.JSX.Element | null {
   const { trans } = useKubeflow();
   const words = useUnitWords();
-  const { width, height, units, edges } = React.useMemo(() => drawn(versions), [versions]);
+  const { width, height, units, edges } = React.useMemo(() => drawn(versions, endpoint), [versions, endpoint]);
   if (units.length < 2) {
     return null;
   }
@@ -57,12 +57,12 @@ export function Graph({ versions }: { versions: readonly VersionView[] }): React
 }
 
 function Unit({ unit, word }: { unit: PlacedUnit; word: string }): React.JSX.Element {
-  const { x, y, name, type } = unit;
+  const { x, y, name, whole, type } = unit;
   const shown = name.length > MOST_LETTERS ? `${name.slice(0, MOST_LETTERS - 1)}…` : name;
   const middle = x + NODE.width / 2;
   return (
     <g className={`kfx-Graph-unit kfx-Graph-${type}`}>
-      <title>{name ? `${name} (${word})` : word}</title>
+      <title>{name ? `${whole} (${word})` : word}</title>
       <rect x={x} y={y} width={NODE.width} height={NODE.height} rx={type === 'MODEL' ? 5 : NODE.height / 2} />
       {name && (
         <text x={middle} y={y + 17} textAnchor="middle" className="kfx-Graph-name">

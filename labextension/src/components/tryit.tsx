@@ -3,17 +3,30 @@
 import * as React from 'react';
 
 import { KubeflowError } from '../client';
-import { exampleOf } from '../endpoints';
+import { exampleOf, routesOf } from '../endpoints';
 import { number } from '../format';
 import type { EndpointKey, EndpointView, FeedbackRequest, TryAnswer } from '../wire';
 import { useKubeflow } from './context';
 
-export function TryIt({ view, endpoint }: { view: EndpointView; endpoint: EndpointKey }): React.JSX.Element {
+interface TryItProps {
+  view: EndpointView;
+  endpoint: EndpointKey;
+  /** It was asked, and has answered. */
+  onAnswer: () => void;
+}
+
+export function TryIt({ view, endpoint, onAnswer }: TryItProps): React.JSX.Element {
   const { client } = useKubeflow();
+  const ask = async (value: unknown) => {
+    const answer = await client.predict(endpoint, { value });
+    onAnswer();
+    return answer;
+  };
   return (
     <TryPane
       example={exampleOf(view.versions)}
-      ask={value => client.predict(endpoint, { value })}
+      ask={ask}
+      ways={answer => routesOf(answer.routing, view.versions, endpoint.name)}
       tell={view.protocol === 'seldon' ? said => client.feedback(endpoint, said) : null}
     />
   );
@@ -22,11 +35,13 @@ export function TryIt({ view, endpoint }: { view: EndpointView; endpoint: Endpoi
 interface TryProps {
   example: string;
   ask: (value: unknown) => Promise<TryAnswer>;
+  /** Which ways through a graph the request took. */
+  ways?: (answer: TryAnswer) => string[];
   /** Null where the protocol knows no feedback. */
   tell: ((said: FeedbackRequest) => Promise<unknown>) | null;
 }
 
-export function TryPane({ example, ask, tell }: TryProps): React.JSX.Element {
+export function TryPane({ example, ask, ways, tell }: TryProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const [text, setText] = React.useState<string | null>(null);
   const [busy, setBusy] = React.useState(false);
@@ -71,7 +86,7 @@ export function TryPane({ example, ask, tell }: TryProps): React.JSX.Element {
   const facts = answer && [
     `${number(answer.seconds * 1000)} ms`,
     answer.version && trans.__('version %1', answer.version),
-    ...Object.entries(answer.routing).map(([name, branch]) => `${name} → ${branch}`),
+    ...(ways?.(answer) ?? []),
     ...Object.entries(answer.tags).map(([name, value]) => `${name}=${String(value)}`)
   ];
   return (

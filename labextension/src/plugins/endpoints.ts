@@ -144,7 +144,11 @@ async function mirror(kf: IKubeflow, key: EndpointKey): Promise<void> {
   }
   const request = { what: 'mirror', version: name, percent: percent.value } as const;
   const plan = await client.planChange(key, request);
-  const body = React.createElement('pre', { className: 'kfx-Pre kfx-Diff' }, plan.diff || trans.__('Nothing: it is like this already.'));
+  const { Diff } = await import('../components/diff');
+  const nothing = () => React.createElement('p', { className: 'kfx-Note' }, trans.__('Nothing: it is like this already.'));
+  const body = widgetOf(kf, plan.diff ? React.createElement(Diff, { text: plan.diff }) : nothing());
+  body.addClass('kfx');
+  body.addClass('kfx-Dialog');
   const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Apply') })];
   const answer = await showDialog({ title: trans.__('What would change: %1', plan.cause), body, buttons });
   if (answer.button.accept && plan.diff) {
