@@ -13,7 +13,7 @@ import secrets
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -23,10 +23,10 @@ from jupyterlab_kf.controllers.support import event_of
 from jupyterlab_kf.embedded.apiserver import (
     admission,
     apply,
+    bodies,
     defaults,
     deletion,
     failures,
-    patches,
     resources,
     rules,
     validation,
@@ -141,7 +141,7 @@ class Registry:
         Raises:
             ApiError: with the code, reason and message of a real server.
         """
-        obj = self._decoded(kind, _addressed(kind, obj, namespace), options)
+        obj = self._decoded(kind, bodies.addressed(kind, obj, namespace), options)
         given = obj["metadata"]
         name = given.get("name") or _generated(given.get("generateName") or "")
         if kind.namespaced:
@@ -182,8 +182,8 @@ class Registry:
             return self._rescale(kind, namespace, name, obj, options)
         obj = self._decoded(kind, obj, options)
         old = self.get(kind, namespace, name)
-        self._check_subresource(kind, name, subresource)
-        self._check_version(kind, old, given)
+        bodies.check_subresource(kind, name, subresource)
+        bodies.check_version(kind, old, given)
         return self._replace(kind, old, obj, subresource, options, tracked=False)
 
     def patch(
@@ -205,10 +205,10 @@ class Registry:
         if content_type == APPLY_PATCH:
             return self._apply(kind, namespace, name, body, subresource=subresource, options=options)
         old = self.get(kind, namespace, name)
-        self._check_subresource(kind, name, subresource)
+        bodies.check_subresource(kind, name, subresource)
         base = self.scale(kind, namespace, name) if subresource == "scale" else old
-        new = _patched(kind, base, body, content_type)
-        _check_name(str(meta(new).get("name") or ""), name)
+        new = bodies.patched(kind, base, body, content_type)
+        bodies.check_name(str(meta(new).get("name") or ""), name)
         if subresource == "scale":
             return self._rescale(kind, namespace, name, new, options)
         new = self._decoded(kind, new, options)
@@ -220,8 +220,8 @@ class Registry:
     def _apply(
         self, kind: Kind, namespace: str, name: str, body: Any, *, subresource: str, options: WriteOptions
     ) -> Obj:
-        applied = _applicable(kind, namespace, name, body)
-        self._check_subresource(kind, name, subresource)
+        applied = bodies.applicable(kind, namespace, name, body)
+        bodies.check_subresource(kind, name, subresource)
         pruned = self._decoded(kind, applied, options)
         source = self.resources.schema_source(kind)
         if validation.unknown_fields(kind, applied, source):
@@ -241,7 +241,7 @@ class Registry:
             crd=source,
         )
         merged = validation.prune(kind, merged, source)
-        _check_name(str(meta(body).get("name") or name), name)
+        bodies.check_name(str(meta(body).get("name") or name), name)
         if live is None:
             return self.create(kind, merged, namespace=namespace, options=replace(options, manager=""))
         if (applied["metadata"].get("resourceVersion") or live["metadata"]["resourceVersion"]) != live["metadata"][
@@ -300,18 +300,7 @@ class Registry:
         if "scale" not in kind.subresources:
             raise failures.not_found(kind, name)
         old = self.get(kind, namespace, name)
-        patches.check_shape(scale, "Scale")
-        version = meta(scale).get("resourceVersion")
-        if version and version != old["metadata"]["resourceVersion"]:
-            raise failures.conflict(kind, name)
-        replicas = (scale.get("spec") or {}).get("replicas") or 0
-        if not isinstance(replicas, int) or isinstance(replicas, bool) or not -(2**31) <= replicas < 2**31:
-            raise failures.bad_request(
-                "json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32"
-            )
-        if replicas < 0:
-            message = f"Invalid value: {replicas}: must be greater than or equal to 0"
-            raise failures.invalid_resource(kind, name, [rules.Cause("spec.replicas", "FieldValueInvalid", message)])
+        replicas = bodies.replicas(kind, old, scale)
         paths = self.resources.scale_paths(kind)
         new = self._replace(kind, old, resources.scaled(old, paths, replicas), "", options, tracked=False)
         return resources.scale_of(new, kind, paths)
@@ -413,18 +402,7 @@ class Registry:
     # --- the steps of a write ------------------------------------------------------------------------------------
 
     def _decoded(self, kind: Kind, obj: Obj, options: WriteOptions) -> Obj:
-        if not options.field_validation:
-            return obj
-        source = self.resources.schema_source(kind)
-        if options.field_validation != "Ignore":
-            found = [*options.decoding, *validation.unknown_fields(kind, obj, source)]
-            if found and options.field_validation == "Strict":
-                raise failures.bad_request(
-                    f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-                    f"strict decoding error: {', '.join(found)}"
-                )
-            options.warnings.extend(found)
-        return validation.prune(kind, obj, source)
+        return bodies.decoded(kind, obj, options, self.resources.schema_source(kind))
 
     def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
         found = self.store.get(kinds.NAMESPACE, "", namespace)
@@ -438,24 +416,6 @@ class Registry:
             }
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             raise failures.forbidden(kind, name, why, causes=[cause])
-
-    def _check_subresource(self, kind: Kind, name: str, subresource: str) -> None:
-        if subresource and subresource not in kind.subresources:
-            raise failures.not_found(kind, name) if kind.custom else failures.no_resource()
-
-    def _check_version(self, kind: Kind, old: Obj, given: Mapping[str, Any]) -> None:
-        name = old["metadata"]["name"]
-        version = given.get("resourceVersion")
-        if not version and kind.custom:
-            message = "Invalid value: 0: must be specified for an update"
-            cause = rules.Cause("metadata.resourceVersion", "FieldValueInvalid", message)
-            raise failures.invalid_resource(kind, name, [cause])
-        if version and version != old["metadata"]["resourceVersion"]:
-            raise failures.conflict(kind, name)
-        uid = given.get("uid")
-        if uid and uid != old["metadata"]["uid"]:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old['metadata']['uid']}"
-            raise failures.conflict(kind, name, why)
 
     def _completed(self, kind: Kind, obj: Obj, *, creating: bool) -> Obj:
         obj = rules.normalised(kind, obj)
@@ -513,60 +473,11 @@ def in_version(kind: Kind, obj: Obj) -> Obj:
 # --- small decisions -------------------------------------------------------------------------------------------------
 
 
-def _addressed(kind: Kind, obj: Obj, namespace: str) -> Obj:
-    given = dict(meta(obj))
-    if kind.namespaced:
-        own = given.get("namespace") or namespace
-        if namespace and own != namespace:
-            raise failures.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
-        given["namespace"] = own
-    else:
-        given.pop("namespace", None)
-    return {**obj, "kind": kind.kind, "apiVersion": kind.api_version, "metadata": given}
-
-
 def _generated(prefix: str) -> str:
     if not prefix:
         return ""
     suffix = "".join(secrets.choice(rules.SUFFIX_ALPHABET) for _ in range(rules.SUFFIX_LENGTH))
     return prefix[: rules.GENERATE_LIMIT] + suffix
-
-
-def _patched(kind: Kind, base: Obj, body: Any, content_type: str) -> Obj:
-    if content_type == JSON_PATCH:
-        return patches.json_patch(base, body)
-    if content_type == MERGE_PATCH:
-        return patches.merge_patch(base, body)
-    if content_type == STRATEGIC_PATCH and not kind.custom:
-        return patches.strategic_merge(base, body, kind)
-    if kind.custom:
-        raise failures.unsupported_body(f"{JSON_PATCH}, {MERGE_PATCH}, {APPLY_PATCH}")
-    raise failures.unsupported_patch()
-
-
-def _applicable(kind: Kind, namespace: str, name: str, body: Any) -> Obj:
-    obj = body if isinstance(body, dict) else {}
-    api_version, named = obj.get("apiVersion") or "", obj.get("kind") or ""
-    if not api_version or not named:
-        group, _, version = api_version.rpartition("/")
-        raise failures.bad_request(f"invalid object type: {group}/{version}, Kind={named}")
-    if (api_version, named) != (kind.api_version, kind.kind):
-        raise failures.bad_request(
-            f'the apiVersion or kind in the data ("{api_version}, Kind={named}") does not match the expected one '
-            f'("{kind.api_version}, Kind={kind.kind}")'
-        )
-    given = meta(obj)
-    if given.get("managedFields"):
-        raise failures.bad_request("metadata.managedFields must be nil")
-    where = {"namespace": namespace} if kind.namespaced else {}
-    return {**obj, "metadata": {**given, "name": name, **where}}
-
-
-def _check_name(given: str, name: str) -> None:
-    if given != name:
-        raise failures.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
 
 
 def _kept_conditions(old: Obj) -> dict[str, Any]:

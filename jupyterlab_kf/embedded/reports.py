@@ -26,8 +26,8 @@ from jupyterlab_kf.embedded.kubelet.commons import Commons
 from jupyterlab_kf.embedded.kubelet.specs import Guide
 from jupyterlab_kf.errors import KubeflowError
 from jupyterlab_kf.model import Obj, labels, parse_time
+from jupyterlab_kf.protobuf import readable
 from jupyterlab_kf.studies.collector import Take
-from jupyterlab_kf.studies.protobuf import fields
 
 SERVICE: Final = "api.v1.beta1.DBManager"
 HOSTS: Final = tuple(f"katib-db-manager.kubeflow{rest}" for rest in ("", ".svc", ".svc.cluster.local"))
@@ -126,17 +126,17 @@ def parsed(request: bytes, now: float) -> tuple[str, list[tuple[str, str, float]
     """A ``ReportObservationLogRequest``: the trial's name, and each metric with its text and epoch seconds."""
     trial = ""
     found: list[tuple[str, str, float]] = []
-    for number, _, value in fields(request):
+    for number, _, value in readable(request):
         if number == 1 and isinstance(value, bytes):
             trial = value.decode(errors="replace")
         elif isinstance(value, bytes):  # observation_log
-            found += [_metric(log, now) for _, _, log in fields(value) if isinstance(log, bytes)]
+            found += [_metric(log, now) for _, _, log in readable(value) if isinstance(log, bytes)]
     return trial, found
 
 
 def _metric(log: bytes, now: float) -> tuple[str, str, float]:
-    parts = {number: value for number, _, value in fields(log) if isinstance(value, bytes)}
-    inner = fields(parts.get(2, b""))
+    parts = {number: value for number, _, value in readable(log) if isinstance(value, bytes)}
+    inner = readable(parts.get(2, b""))
     metric = {number: value.decode(errors="replace") for number, _, value in inner if isinstance(value, bytes)}
     try:
         when = parse_time(parts.get(1, b"").decode(errors="replace")) or now

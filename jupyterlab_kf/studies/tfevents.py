@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from jupyterlab_kf.studies.protobuf import BYTES, FIXED32, fields
+from jupyterlab_kf.protobuf import BYTES, FIXED32, readable
 
 Value: TypeAlias = tuple[str, str, float]
 """Metric, value as text, epoch seconds."""
@@ -68,19 +68,19 @@ def _records(data: bytes) -> Iterator[tuple[bytes, int]]:
 def scalars(event: bytes) -> Iterator[tuple[str, float, float]]:
     """Tag, value and wall time of every scalar in an ``Event`` message."""
     when = 0.0
-    for number, _, value in fields(event):
+    for number, _, value in readable(event):
         if number == 1 and isinstance(value, float):
             when = value
-    for number, _, value in fields(event):
+    for number, _, value in readable(event):
         if number == 5 and isinstance(value, bytes):  # noqa: PLR2004  Event.summary
-            for _, _, entry in fields(value):
+            for _, _, entry in readable(value):
                 if isinstance(entry, bytes):
                     yield from _scalar(entry, when)
 
 
 def _scalar(entry: bytes, when: float) -> Iterator[tuple[str, float, float]]:
     tag, found = "", None
-    for number, wire, value in fields(entry):
+    for number, wire, value in readable(entry):
         if number == 1 and isinstance(value, bytes):
             tag = value.decode(errors="replace")
         elif number == 2 and wire == FIXED32 and isinstance(value, float):  # noqa: PLR2004  simple_value
@@ -94,7 +94,7 @@ def _scalar(entry: bytes, when: float) -> Iterator[tuple[str, float, float]]:
 def _tensor(data: bytes) -> float | None:
     """The number in a tensor of one float or double."""
     kind = 0
-    for number, wire, value in fields(data):
+    for number, wire, value in readable(data):
         if number == 1 and isinstance(value, int):
             kind = value
         elif number in (4, 5, 6):  # tensor_content, float_val, double_val

@@ -16,6 +16,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
+from jupyterlab_kf import protobuf as wire
 from jupyterlab_kf.embedded.apiserver import schemas
 from jupyterlab_kf.embedded.apiserver.patches import bad_request
 from jupyterlab_kf.errors import ApiError
@@ -25,13 +26,7 @@ from jupyterlab_kf.model import Obj, format_micro_time, format_time
 MAGIC: Final = b"k8s\x00"
 MEDIA_TYPE: Final = "application/vnd.kubernetes.protobuf"
 
-_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIGN: Final = 1 << 63
-
-
-class _MalformedError(ValueError):
-    """The bytes are no protobuf message, or not the one that was expected."""
 
 
 @lru_cache(maxsize=1)
@@ -59,7 +54,7 @@ def decode(body: bytes) -> Obj:
                 api_version, kind = parts.get(1, ""), parts.get(2, "")
             elif number == 2 and isinstance(value, bytes):  # noqa: PLR2004  Unknown.raw
                 raw = value
-    except (_MalformedError, UnicodeDecodeError) as error:
+    except (wire.MalformedError, UnicodeDecodeError) as error:
         raise bad_request(f"the body is not a valid protobuf message: {error}") from error
     component = _component(api_version, kind)
     if component not in _table():
@@ -71,7 +66,7 @@ def decode(body: bytes) -> Obj:
         )
     try:
         decoded = _message(raw, component)
-    except (_MalformedError, UnicodeDecodeError, struct.error) as error:
+    except (wire.MalformedError, UnicodeDecodeError, struct.error) as error:
         raise bad_request(
             f'{kind} in version "{api_version.rpartition("/")[2]}" cannot be handled as a {kind}: {error}'
         ) from error
@@ -85,42 +80,12 @@ def _component(api_version: str, kind: str) -> str:
     return schemas.component_name(Kind(group, version, kind, ""))
 
 
-# --- the wire format ----------------------------------------------------------------------------------------------
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:  # noqa: PLR2004  ten bytes at most
-            raise _MalformedError("unexpected EOF")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, at
-        shift += 7
+# --- messages -----------------------------------------------------------------------------------------------------
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Field numbers with their undecoded values."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        if wire == _BYTES:
-            size, at = _varint(data, at)
-        elif wire in (_FIXED64, _FIXED32):
-            size = 8 if wire == _FIXED64 else 4
-        else:
-            raise _MalformedError(f"illegal wireType {wire}")
-        if at + size > len(data):
-            raise _MalformedError("unexpected EOF")
-        yield number, data[at : at + size]
-        at += size
+    return ((number, value) for number, _, value in wire.fields(data))
 
 
 def _message(data: bytes, component: str) -> dict[str, Any]:
@@ -149,7 +114,7 @@ def _message(data: bytes, component: str) -> dict[str, Any]:
 
 def _pair(value: int | bytes, code: str) -> tuple[str, Any]:
     if not isinstance(value, bytes):
-        raise _MalformedError("wrong wireType for a map entry")
+        raise wire.MalformedError("wrong wireType for a map entry")
     key, item = "", {"s": "", "B": ""}.get(code)
     for number, part in _fields(value):
         if number == 1 and isinstance(part, bytes):
@@ -169,7 +134,7 @@ def _value(value: int | bytes, code: str) -> Any:
         return _known(value, code[2:])
     read = _TEXTS.get(code)
     if read is None:
-        raise _MalformedError(f"wrong wireType for {code}")
+        raise wire.MalformedError(f"wrong wireType for {code}")
     return read(value)
 
 
