@@ -1,6 +1,7 @@
 """InferenceServices with a transformer, an explainer and scaling, on the whole embedded cluster, asked by real clients.
 
 With ``KF_KSERVE``, a Python that has KServe's package, the transformer is a class of it, and its client asks, too.
+On the embedded cluster alone: the real one has no KServe, and tests/real has our controllers there.
 """
 
 from __future__ import annotations
