@@ -269,7 +269,7 @@ def reference(said: str, variables: Mapping[str, Any] | None) -> Any:
     if variables is None:
         from jupyterlab_kf.services.serving import batches
 
-        return batches.table_of(said)
+        return batches.rows_of(said)
     if said not in variables:
         raise UsageError(f"the notebook has no variable {said!r}", hint="run the cell that makes it")
     return variables[said]

@@ -26,6 +26,8 @@ PORT: Final = 9000
 SAMPLE: Final = "KF_LOG_SAMPLE"
 """Tells our engine which share of the requests to copy; Seldon's executor copies all, and the monitor skips some."""
 NO_ENGINE: Final = "seldon.io/no-engine"
+ACCOUNT: Final = "kf-monitor"
+"""An account of the namespace that an administrator made for monitors."""
 _ACCOUNT_VOLUME: Final = "kf-account"
 _ACCOUNT_PATH: Final = "/var/run/secrets/jupyterlab-kf"
 _TOKEN_SECONDS: Final = 3600
@@ -111,7 +113,7 @@ def without_engine(endpoint: Mapping[str, Any]) -> str:
 # Objects
 
 
-def objects(endpoint: Mapping[str, Any], template: Mapping[str, Any]) -> tuple[Obj, Obj]:
+def objects(endpoint: Mapping[str, Any], template: Mapping[str, Any], account: str | None = None) -> tuple[Obj, Obj]:
     """The Service and the Deployment; the account that it runs under comes from :func:`rights`."""
     selector = {LABEL: str(meta(endpoint)["name"])}
     service = _object(
@@ -130,7 +132,7 @@ def objects(endpoint: Mapping[str, Any], template: Mapping[str, Any]) -> tuple[O
                 # Two at a time would each see half of what is sent.
                 "strategy": {"type": "Recreate"},
                 "selector": {"matchLabels": selector},
-                "template": _pod(endpoint, template),
+                "template": _pod(endpoint, template, account),
             }
         },
     )
@@ -168,7 +170,7 @@ def _object(endpoint: Mapping[str, Any], version: str, kind: str, rest: Mapping[
     }
 
 
-def _pod(endpoint: Mapping[str, Any], template: Mapping[str, Any]) -> Obj:
+def _pod(endpoint: Mapping[str, Any], template: Mapping[str, Any], account: str | None) -> Obj:
     """A training replica's pod template as that of the monitor."""
     made = endpoints.container(template, CONTAINER)
     spec = made["spec"]
@@ -188,6 +190,6 @@ def _pod(endpoint: Mapping[str, Any], template: Mapping[str, Any]) -> Obj:
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
     ]
     spec["volumes"].append({"name": _ACCOUNT_VOLUME, "projected": {"sources": sources}})
-    spec["serviceAccountName"] = name_of(str(meta(endpoint)["name"]))
+    spec["serviceAccountName"] = account or name_of(str(meta(endpoint)["name"]))
     annotations = {**made["metadata"]["annotations"], "sidecar.istio.io/inject": "false"}
     return {"metadata": {"labels": {LABEL: str(meta(endpoint)["name"])}, "annotations": annotations}, "spec": spec}

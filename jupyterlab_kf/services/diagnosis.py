@@ -417,6 +417,7 @@ def _serving(facts: Facts, namespace: str) -> Iterator[Finding]:
     yield from (found := list(_optional(facts, "machinelearning.seldon.io", None, _SELDON)))
     if found[0].detail != _ABSENT:
         yield from _allowed(facts, ROLES["kf-serving"], namespace, "serve models and ask them")
+        yield from _allowed(facts, ROLES["kf-monitoring"], namespace, "have endpoints watched")
 
 
 def _kernels(facts: Facts, namespace: str) -> Iterator[Finding]:

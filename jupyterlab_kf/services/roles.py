@@ -67,6 +67,11 @@ ROLES: Final[Mapping[str, tuple[Right, ...]]] = {
         *_rights("", ["services"], "create get", "proxy"),
         *_rights("", ["pods"], "get", "proxy"),
     ),
+    "kf-monitoring": (
+        *_rights(kinds.DEPLOYMENT.group, ["deployments"], "create get patch delete"),
+        *_rights("", ["services"], "create patch delete"),
+        *_rights("", ["serviceaccounts"], "get"),
+    ),
     "kf-kernels": (
         *_rights(kinds.JOB.group, ["jobs"], "create patch delete"),
         *_rights("", ["secrets"], "create"),

@@ -79,6 +79,10 @@ class Session:
         """The result of an asynchronous function of the client."""
         return self.portal.run(work(self.client))
 
+    async def awaited(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """The same for who awaits it in a loop of his own; cancelled there, it is cancelled."""
+        return await asyncio.wrap_future(self.portal.begin(work(self.client)))
+
     def glance(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T | None:
         """The same where the cluster answers soon, and need not be started for it; else None."""
 

@@ -11,8 +11,10 @@ import sys
 import pytest
 
 import jupyterlab_kf as kf
-from jupyterlab_kf.errors import EndpointNotReadyError, PredictionError
+from jupyterlab_kf.errors import EndpointError, EndpointNotReadyError, PredictionError
+from jupyterlab_kf.services import session
 from jupyterlab_kf.services.desk import Desk
+from jupyterlab_kf.services.serving import monitors, references, rollout
 
 MODEL = """
 class Doubler:
@@ -27,6 +29,26 @@ def served(model: str, **more: int) -> kf.Endpoint:
     with pytest.raises(EndpointNotReadyError):
         endpoint.wait(timeout=5)
     return endpoint
+
+
+def watched(endpoint: kf.Endpoint) -> None:
+    """Monitored, looked at, monitored anew, and not any more."""
+    rows = [[float(number)] for number in range(60)]
+    told = references.read(rows, endpoint.provenance())
+    here = session.current()
+    who = rollout.author(here.settings)
+    for window in (100, 200):
+        settings = references.check_settings(sample=1.0, window=window, alpha=0.001, effect=0.1)
+        # What the model would answer is made up: monitor() itself asks it.
+        plan = references.dump(told, references.predictions([2 * one for (one,) in rows], ()), settings)
+        now = endpoint._read()
+        _, note = here.run(
+            lambda client, now=now, plan=plan: monitors.begin(client, now, plan, sample=1.0, who=who, timeout=90)
+        )
+        assert note == "", "the account that was made for monitors is taken"
+    with pytest.raises(EndpointError):
+        endpoint.findings()
+    endpoint.end_monitoring(timeout=90)
 
 
 async def listed() -> list[str]:
@@ -57,6 +79,7 @@ def main() -> int:
     endpoint = served(MODEL.replace("2", "3"), canary=10)
     endpoint.traffic(dict.fromkeys(endpoint.versions, 50))
     assert [change.number for change in endpoint.history()] == [1, 2, 3]
+    watched(endpoint)
     assert asyncio.run(listed()) == ["doubler"]
     with pytest.raises(kf.NotFoundError):
         kf.server("doubler")

@@ -12,16 +12,17 @@ from typing import Any
 
 import inference
 import pytest
+import yaml
 from bed.api import until
 from bed.cluster import RealCluster
 from bed.serving_cases import CASES
-from rights import give
+from rights import RBAC, give
 from test_rights import granted, used
 
 Obj = dict[str, Any]
 SELDON = "machinelearning.seldon.io/v1", "SeldonDeployment"
 ISTIO = "networking.istio.io/v1"
-USER = ("viewer", "trainer", "serving")
+USER = ("viewer", "trainer", "serving", "monitoring")
 # What these deployments do not need: autoscalers and budgets, the end of an explainer's routes, the same event twice.
 ELSEWHERE = {
     *(("autoscaling", "horizontalpodautoscalers", verb) for verb in ("create", "patch", "delete")),
@@ -121,6 +122,8 @@ def test_what_was_served_is_served_and_replaced_and_ended(served: Served) -> Non
 
 
 def test_a_user_serves_with_exactly_the_rights_of_the_role(served: Served, tmp_path: Path) -> None:
+    for one in yaml.safe_load_all((RBAC / "monitor-account.yaml").read_text()):
+        served.api.create({**one, "metadata": {**one["metadata"], "namespace": served.space}})
     environment = os.environ | {
         "KUBECONFIG": str(served.cluster.kubeconfig_for("ada", namespace=served.space)),
         "KF_DATA_DIR": str(tmp_path),
@@ -132,7 +135,7 @@ def test_a_user_serves_with_exactly_the_rights_of_the_role(served: Served, tmp_p
     assert "the day is done" in done.stdout, done.stderr[-5000:] + served.log.read_text()[-3000:]
     uses = used(served.cluster, "ada", served.space)
     assert uses - granted(*USER) == set(), "used, but not by these roles"
-    assert granted("serving") - uses == set(), "granted, but never used"
+    assert granted("serving", "monitoring") - uses == set(), "granted, but never used"
 
 
 def test_what_the_webhook_would_refuse_fails_with_its_reason(served: Served) -> None:

@@ -235,6 +235,9 @@ class Here:
 
     glance = run
 
+    async def awaited(self, work: Callable[[Client], Any]) -> Any:
+        return await work(self.client)
+
     def iterate(self, work: Callable[[Client], AsyncGenerator[Any, None]]) -> Iterator[Any]:
         async def everything() -> list[Any]:
             return [one async for one in work(self.client)]

@@ -126,7 +126,7 @@ def test_the_report_is_text_with_whole_commands_html_and_json() -> None:
     assert (said["ready"], said["sections"][1]["state"]) == (False, "lacks")
 
 
-PROGRAMS = {"kf-hub", "kf-katib-controllers", "kf-serving-controllers"}
+PROGRAMS = {"kf-hub", "kf-katib-controllers", "kf-serving-controllers", "kf-monitor"}
 """Roles of programs' own accounts: no user lacks them."""
 
 
@@ -157,6 +157,7 @@ def test_who_has_the_roles_is_told_that_nothing_lacks_but_what_they_do_not_give(
     assert "--role=kf-studies" in found(tuning, "studies", "Rights").hint
     groups = {**WHOLE.groups, "machinelearning.seldon.io": ("v1",)}
     serving = examined(rights={right: right in given for right in diagnosis.rights()}, groups=groups)
+    assert any("--role=kf-monitoring" in one.hint for part in serving.sections for one in part.findings)
     assert "--role=kf-serving" in found(serving, "serving", "Rights").hint
     assert "--role=kf-kernels" in found(report, "kernels", "Rights").hint
 

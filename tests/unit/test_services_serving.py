@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import collections
 import copy
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from serving_world import Here, Table, World, echo, installed
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
@@ -22,7 +24,7 @@ import jupyterlab_kf as kf
 from jupyterlab_kf.controllers.seldon import Options
 from jupyterlab_kf.controllers.seldon.components import components
 from jupyterlab_kf.controllers.seldon.defaults import defaulted
-from jupyterlab_kf.services.serving import plans, rollout, states
+from jupyterlab_kf.services.serving import batches, plans, rollout, states
 
 IRIS = np.array([[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3], [7.7, 3.8, 6.7, 2.2]])
 CELL = '''
@@ -727,6 +729,68 @@ def test_what_reached_no_model_is_sent_again_and_a_refusal_is_not(world: World) 
     with pytest.raises(kf.PredictionError, match="no such column"):
         endpoint.batch(IRIS, retries=2)
     assert len(world.sent) == 1
+
+
+def test_rows_that_are_refused_are_named_and_may_be_left_out(world: World, tmp_path: Path) -> None:
+    endpoint = serve()
+
+    def picky(version: str, path: str, message: Any) -> tuple[int, Any]:
+        bad = any(one < 0 for one in message["data"]["tensor"]["values"])
+        return (400, {"error": "less than nothing"}) if bad else echo(version, path, message)
+
+    world.answer = picky
+    rows = np.arange(40.0).reshape(10, 4)
+    rows[7, 2] = -1
+    with pytest.raises(kf.PredictionError, match=r"rows 4 to 7: .* less than nothing") as refused:
+        endpoint.batch(rows, size=4)
+    assert "skip=True" in refused.value.hint
+    with pytest.warns(UserWarning, match="1 rows were refused .*\n?row 7: .* less than nothing"):
+        found = endpoint.batch(rows, size=4, skip=True, output=tmp_path)
+    assert np.isnan(found[7])
+    assert np.delete(found, 7).tolist() == np.delete(rows.sum(axis=1), 7).tolist()
+    table = pd.DataFrame(rows, columns=list("abcd"), index=[f"r{at}" for at in range(10)])
+    with pytest.warns(UserWarning, match="row 7"):
+        told = endpoint.batch(table, size=4, skip=True)
+    assert told.index.tolist() == table.index.tolist()
+    assert told.isna().sum() == told.isna()["r7"] == 1
+    world.answer = lambda *_: (400, {"error": "broken"})
+    with pytest.raises(kf.PredictionError, match=r"rows 0 to 3: .* broken"):
+        endpoint.batch(rows, size=4, skip=True)
+
+
+def test_answers_of_one_model_are_never_taken_for_those_of_another(world: World, tmp_path: Path) -> None:
+    endpoint = serve()
+    endpoint.batch(IRIS, output=tmp_path)
+    endpoint.batch(IRIS, output=tmp_path)
+    assert len(world.sent) == 1
+    with pytest.raises(kf.UsageError, match="answers of endpoint here/iris"):
+        serve(name="other").batch(IRIS, output=tmp_path)
+    serve(CELL)
+    with pytest.raises(kf.UsageError, match="answers of other models"):
+        endpoint.batch(IRIS, output=tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(kf.UsageError, match="is a file"):
+        endpoint.batch(IRIS, output=tmp_path / "file")
+
+
+def test_a_cell_may_await_several_predictions_at_once(world: World) -> None:
+    endpoint = serve()
+
+    async def several() -> list[Any]:
+        return await asyncio.gather(*(endpoint.predict_async(row) for row in IRIS))
+
+    assert asyncio.run(several()) == pytest.approx(IRIS.sum(axis=1))
+    assert len(world.sent) == 3
+
+
+def test_a_file_of_mixed_columns_keeps_their_names_and_what_is_a_number(world: World, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("size,colour\n1.5,red\n2,blue\n")
+    world.answer = lambda *asked: (200, {"data": asked[2]["data"]})
+    found = serve().batch(tmp_path / "x.csv")
+    assert found.columns.tolist() == ["size", "colour"]
+    assert found.to_numpy().tolist() == [[1.5, "red"], [2.0, "blue"]]
+    (tmp_path / "bare.csv").write_text("1.5,2\n3,4\n")
+    assert batches.rows_of(tmp_path / "bare.csv") == [[1.5, 2.0], [3.0, 4.0]]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ All state is the cluster's: ``endpoint("name")`` is the same thing again, in ano
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -153,6 +154,28 @@ class Endpoint:
         self._last = messages.of_version(found, endpoints.units(self._obj))
         return self._last
 
+    async def ask_async(
+        self,
+        value: Any,
+        *,
+        names: tuple[str, ...] | list[str] = (),
+        timeout: float = SECONDS,  # noqa: ASYNC109
+    ) -> Answer:
+        """As :meth:`ask`, to be awaited: several at once by ``asyncio.gather``. It does not become the last answer."""
+        return await self._session.awaited(
+            lambda client: asking.ask(client, self._obj, self._way, value, names=names, seconds=timeout)
+        )
+
+    async def predict_async(
+        self,
+        value: Any,
+        *,
+        names: tuple[str, ...] | list[str] = (),
+        timeout: float = SECONDS,  # noqa: ASYNC109
+    ) -> Any:
+        """As :meth:`predict`, to be awaited: ``await endpoint.predict_async(X)`` in a cell, which blocks no other."""
+        return (await self.ask_async(value, names=names, timeout=timeout)).value
+
     def batch(
         self,
         rows: Any,
@@ -161,6 +184,7 @@ class Endpoint:
         at_once: int = 4,
         retries: int = 3,
         output: str | Path | None = None,
+        skip: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Any:
         """The predictions for many rows, in parts of ``size``, ``at_once`` at a time.
@@ -171,28 +195,55 @@ class Endpoint:
             at_once: requests at a time.
             retries: how often a part that reached no model is sent again.
             output: a folder that keeps what has come; run again, only what is missing is asked.
+            skip: leave out the rows that the model refuses: what they are predicted is missing (NaN, or None), and a
+                warning says which they are and why.
             progress: told how many parts are done, and of how many.
 
         Raises:
-            PredictionError: the model refused a part, or it failed each time.
+            PredictionError: the model refused a part, or it failed each time; says which rows.
+            UsageError: the rows cannot be read, or the folder has answers of other models.
         """
-        wanted = batches.requests_of(
-            rows, size=size, protocol=self.protocol, model=self.name, known=endpoints.columns(self._obj)
-        )
-        found: dict[int, Any] = {}
+        if at_once < 1:
+            raise UsageError(f"at_once is {at_once}; it is the number of requests at a time")
+
+        known = endpoints.columns(self._obj)
+
+        def again(part: Any) -> messages.Sent:
+            return messages.request(part, protocol=self.protocol, model=self.name, known=known)
+
+        wanted = batches.parts_of(rows, again, size)
+        folder = None if output is None else Path(output)
+        if folder is not None:
+            batches.claim(folder, self._answering())
+        found: dict[int, list[batches.Piece]] = {}
 
         def work(client: Client) -> Any:
             async def ask(sent: messages.Sent) -> bytes:
                 return (await self._way.ask(client, self._obj, sent.path, sent.body, again=True)).content
 
-            folder = None if output is None else Path(output)
-            return batches.run(ask, wanted, at_once=at_once, retries=retries, folder=folder)
+            return batches.Batch(ask, again, asyncio.Semaphore(at_once), retries, folder, skip).run(wanted)
 
-        for number, content in self._session.iterate(work):
-            found[number] = messages.answer(content, wanted[number], protocol=self.protocol).value
+        for number, pieces in self._session.iterate(work):
+            found[number] = pieces
             if progress is not None:
                 progress(len(found), len(wanted))
-        return batches.joined([found[number] for number in range(len(wanted))])
+        every = [piece for number in range(len(wanted)) for piece in found[number]]
+        if lost := [piece for piece in every if piece.why]:
+            said = "\n".join(piece.why for piece in lost[:5])
+            warnings.warn(f"{len(lost)} rows were refused and have no prediction:\n{said}", UserWarning, stacklevel=2)
+        return batches.joined([(piece.part, self._value(piece)) for piece in every])
+
+    def _value(self, piece: batches.Piece) -> Any:
+        if piece.why:
+            return None
+        return messages.answer(piece.content, piece.part.sent, protocol=self.protocol).value
+
+    def _answering(self) -> dict[str, Any]:
+        """Which models answer, to tell their answers from others'."""
+        now = self._read()
+        live = [name for name, share in endpoints.weights(now).items() if share]
+        models = {name: endpoints.provenance(endpoints.versions(now)[name]).get("model") for name in live}
+        return {"endpoint": f"{self.namespace}/{self.name}", "models": models}
 
     def feedback(self, reward: float | None = None, *, truth: Any = None, answer: Answer | None = None) -> None:
         """Tell how good an answer was, or what would have been right; the last one's when none is given.

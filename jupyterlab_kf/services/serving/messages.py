@@ -335,7 +335,8 @@ def _list(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     try:
-        return _numbers(np.asarray(value))
+        found = np.asarray(value)
+        return _numbers(found) if found.dtype.kind not in "US" else _mixed(np.asarray(value, dtype=object), found)
     except ValueError:
         return value
 
@@ -345,6 +346,11 @@ def _numbers(array: Array) -> Array:
     if array.dtype == object and all(one is None or type(one) in (int, float) for one in array.flat):
         return array.astype(float)
     return array
+
+
+def _mixed(cells: Array, texts: Array) -> Array:
+    """Text as it is; a number beside text stays a number."""
+    return texts if all(isinstance(one, str) for one in cells.flat) else cells
 
 
 def _shaped(value: Any, names: Sequence[str], sent: Sent) -> Any:

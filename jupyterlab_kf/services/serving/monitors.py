@@ -15,7 +15,15 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import ApiError, EndpointNotReadyError, ForbiddenError, UsageError
+from jupyterlab_kf.errors import (
+    AlreadyExistsError,
+    ApiError,
+    EndpointNotReadyError,
+    ForbiddenError,
+    NotFoundError,
+    UsageError,
+)
+from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import endpoints, monitors, training
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.profiles import Use
@@ -27,6 +35,8 @@ from jupyterlab_kf.services.serving.way import heaviest
 
 NEEDS: Final = ("numpy", "scipy")
 """What the monitor imports beside what every server does; installed at start where the image lacks it."""
+_ANY: Final = "default"
+"""The account that every namespace has, which may do nothing."""
 _PAUSE: Final = 0.2
 
 
@@ -101,12 +111,12 @@ async def begin(
     code_maps, template = parts(endpoint, plan, uuid.uuid4().hex[:12], shipping.runtime())
     space, fresh = str(meta(endpoint)["namespace"]), monitors.sampled(endpoint) is None
     try:
-        note = await _allowed(client, endpoint)
+        account, note = await _allowed(client, endpoint)
         for one in code_maps:
             await client.create(kinds.CONFIG_MAP, one, namespace=space)
-        service, deployment = monitors.objects(endpoint, template)
-        await client.apply(kinds.SERVICE, service, namespace=space)
-        await client.apply(kinds.DEPLOYMENT, deployment, namespace=space)
+        service, deployment = monitors.objects(endpoint, template, account)
+        await _put(client, kinds.SERVICE, service, space)
+        await _put(client, kinds.DEPLOYMENT, deployment, space)
         await _up(client, endpoint, timeout)
     except BaseException:
         if fresh:
@@ -141,9 +151,12 @@ async def _shown(client: Client, endpoint: Obj, example: Sequence[Any]) -> Obj:
     return await client.patch(rollout.KIND, str(meta(endpoint)["namespace"]), str(meta(endpoint)["name"]), patch)
 
 
-async def _allowed(client: Client, endpoint: Obj) -> str:
-    """Let the monitor write events; where one may not allow that, it works without, and that is told."""
+async def _allowed(client: Client, endpoint: Obj) -> tuple[str, str]:
+    """The monitor's account, and what the user should know; where it may not write events, it works without."""
     space = str(meta(endpoint)["namespace"])
+    if await _is_there(client, space):
+        return monitors.ACCOUNT, ""
+    account = monitors.name_of(str(meta(endpoint)["name"]))
     for kind, obj in monitors.rights(endpoint):
         if kind != kinds.SERVICE_ACCOUNT and not await client.serves(kind):
             continue  # without roles every account may do all
@@ -151,12 +164,29 @@ async def _allowed(client: Client, endpoint: Obj) -> str:
             await client.apply(kind, obj, namespace=space)
         except ForbiddenError as error:
             if kind == kinds.SERVICE_ACCOUNT:
-                raise
-            return (
-                f"alarms are in endpoint.findings() and not told as events: {error.message} "
-                f"(an administrator can bind the account {meta(obj)['name']} to a role that may create events)"
+                account = _ANY
+            return account, (
+                f"alarms are in endpoint.findings() and not told as events: {error.message} (an administrator can "
+                f"apply hub_config/rbac/monitor-account.yaml: the account {monitors.ACCOUNT}, which may create events)"
             )
-    return ""
+    return account, ""
+
+
+async def _is_there(client: Client, space: str) -> bool:
+    """Whether an administrator made an account for monitors."""
+    try:
+        await client.get(kinds.SERVICE_ACCOUNT, space, monitors.ACCOUNT)
+    except (NotFoundError, ForbiddenError):
+        return False
+    return True
+
+
+async def _put(client: Client, kind: Kind, obj: Obj, space: str) -> None:
+    """Make an object, or make the one that is there like it."""
+    try:
+        await client.create(kind, obj, namespace=space)
+    except AlreadyExistsError:
+        await client.apply(kind, obj, namespace=space)
 
 
 async def _removed(client: Client, endpoint: Obj) -> None:
