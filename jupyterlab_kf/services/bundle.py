@@ -123,61 +123,82 @@ def collect(
         BundleError: something cannot be shipped; nothing was created.
     """
     here = (root or Path.cwd()).resolve()
-    call, program = "", None
-    paths = [""]
-    if isinstance(code, (str, Path)):
-        path = script_path(code)
-        if path is not None:
-            name, source = _script(path, here)
-            filename, first_line = name, 1
-            folder = str(PurePosixPath(name).parent)
-            program = notebooks.read(source, name) if path.suffix == notebooks.SUFFIX else None
-        else:
-            filename = _within(filename)
-            name, source = filename if filename.endswith(".py") else f"{filename}.py", str(code).encode()
-            program = notebooks.from_text(str(code), filename)
-            folder = str(PurePosixPath(name).parent)
-        if folder != ".":
-            paths.insert(0, folder)
-    else:
-        function = functions.extract(code, params or {})
-        # A file of that name would hide the package from whatever imports it.
-        stem = f"{function.name}_" if packages.is_package(function.name) else function.name
-        name, source, call = f"{stem}.py", function.source.encode(), function.name
-        filename, first_line = name, 1
-    if not source.strip():
-        raise BundleError(f"{filename} is empty: there is nothing to run")
-    if program is not None:
-        # With both endings: the notebook may import a module of its own name.
-        program = program.given(params or {})
-        name, source, filename, first_line = f"{program.name}.py", program.text.encode(), program.name, 1
-        sources = {program.shown(cell): cell.text.encode() for cell in program.cells}
-        trees = {where: parse(text, where) for where, text in sources.items()}
-    else:
-        sources = {name: source}
-        trees = {name: parse(source, filename, first_line)}
-    found: dict[str, bytes] = {name: source, **(beside or {})}
-    trees |= {where: parse(text, where) for where, text in (beside or {}).items() if where.endswith(".py")}
-    every = _closure(trees, here, [here / folder for folder in paths], found)
+    main = _main(code, params or {}, filename, first_line, here)
+    name = main.name
+    found: dict[str, bytes] = {name: main.source, **(beside or {})}
+    made = {where: parse(text, where) for where, text in (beside or {}).items() if where.endswith(".py")}
+    every = _closure(main.trees | made, here, [here / folder for folder in main.paths], found)
     for wanted in files:
         found.update(_wanted(Path(wanted), here))
     every |= _shipped(found, {one.file for one in every} | {name, *(beside or {})})
-    own = _own(found, paths)
-    _refuse_hiding(every, own, name, filename)
-    for where, content in sources.items():
-        _refuse_secrets(where, content, first_line)
+    own = _own(found, main.paths)
+    _refuse_hiding(every, own, name, main.filename)
+    for where, content in main.sources.items():
+        _refuse_secrets(where, content, main.first_line)
     for where in found.keys() - {name}:
         _refuse_secrets(where, found[where], 1)
     return Bundle(
         main=name,
-        filename=filename,
-        first_line=first_line,
-        call=call,
+        filename=main.filename,
+        first_line=main.first_line,
+        call=main.call,
         files=found,
         imports=tuple(sorted(one for one in every if one.top not in own)),
-        paths=tuple(paths),
-        program=program,
+        paths=tuple(main.paths),
+        program=main.program,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Main:
+    """What is run: one file, and the texts that it is made of by the names under which they are shown."""
+
+    name: str
+    source: bytes
+    filename: str
+    first_line: int
+    paths: list[str]
+    sources: dict[str, bytes]
+    trees: dict[str, ast.Module]
+    call: str = ""
+    program: notebooks.Program | None = None
+
+
+def _main(
+    code: str | Path | Callable[..., object], params: Mapping[str, object], filename: str, first_line: int, here: Path
+) -> _Main:
+    if not isinstance(code, (str, Path)):
+        function = functions.extract(code, params)
+        # A file of that name would hide the package from whatever imports it.
+        stem = f"{function.name}_" if packages.is_package(function.name) else function.name
+        source, name = function.source.encode(), f"{stem}.py"
+        _refuse_nothing(source, name)
+        return _Main(name, source, name, 1, [""], {name: source}, {name: parse(source, name)}, call=function.name)
+    path, program = script_path(code), None
+    if path is not None:
+        name, source = _script(path, here)
+        filename, first_line = name, 1
+        program = notebooks.read(source, name) if path.suffix == notebooks.SUFFIX else None
+    else:
+        filename = _within(filename)
+        name, source = filename if filename.endswith(".py") else f"{filename}.py", str(code).encode()
+        program = notebooks.from_text(str(code), filename)
+    folder = str(PurePosixPath(name).parent)
+    paths = [folder, ""] if folder != "." else [""]
+    _refuse_nothing(source, filename)
+    if program is None:
+        trees = {name: parse(source, filename, first_line)}
+        return _Main(name, source, filename, first_line, paths, {name: source}, trees)
+    program = program.given(params)
+    sources = {program.shown(cell): cell.text.encode() for cell in program.cells}
+    trees = {where: parse(text, where) for where, text in sources.items()}
+    # With both endings: the notebook may import a module of its own name.
+    return _Main(f"{program.name}.py", program.text.encode(), program.name, 1, paths, sources, trees, program=program)
+
+
+def _refuse_nothing(source: bytes, filename: str) -> None:
+    if not source.strip():
+        raise BundleError(f"{filename} is empty: there is nothing to run")
 
 
 def script_path(code: str | Path) -> Path | None:

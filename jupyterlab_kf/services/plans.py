@@ -21,6 +21,7 @@ from jupyterlab_kf import kinds, names, settings
 from jupyterlab_kf.errors import BundleError, UsageError
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import frameworks, pods, training
+from jupyterlab_kf.manifests.frameworks import Framework
 from jupyterlab_kf.manifests.training import TrainingSpec
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.profiles import Choice, Hardware, Use, choose
@@ -262,56 +263,14 @@ def make(
     )
     archive = bundle.archive()
     digest = hashlib.sha256(archive).hexdigest()
-    resources = pods.resources(request.cpu, request.memory, request.gpu)
-    hardware = None
-    if request.profile is not None:
-        asked = Choice(resources.cpu, resources.memory, request.gpu, image=request.image or "")
-        hardware = _hardware(request.profile, asked, use)
+    hardware = _hardware(request, use)
     image = request.image or (hardware.image if hardware else "") or row.image
     needed = _needed(bundle)
     install = packages.wanted(request.install, needed, packages.here)
-    spec = training.check(
-        TrainingSpec(
-            name=names.check_job_name(request.name) if request.name is not None else _name(request, submission),
-            namespace=request.namespace or namespace,
-            framework=row,
-            replicas=frameworks.layout(
-                row, workers=request.workers, replicas=request.replicas, elastic=request.elastic
-            ),
-            submission=submission,
-            image=image,
-            resources=resources,
-            hardware=hardware,
-            nproc=request.nproc,
-            env=dict(request.env or {}),
-            restart=request.restart or "",
-            retries=request.retries,
-            deadline=request.deadline,
-            ttl=request.ttl,
-            clean=request.clean,
-            **_keeping(request, storage),
-            elastic=request.elastic,
-            provenance=_provenance(request, bundle, needed, params, image),
-            kind=kind,
-            volumes=pods.mounts(request.volumes),
-        )
-    )
-    instructions = bundles.instructions(
-        bundle,
-        framework=row.name,
-        args=[str(word) for word in request.args],
-        params=params,
-        nodes=frameworks.trainers(spec.replicas),
-        nproc=spec.nproc,
-        ranks=spec.ranks,
-        sha256=digest,
-        **({"resultsLimit": training.LOG_LIMIT} if spec.output_logs else {}),
-        **({"install": [one.instruction() for one in install]} if install else {}),
-    )
-    texts = {"job.json": instructions, "launch.py": runtime("launch.py")}
-    if install:
-        texts["install.py"] = runtime("install.py")
-    _check_texts(texts)
+    said = _said(request, row, namespace, submission, image)
+    record = _provenance(request, bundle, needed, params, image)
+    spec = training.check(replace(said, hardware=hardware, kind=kind, provenance=record, **_keeping(request, storage)))
+    texts = _texts(request, spec, bundle, params=params, digest=digest, install=install)
     if len(archive) <= training.MAPS_LIMIT:
         parts = training.pieces(texts, archive)
     else:
@@ -339,6 +298,57 @@ def make(
         contents=contents.listed(image),
         parcel=parcel,
     )
+
+
+def _said(request: Request, row: Framework, namespace: str, submission: str, image: str) -> TrainingSpec:
+    """The job as the request says it by itself."""
+    return TrainingSpec(
+        name=names.check_job_name(request.name) if request.name is not None else _name(request, submission),
+        namespace=request.namespace or namespace,
+        framework=row,
+        replicas=frameworks.layout(row, workers=request.workers, replicas=request.replicas, elastic=request.elastic),
+        submission=submission,
+        image=image,
+        resources=pods.resources(request.cpu, request.memory, request.gpu),
+        nproc=request.nproc,
+        env=dict(request.env or {}),
+        restart=request.restart or "",
+        retries=request.retries,
+        deadline=request.deadline,
+        ttl=request.ttl,
+        clean=request.clean,
+        elastic=request.elastic,
+        volumes=pods.mounts(request.volumes),
+    )
+
+
+def _texts(
+    request: Request,
+    spec: TrainingSpec,
+    bundle: Bundle,
+    *,
+    params: Mapping[str, Any],
+    digest: str,
+    install: Sequence[Wanted],
+) -> dict[str, str]:
+    """What lies beside the packed code: the job's instructions, and the programs that heed them."""
+    instructions = bundles.instructions(
+        bundle,
+        framework=spec.framework.name,
+        args=[str(word) for word in request.args],
+        params=params,
+        nodes=frameworks.trainers(spec.replicas),
+        nproc=spec.nproc,
+        ranks=spec.ranks,
+        sha256=digest,
+        **({"resultsLimit": training.LOG_LIMIT} if spec.output_logs else {}),
+        **({"install": [one.instruction() for one in install]} if install else {}),
+    )
+    texts = {"job.json": instructions, "launch.py": runtime("launch.py")}
+    if install:
+        texts["install.py"] = runtime("install.py")
+    _check_texts(texts)
+    return texts
 
 
 def _says_more(filename: str) -> bool:
@@ -396,9 +406,13 @@ def _readable(texts: Mapping[str, str], bundle: Bundle) -> dict[str, str]:
     return {training.SOURCE_KEY: source} if len(source.encode()) <= room else {}
 
 
-def _hardware(slug: str, asked: Choice, use: Use) -> Hardware:
-    """The profile of that name with what was said beside it. Groups are not known here: the cluster decides."""
-    return choose(named.catalogue().usable(slug, use), asked, any_image=True, any_amount=True)
+def _hardware(request: Request, use: Use) -> Hardware | None:
+    """The profile that is named, with what was said beside it. Groups are not known here: the cluster decides."""
+    if request.profile is None:
+        return None
+    said = pods.resources(request.cpu, request.memory, request.gpu)
+    asked = Choice(said.cpu, said.memory, request.gpu, image=request.image or "")
+    return choose(named.catalogue().usable(request.profile, use), asked, any_image=True, any_amount=True)
 
 
 def kind_of(obj: Obj) -> Kind:
