@@ -90,7 +90,7 @@ def validated(configuration: Configuration, folder: Path) -> str:
     for cluster in clusters:
         cluster.pop("eds_cluster_config")
     static = {"listeners": listeners, "clusters": clusters, "secrets": list(everything["secrets"].values())}
-    start = bootstrap.bootstrap(FOLDER, FOLDER, "gateway", ip="127.0.0.1", admin=0)
+    start = bootstrap.bootstrap(FOLDER, FOLDER, "gateway", ip="127.0.0.1", admin=("127.0.0.1", 0))
     del start["dynamic_resources"]
     path = folder / "bootstrap.json"
     path.write_text(json.dumps({**start, "static_resources": static}))

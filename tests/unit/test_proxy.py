@@ -12,9 +12,10 @@ import pytest
 
 from jupyterlab_kf import kinds
 from jupyterlab_kf.embedded.addresses import Endpoint
-from jupyterlab_kf.embedded.proxy import SETTLE, Proxy, telling
+from jupyterlab_kf.embedded.proxy import Proxy
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.store import Store
+from jupyterlab_kf.gateway import SETTLE, telling
 from jupyterlab_kf.model import Obj
 from jupyterlab_kf.settings import Settings
 

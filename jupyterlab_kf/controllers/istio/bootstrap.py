@@ -11,20 +11,20 @@ ADMIN_PORT: Final = 15000
 STATUS_PORT: Final = 15021
 
 
-def bootstrap(folder: str, own: str, pod: str, *, ip: str, admin: int) -> Obj:
+def bootstrap(folder: str, own: str, pod: str, *, ip: str, admin: tuple[str, int]) -> Obj:
     """What Envoy reads first.
 
     Args:
         folder: where the resources are that all gateway pods share.
         own: where those are that name the pod's own address.
         pod: the pod's name.
-        ip: the pod's address.
-        admin: the port at which it can be asked.
+        ip: the address at which the pod listens.
+        admin: address and port at which it can be asked.
     """
     return {
         "node": {"id": f"router~{ip}~{pod}.istio-system", "cluster": "istio-ingressgateway.istio-system"},
         "dynamic_resources": {"lds_config": source(f"{own}/lds.json"), "cds_config": source(f"{folder}/cds.json")},
-        "admin": {"address": {"socket_address": {"address": ip, "port_value": admin}}},
+        "admin": {"address": {"socket_address": {"address": admin[0], "port_value": admin[1]}}},
         "stats_config": {"use_all_default_tags": True},
         "overload_manager": {
             "resource_monitors": [

@@ -6,30 +6,30 @@ import asyncio
 import re
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from jupyterlab_kf.embedded.addresses import Endpoint
-
+Address: TypeAlias = tuple[str, int]
+"""Where Envoy's own server listens: address and port."""
 _SECONDS: Final = 2.0
 _PAUSE: Final = 0.01
 
 
-async def know(where: Iterable[Endpoint], names: Iterable[str], *, admin: int) -> None:
+async def know(where: Iterable[Address], names: Iterable[str]) -> None:
     """Wait until every Envoy has taken up clusters, for a moment at most: a route must not lead to one it lacks."""
     wanted, deadline = set(names), time.monotonic() + _SECONDS
-    for endpoint in where:
+    for address in where:
         while time.monotonic() < deadline:
-            told = await _get(endpoint, admin, "/clusters")
+            told = await _get(address, "/clusters")
             if told is None or wanted <= set(re.findall(r"^(\S+?)::observability_name", told, re.MULTILINE)):
                 break
             await asyncio.sleep(_PAUSE)
 
 
-async def refused(where: Endpoint, *, admin: int) -> list[str]:
+async def refused(where: Address) -> list[str]:
     """What an Envoy says of the configuration that it did not take; empty when it took all, or does not answer."""
     import json
 
-    text = await _get(where, admin, "/config_dump")
+    text = await _get(where, "/config_dump")
     try:
         dump = json.loads(text or "{}")
     except ValueError:
@@ -50,7 +50,7 @@ def _errors(node: Any) -> Iterable[str]:
             yield from _errors(value)
 
 
-async def _get(where: Endpoint, port: int, path: str) -> str | None:
+async def _get(where: Address, path: str) -> str | None:
     """An answer of Envoy's own server, or None."""
     import aiohttp
 
@@ -58,7 +58,7 @@ async def _get(where: Endpoint, port: int, path: str) -> str | None:
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"http://{where.ip}:{where.port(port)}{path}") as answer,
+            session.get(f"http://{where[0]}:{where[1]}{path}") as answer,
         ):
             return await answer.text()
     except (aiohttp.ClientError, TimeoutError):

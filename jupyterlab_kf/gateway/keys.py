@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from jupyterlab_kf.embedded.proxy.files import Files
+from jupyterlab_kf.gateway.files import Files
 
 RENEW: Final = 20 * 60.0
 RETRY: Final = 10.0
 _SECONDS: Final = 5.0
 _MOST: Final = 1 << 20
 _DISCOVERY: Final = "/.well-known/openid-configuration"
-log = logging.getLogger("jupyterlab_kf.embedded.proxy")
+log = logging.getLogger("jupyterlab_kf.gateway")
 
 
 class Keys:

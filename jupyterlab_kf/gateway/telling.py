@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from jupyterlab_kf import kinds
-from jupyterlab_kf.controllers import Emit
+from jupyterlab_kf.controllers import Emit, View
 from jupyterlab_kf.controllers.istio import GATEWAY, ROOT, Finding
-from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.errors import UsageError
 from jupyterlab_kf.model import Obj, Ref, meta
 
@@ -27,18 +26,20 @@ _MISSING: Final = (
 
 
 class Teller:
-    """Writes events about objects.
+    """Has events written about objects.
 
     Args:
-        registry: where they go.
+        view: where the objects are found as they are now.
+        record: writes an event.
+        told: events that were written before; what they say is not said again.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, view: View, record: Callable[[Emit], None], told: Iterable[Obj] = ()) -> None:
+        self._view, self._record = view, record
         self._told: set[tuple[str, str, str]] = set()
         self._findings: tuple[Finding, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
-        for event in registry.list(kinds.EVENT):
+        for event in told:
             if (event.get("source") or {}).get("component") == SOURCE:
                 about = event.get("involvedObject") or {}
                 self._told.add((str(about.get("uid")), "", str(event.get("message"))))
@@ -79,7 +80,7 @@ class Teller:
             about = [obj for obj in every if _is_meant(obj, words)]
             for obj in about:
                 self._say(Ref.of(obj), str(obj.get("apiVersion")), "EnvoyRefused", text)
-            if not about and (own := self._registry.view.get(kinds.DEPLOYMENT, ROOT, GATEWAY)):
+            if not about and (own := self._view.get(kinds.DEPLOYMENT, ROOT, GATEWAY)):
                 self._say(Ref.of({"kind": "Deployment", **own}), "apps/v1", "EnvoyRefused", text)
 
     def _say(self, about: Ref, api_version: str, reason: str, text: str) -> None:
@@ -91,17 +92,17 @@ class Teller:
         if {(about.uid, generation, text), (about.uid, "", text)} & self._told:
             return
         self._told.add((about.uid, generation, text))
-        self._registry.record(Emit(about, api_version, "Warning", reason, text, SOURCE))
+        self._record(Emit(about, api_version, "Warning", reason, text, SOURCE))
 
     def _stored(self, about: Ref, api_version: str) -> Obj | None:
         try:
             kind = kinds.of(api_version, about.kind)
         except UsageError:
-            found = self._registry.view.served(api_version, about.kind)
+            found = self._view.served(api_version, about.kind)
             if found is None:
                 return None
             kind = found
-        stored = self._registry.view.get(kind, about.namespace, about.name)
+        stored = self._view.get(kind, about.namespace, about.name)
         return stored if stored is not None and meta(stored).get("uid") == about.uid else None
 
 
