@@ -57,6 +57,7 @@ def _parser() -> arguments.Parser:
         _add(commands, row)
     hardware.add(commands)
     clusters.add_controllers(commands)
+    clusters.add_gateway(commands)
     hardware.add_hub(commands)
     return parser
 

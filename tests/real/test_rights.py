@@ -43,11 +43,15 @@ ROLES = {role(file)["metadata"]["name"] for file in FILES}
 
 
 def granted(*names: str) -> set[Use]:
-    """Group, resource and verb of everything that roles allow; the kinds of training jobs as one."""
+    """Everything that roles of ours allow."""
+    return {use for name in names for use in allowed(role(name))}
+
+
+def allowed(role: dict[str, Any]) -> set[Use]:
+    """Group, resource and verb of everything that a role allows; the kinds of training jobs as one."""
     return {
         (group, "training jobs" if resource in TRAINING else resource, verb)
-        for name in names
-        for rule in role(name)["rules"]
+        for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]

@@ -126,7 +126,7 @@ def test_the_report_is_text_with_whole_commands_html_and_json() -> None:
     assert (said["ready"], said["sections"][1]["state"]) == (False, "lacks")
 
 
-PROGRAMS = {"kf-hub", "kf-katib-controllers", "kf-serving-controllers", "kf-monitor"}
+PROGRAMS = {"kf-gateway", "kf-hub", "kf-katib-controllers", "kf-monitor", "kf-serving-controllers"}
 """Roles of programs' own accounts: no user lacks them."""
 
 

@@ -286,9 +286,7 @@ def test_a_certificate_that_is_not_there_costs_its_server_only() -> None:
 
 def test_a_kind_that_means_nothing_here_says_so() -> None:
     said_of = told(obj("PeerAuthentication", "strict", {"mtls": {"mode": "STRICT"}}))
-    assert said_of == [
-        "spec: pods have no sidecar here and are reached in plain text on this machine; it is not applied"
-    ]
+    assert said_of == ["spec: pods have no sidecar here and are reached in plain text; it is not applied"]
 
 
 def test_an_envoy_filter_that_is_no_local_rate_limit_has_no_effect_and_says_so() -> None:

@@ -3,7 +3,7 @@
 Pure: :func:`translate` takes a :class:`World` of objects and gives the resources that Envoy reads from files, and a
 :class:`Finding` for everything that is not honoured. Istio's defaults and precedence hold, not Envoy's. Nothing is
 dropped in silence: ``fields`` knows every field of the definitions, and a value that Envoy would refuse costs the rule
-it stands in, never the rest. One gateway serves all, as pods have no sidecars on one machine.
+it stands in, never the rest. One gateway serves all: pods have no sidecars here.
 """
 
 from __future__ import annotations

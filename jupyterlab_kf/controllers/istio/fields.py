@@ -104,7 +104,7 @@ _FILES = "files of a gateway's own are not mounted here; name a Secret of istio-
 _SIDECARS = "is about the pod that a request comes from, which only a sidecar knows; it is not looked at"
 _SUBNETS = "is for sidecars, which see where a connection was going; it is not looked at"
 _ERRORS = "status 500 and above count as errors, as without it"
-_ZONES = "one machine has no zones; it has no effect"
+_ZONES = "the gateway knows no zones; it has no effect"
 _ATTACHED = "is for the Gateway API and waypoints, which are not here; the object has no effect"
 _ELSEWHERE = (
     "patches are not told apart by it here; the limit holds for the whole gateway, or the pods that are selected"
@@ -156,7 +156,7 @@ REFUSED: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 MEANINGLESS: Final = {
-    "PeerAuthentication": "pods have no sidecar here and are reached in plain text on this machine; it is not applied",
+    "PeerAuthentication": "pods have no sidecar here and are reached in plain text; it is not applied",
     "Sidecar": "pods have no sidecar here; it is not applied",
     "ServiceEntry": "hosts outside the cluster are not routed to here; it is not applied",
     "WorkloadEntry": "only pods stand behind Services here; it is not applied",
@@ -166,7 +166,7 @@ MEANINGLESS: Final = {
     "ProxyConfig": "the one gateway is set up by jupyterlab-kf; it is not applied",
     "Telemetry": "the gateway writes one line of JSON for each request, whatever it says; it is not applied",
 }
-"""Kinds that are kept and have no effect on one machine."""
+"""Kinds that are kept and have no effect where there is a gateway and nothing else of Istio."""
 
 _GROUP: Final = re.compile(r"\{([^{}]*)\}")
 _LEAF: Final = ""

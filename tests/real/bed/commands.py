@@ -20,7 +20,7 @@ import time
 
 import provision
 
-from bed import binaries, images, models, node, notebooks
+from bed import binaries, gateways, images, models, node, notebooks
 from bed.cluster import RealCluster, StartError
 from bed.plan import OPERATORS
 
@@ -73,6 +73,7 @@ def _node() -> None:
     images.framework("mpi")
     models.serving()
     notebooks.kernel()
+    gateways.base()
 
 
 def _can_run_node() -> bool:
