@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import aclosing
 from dataclasses import asdict, fields
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.jobfeed import JobFeed, JobKey, training_kinds
 from jupyterlab_kf.services.kernels.starts import STARTS, KernelStart
 from jupyterlab_kf.services.plans import kind_of
+from jupyterlab_kf.services.serving import printed, rollout
 from jupyterlab_kf.services.serving.findings import Findings
 from jupyterlab_kf.services.serving.live import EndpointFeed, EndpointKey
 from jupyterlab_kf.services.studyfeed import StudyFeed, StudyKey
@@ -241,7 +243,7 @@ class Job:
 
 
 class Lines:
-    """The log of a job, or of a trial, on its way."""
+    """The log of a job, a trial or an endpoint, on its way."""
 
     def __init__(self, id_: str, desk: Desk, key: JobKey, tell: Callable[[], None]) -> None:
         self.id = id_
@@ -272,10 +274,16 @@ class Lines:
     async def _read(self, desk: Desk, key: JobKey) -> None:
         try:
             client = await desk.client()
-            if key.kind == kinds.TRIAL.kind:
-                async for line in trials.trial_lines(client, key.namespace, key.name, follow=True):
-                    self._lines.append(line)
-                    self._tell()
+            if key.kind in (kinds.TRIAL.kind, rollout.KIND.kind):
+                found = (
+                    trials.trial_lines(client, key.namespace, key.name, follow=True)
+                    if key.kind == kinds.TRIAL.kind
+                    else printed.follow(client, key.namespace, key.name)
+                )
+                async with aclosing(found):
+                    async for line in found:
+                        self._lines.append(line)
+                        self._tell()
                 return
             job = await desk.job(key, client)
             if training.decode(job).phase.finished:
@@ -347,14 +355,16 @@ _NOTHING: Final[dict[str, Frame]] = {
     "kernels": {"starts": []},
     "endpoints": {"rows": [], "total": 0, "served": True},
 }
+_LOGS: Final = {kinds.TRIAL.kind: STUDIES, rollout.KIND.kind: ENDPOINTS}
+"""Whose logs are read beside those of jobs."""
 _FAMILIES: Final = {"studies": STUDIES, "study": STUDIES, "endpoints": ENDPOINTS, "endpoint": ENDPOINTS}
 
 
 def resource_of(said: Any) -> str:
     """What leave to read a message asks for: the resource of the routes of the same family."""
     kind = said.get("type")
-    if kind == "lines" and (said.get("key") or {}).get("kind") == kinds.TRIAL.kind:
-        return STUDIES
+    if kind == "lines":
+        return _LOGS.get(str((said.get("key") or {}).get("kind")), JOBS)
     return _FAMILIES.get(kind, JOBS)
 
 
@@ -489,11 +499,12 @@ def _key(said: Any) -> JobKey:
 
 
 def _log_key(said: Any) -> JobKey:
-    """A job, or a trial of a study."""
-    if str(said["kind"]) != kinds.TRIAL.kind:
+    """A job, a trial of a study, or an endpoint."""
+    kind = str(said["kind"])
+    if kind not in (kinds.TRIAL.kind, rollout.KIND.kind):
         return _key(said)
-    found = _study_key(said)
-    return JobKey(kinds.TRIAL.kind, found.namespace, found.name)
+    namespace, name, _ = _named(said, "trial" if kind == kinds.TRIAL.kind else "endpoint")
+    return JobKey(kind, namespace, name)
 
 
 def _study_key(said: Any) -> StudyKey:

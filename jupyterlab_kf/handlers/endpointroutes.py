@@ -53,6 +53,19 @@ class EndpointGraph(EndpointHandler):
         await self.reply(lambda: self.endpoints.workshop(self.desk, (namespace, name, uid), version))
 
 
+class EndpointLog(EndpointHandler):
+    """What an endpoint printed, as a file."""
+
+    @web.authenticated
+    @authorized("read", resource=ENDPOINTS)
+    async def get(self, namespace: str, name: str) -> None:
+        """What is there of all versions, or what one replica said."""
+        replica = self.get_query_argument("replica", "")
+        await self.download(
+            lambda: self.endpoints.log_text(self.desk, (namespace, name), replica), f"{name}.log", "text/plain"
+        )
+
+
 class EndpointDeeds(EndpointHandler):
     """What can be done with an endpoint."""
 
@@ -90,6 +103,7 @@ ONE: Final = rf"endpoints/{NAME}/{NAME}"
 ENDPOINT_ROUTES: Final = (
     (ONE, Endpoint),
     (ONE + "/graph", EndpointGraph),
+    (ONE + "/logs", EndpointLog),
     (ONE + "/(plan|change)", EndpointDeeds),
     (ONE + "/(predict|feedback)", EndpointAsks),
     (rf"servers/(InferenceService|Deployment)/{NAME}/{NAME}/predict", ServerAsks),

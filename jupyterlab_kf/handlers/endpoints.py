@@ -22,7 +22,7 @@ from jupyterlab_kf.manifests.scaling import Scaling
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.plans import to_yaml
-from jupyterlab_kf.services.serving import asking, changes, editing, messages, rollout, servers, shipping
+from jupyterlab_kf.services.serving import asking, changes, editing, messages, printed, rollout, servers, shipping
 from jupyterlab_kf.services.serving.editing import GraphChange, Workshop
 from jupyterlab_kf.services.serving.live import EndpointKey
 from jupyterlab_kf.services.serving.messages import Answer
@@ -85,6 +85,13 @@ async def _url(client: Client, endpoint: Obj) -> str:
     given = ((gateway.get("status") or {}).get("loadBalancer") or {}).get("ingress") or [{}]
     host = str(given[0].get("hostname") or given[0].get("ip") or "")
     return f"http://{host}:{port}{path}" if host else path
+
+
+async def log_text(desk: Desk, where: Where, replica: str) -> str:
+    """What its servers printed, as a file: replica, text."""
+    client, found = await _found(desk, where)
+    lines = await printed.read(client, found, list(endpoints.versions(found)), None)
+    return "".join(f"{one.replica}\t{one.text}\n" for one in lines if not replica or one.replica == replica)
 
 
 async def delete(desk: Desk, where: Where) -> EndpointKey:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from jupyterlab_kf import kinds
@@ -54,41 +54,6 @@ async def follow_lines(client: Client, kind: Kind, job: Obj) -> AsyncGenerator[L
             yield line
     finally:
         await feed.stop()
-
-
-@dataclass(slots=True)
-class _Place:
-    """How far a log was read, so that a lost connection costs no line and repeats none.
-
-    Several lines may bear one time; a server resumes at a second's granularity.
-    """
-
-    time: float = 0.0
-    at_time: int = 0
-    skip: int = 0
-
-    def resume(self) -> None:
-        """The log is read again from about here."""
-        self.skip = self.at_time
-
-    def renew(self) -> None:
-        """Another run, another log."""
-        self.time, self.at_time, self.skip = 0.0, 0, 0
-
-    def is_new(self, time: float | None) -> bool:
-        """Whether a line of that time was not seen before."""
-        if time is None:
-            return True
-        if time < self.time:
-            return not self.skip  # within one run of reading, a clock that was set back hides nothing
-        if time == self.time:
-            if self.skip:
-                self.skip -= 1
-                return False
-            self.at_time += 1
-            return True
-        self.time, self.at_time, self.skip = time, 1, 0
-        return True
 
 
 class _Feed:
@@ -217,12 +182,12 @@ class _Feed:
             for status in (pod.get("status") or {}).get("containerStatuses") or ()
         )
         if begun and uid not in self._readers and len(self._readers) < MOST_FOLLOWED:
-            name, place = str(meta(pod)["name"]), _Place()
+            name, place = str(meta(pod)["name"]), logs.Place()
             work = keeping.lasting(f"reading the log of {self._space}/{name}", lambda: self._follow(uid, name, place))
             reader = self._readers[uid] = asyncio.create_task(work)
             reader.add_done_callback(lambda _: self._dirty.set())
 
-    async def _follow(self, uid: str, pod: str, place: _Place) -> None:
+    async def _follow(self, uid: str, pod: str, place: logs.Place) -> None:
         name = next((one.name for one in self._picture.replicas if one.pod == pod), pod)
         pause = 0.1
         if self._restarts(uid) and not place.time:
@@ -244,7 +209,7 @@ class _Feed:
             pause = 0.1 if said else min(pause * 2, 2.0)
             await asyncio.sleep(pause)
 
-    async def _read_log(self, pod: str, name: str, place: _Place, *, previous: bool = False) -> bool:
+    async def _read_log(self, pod: str, name: str, place: logs.Place, *, previous: bool = False) -> bool:
         """Read on from a place, to the end of the log; True when there was something."""
         said = False
         place.resume()

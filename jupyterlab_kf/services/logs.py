@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from jupyterlab_kf.model import LogLine, parse_time
@@ -43,3 +44,38 @@ def merge(lines: Iterable[LogLine]) -> list[LogLine]:
         last = line.time if line.time is not None else last
         done.append((last, place, line))
     return [line for _, _, line in sorted(done, key=lambda entry: entry[:2])]
+
+
+@dataclass(slots=True)
+class Place:
+    """How far a log was read, so that a lost connection costs no line and repeats none.
+
+    Several lines may bear one time; a server resumes at a second's granularity.
+    """
+
+    time: float = 0.0
+    at_time: int = 0
+    skip: int = 0
+
+    def resume(self) -> None:
+        """The log is read again from about here."""
+        self.skip = self.at_time
+
+    def renew(self) -> None:
+        """Another run, another log."""
+        self.time, self.at_time, self.skip = 0.0, 0, 0
+
+    def is_new(self, time: float | None) -> bool:
+        """Whether a line of that time was not seen before."""
+        if time is None:
+            return True
+        if time < self.time:
+            return not self.skip  # within one run of reading, a clock that was set back hides nothing
+        if time == self.time:
+            if self.skip:
+                self.skip -= 1
+                return False
+            self.at_time += 1
+            return True
+        self.time, self.at_time, self.skip = time, 1, 0
+        return True

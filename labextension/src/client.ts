@@ -499,8 +499,9 @@ export class Client {
   private _heard = false;
 }
 
-/** The kind of a study's trials, whose logs are read as those of jobs. */
+/** The kinds of a study's trials and of endpoints, whose logs are read as those of jobs. */
 export const TRIAL = 'Trial';
+export const ENDPOINT = 'SeldonDeployment';
 
 function studyPlace(key: StudyKey): string {
   return ['studies', key.namespace, key.name].map(encodeURIComponent).join('/');
@@ -510,10 +511,13 @@ function place(key: JobKey): string {
   if (key.kind === TRIAL) {
     return ['trials', key.namespace, key.name].map(encodeURIComponent).join('/');
   }
+  if (key.kind === ENDPOINT) {
+    return endpointPlace(key);
+  }
   return ['jobs', key.kind, key.namespace, key.name].map(encodeURIComponent).join('/');
 }
 
-function endpointPlace(key: EndpointKey): string {
+function endpointPlace(key: Pick<EndpointKey, 'namespace' | 'name'>): string {
   return ['endpoints', key.namespace, key.name].map(encodeURIComponent).join('/');
 }
 

@@ -154,6 +154,28 @@ def test_units_are_dragged_deleted_and_what_is_no_graph_is_refused(
     assert found == []
 
 
+def test_what_somebody_else_changed_meanwhile_is_looked_at_again(open_lab: Open, versions: kf.Endpoint) -> None:
+    page, tab = opened(open_lab)
+    slider = tab.get_by_role("slider", name="Percent of the requests to v2")
+    slider.focus()
+    page.keyboard.press("PageUp")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    review = tab.get_by_role("group", name="Review of the change")
+    expect(review.get_by_role("button", name="Apply")).to_be_focused(timeout=PATIENCE)
+    versions.traffic(v1=95, v2=5)
+    page.keyboard.press("Enter")
+    expect(tab.get_by_role("alert")).to_contain_text("has changed since this was planned", timeout=PATIENCE)
+    expect(review.get_by_role("button", name="Apply")).to_have_count(0)
+    expect(review.get_by_role("button", name="Look again")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(review).to_contain_text("-    traffic: 95", timeout=PATIENCE)
+    expect(review.get_by_role("button", name="Apply")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(tab.get_by_role("status").first).to_contain_text("Done: traffic", timeout=PATIENCE)
+    assert versions.versions == {"v1": 90, "v2": 10}
+
+
 def test_copies_of_requests_are_sent_from_the_page(open_lab: Open, versions: kf.Endpoint, tmp_path: Path) -> None:
     page, tab = opened(open_lab)
     percent = tab.get_by_role("spinbutton", name="Percent of the requests that v2 gets copies of")
@@ -230,6 +252,9 @@ def test_an_ab_test_shows_its_branches_after_keyboard_requests(open_lab: Open, c
         expect(tab.locator(".kfx-Graph-name").filter(has_text=re.compile("^thrice$"))).to_be_visible()
         expect(tab.locator(".kfx-Try")).to_contain_text(re.compile("ab-test → (twice|thrice)"))
         expect(tab.locator("figcaption", has_text="Choices per second")).to_be_visible()
+        # What each unit prints is read once somebody wants to.
+        tab.locator("summary", has_text="Logs").press("Enter")
+        expect(tab.get_by_role("log", name="Log of divided")).to_contain_text("v1-0/twice", timeout=PATIENCE)
     finally:
         endpoint.delete()
 

@@ -68,6 +68,7 @@ def _take(place: Path, gallery: Path | None) -> None:
         page = browser.new_page(viewport={"width": 1360, "height": 850}, device_scale_factor=1)
         page.set_default_timeout(60_000)
         _jobs()
+        _served()
         page.goto(f"{lab.url}/lab/tree/digits.ipynb?token={lab.token}&reset")
         labs.settle(page)
         labs.execute(page, "kf:open-panel")
@@ -124,6 +125,40 @@ def _readme(page: Page) -> None:
     page.locator(".jp-NotebookPanel-toolbar [data-jp-item-name='kf-run'] jp-button").click()
     expect(page.locator(".kfx-Fit")).to_be_visible()
     page.screenshot(path=IMAGES / "launch.png")
+    _asked(page)
+    page.screenshot(path=IMAGES / "endpoint.png")
+
+
+def _served() -> None:
+    """An endpoint with a model and, for a fifth of the requests, a graph."""
+    from sklearn.datasets import load_iris  # type: ignore[import-untyped]
+    from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
+    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+
+    import jupyterlab_kf as kf
+
+    rows, labels = load_iris(return_X_y=True)
+    line = LogisticRegression(max_iter=1000).fit(rows, labels)
+    forest = RandomForestClassifier(20, random_state=0).fit(rows, labels)
+    kf.serve(line, name="iris", example=rows[60:61])
+    kf.serve(graph=kf.route(kf.unit(line), kf.unit(forest), by="random"), name="iris", canary=20)
+
+
+def _asked(page: Page) -> Locator:
+    """The tab of that endpoint, after requests for as long as its plots need to be worth a look."""
+    import jupyterlab_kf as kf
+
+    labs.execute(page, "kf:open-endpoint", namespace="default", name="iris")
+    tab = page.locator(".kfx-EndpointPage:visible")
+    expect(tab.locator("tr[data-version=v2]")).to_contain_text("1/1", timeout=60_000)
+    endpoint = kf.endpoint("iris")
+    for _ in range(200):
+        for _ in range(10):
+            endpoint.predict([[6.1, 2.8, 4.7, 1.2]])
+        page.wait_for_timeout(100)
+    tab.get_by_role("button", name="Predict").click()
+    expect(tab.get_by_role("region", name="Answer")).to_be_visible(timeout=60_000)
+    return tab
 
 
 def _gallery(page: Page, folder: Path, theme: str) -> None:
@@ -145,6 +180,18 @@ def _gallery(page: Page, folder: Path, theme: str) -> None:
     labs.execute(page, "docmanager:open", path="digits.ipynb")
     page.locator(".jp-NotebookPanel-toolbar [data-jp-item-name='kf-run'] jp-button").click()
     shot("launch")
+    labs.execute(page, "application:close")
+    tab = _asked(page)
+    shot("endpoint")
+    tab.get_by_role("button", name="Edit the graph …").click()
+    editor = tab.locator(".kfx-GraphEdit")
+    expect(editor).to_be_visible(timeout=60_000)
+    editor.get_by_role("combobox", name="Add a router").select_option("random")
+    editor.scroll_into_view_if_needed()
+    shot("editor")
+    tab.get_by_role("button", name="Show what changes …").click()
+    expect(tab.locator(".kfx-Review")).to_be_visible(timeout=60_000)
+    shot("review")
     labs.execute(page, "application:close")
 
 

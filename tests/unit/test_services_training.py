@@ -37,7 +37,7 @@ from jupyterlab_kf.manifests import errands
 from jupyterlab_kf.manifests import training as manifests
 from jupyterlab_kf.model import LogLine, Obj, Phase, labels
 from jupyterlab_kf.runtime import launch
-from jupyterlab_kf.services import downloads, feed, jobs, pictures, plans, storage, training
+from jupyterlab_kf.services import downloads, jobs, logs, pictures, plans, storage, training
 
 NODE = {"metadata": {"name": "node"}, "status": {"allocatable": {"cpu": "2", "memory": "8Gi"}}}
 
@@ -434,7 +434,7 @@ def test_the_commit_is_read_from_gits_own_files(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_read_again_repeats_nothing_and_loses_nothing() -> None:
-    place = feed._Place()
+    place = logs.Place()
     assert [place.is_new(time) for time in (1.0, 1.0, 2.0, 2.0)] == [True] * 4
     place.resume()
     assert [place.is_new(time) for time in (2.0, 2.0, 2.0, 3.0)] == [False, False, True, True]

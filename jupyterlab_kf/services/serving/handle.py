@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import ApiError, NotFoundError, PredictionError, UsageError
+from jupyterlab_kf.errors import NotFoundError, PredictionError, UsageError
 from jupyterlab_kf.manifests import endpoints, scaling
 from jupyterlab_kf.manifests.endpoints import Revision
 from jupyterlab_kf.manifests.scaling import Scaling
@@ -29,6 +28,7 @@ from jupyterlab_kf.services.serving import (
     measures,
     messages,
     monitors,
+    printed,
     references,
     rollout,
     routers,
@@ -111,7 +111,8 @@ class Endpoint:
         now = self._read()
         if version is not None:
             changes.check_version(now, version)
-        return self._session.run(lambda client: _logs(client, now, version, tail))
+        wanted = list(endpoints.versions(now)) if version is None else [version]
+        return self._session.run(lambda client: printed.read(client, now, wanted, tail))
 
     def metrics(self) -> dict[str, measures.Measures]:
         """What its versions measured of the requests that they answered, since their pods started."""
@@ -567,24 +568,3 @@ class Endpoint:
 
         self._obj = self._session.run(work)
         return self
-
-
-async def _logs(client: Client, endpoint: Obj, version: str | None, tail: int | None) -> list[LogLine]:
-    space = str(meta(endpoint)["namespace"])
-    found = await client.list(kinds.POD, space, selector=endpoints.pod_selector(str(meta(endpoint)["name"])))
-    lines = []
-    for name, predictor in endpoints.versions(endpoint).items():
-        if version not in (None, name):
-            continue
-        units = [
-            str(one["name"]) for part in predictor.get("componentSpecs") or () for one in part["spec"]["containers"]
-        ]
-        for number, pod in enumerate(states.pods_of(name, found)):
-            for unit in units:
-                shown = f"{name}-{number}" if len(units) == 1 else f"{name}-{number}/{unit}"
-                try:
-                    said = client.logs(space, str(meta(pod)["name"]), container=unit, tail=tail)
-                    lines += [LogLine(shown, text) async for text in said]
-                except ApiError:  # it has not begun, or is gone
-                    continue
-    return lines

@@ -77,10 +77,10 @@ export function Review({ changing }: { changing: Changing }): React.JSX.Element 
   // Who asked for it with a key goes on with keys.
   React.useEffect(() => {
     if (plan) {
-      box.current?.querySelector<HTMLElement>('button.kfx-primary')?.focus({ preventScroll: true });
+      box.current?.querySelector<HTMLElement>('.kfx-Review-deeds button:not(:disabled)')?.focus({ preventScroll: true });
       box.current?.scrollIntoView({ block: 'nearest' });
     }
-  }, [plan]);
+  }, [plan, error]);
   // The button that was pressed is gone: what became of it is where keys go on.
   React.useEffect(() => {
     if (done) {
@@ -103,14 +103,14 @@ export function Review({ changing }: { changing: Changing }): React.JSX.Element 
           {plan && <p className="kfx-Review-cause">{trans.__('What would change: %1', plan.cause)}</p>}
           {plan && (plan.diff ? <Diff key={plan.mark + plan.cause} text={plan.diff} /> : <p className="kfx-Note">{trans.__('Nothing: it is like this already.')}</p>)}
           {plan?.slow && <p className="kfx-Note">{trans.__('Versions come or go: requests are answered all the while.')}</p>}
-          <div className="kfx-Tools-row">
-            {plan && (
+          <div className="kfx-Tools-row kfx-Review-deeds">
+            {plan && !error && (
               <button type="button" className="kfx-Button kfx-primary" disabled={busy || !plan.diff} onClick={changing.apply}>
                 {busy ? trans.__('Applying …') : trans.__('Apply')}
               </button>
             )}
             {error && (
-              <button type="button" className="kfx-Button" onClick={() => changing.begin(request)}>
+              <button type="button" className="kfx-Button kfx-primary" disabled={busy} onClick={() => changing.begin(request)}>
                 {trans.__('Look again')}
               </button>
             )}

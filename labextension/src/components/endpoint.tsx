@@ -2,6 +2,7 @@
 
 import * as React from 'react';
 
+import { ENDPOINT } from '../client';
 import { branchPlotsOf, keyOfEndpoint, NO_ENDPOINT, phaseOf, plotsOf } from '../endpoints';
 import type { EndpointState } from '../endpoints';
 import { number } from '../format';
@@ -11,13 +12,14 @@ import type { IKubeflow } from '../tokens';
 import type { EndpointKey, EndpointView, Totals, VersionView } from '../wire';
 import { Review, useChange } from './change';
 import type { Changing } from './change';
-import { useKubeflow } from './context';
+import { useKubeflow, useStanding } from './context';
 import { Graph } from './graph';
 import { GraphEditor } from './graphedit';
 import { History } from './history';
+import { Log } from './log';
 import { Mirror } from './mirror';
 import { Monitor } from './monitor';
-import { phaseClass, Why } from './parts';
+import { Notice, phaseClass, Why } from './parts';
 import { Plots } from './plot';
 import { Servers } from './servers';
 import { Traffic } from './traffic';
@@ -86,6 +88,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
   const kf = useKubeflow();
   const { trans } = kf;
   const changing = useChange(endpoint);
+  const standing = useStanding(kf.client);
   const titles = {
     rate: trans.__('Requests per second'),
     errors: trans.__('Errors per second'),
@@ -141,6 +144,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
           {state.error}
         </div>
       )}
+      {live && <Notice standing={standing} asleep={trans.__('Your cluster is asleep; this is what was seen last.')} />}
       {view.versions.map(one => (
         <Why key={one.name} why={one.explanation} />
       ))}
@@ -171,6 +175,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
           <TryIt view={view} endpoint={endpoint} onAnswer={() => setAsked(true)} />
         </>
       )}
+      {page && live && <Printed endpoint={endpoint} />}
       {page && <History endpoint={endpoint} mark={`${view.revision}/${changing.done}`} changing={live ? changing : null} />}
     </>
   );
@@ -178,6 +183,21 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
 
 function named(versions: readonly VersionView[]): string {
   return versions.map(({ name }) => name).join(', ');
+}
+
+/** What its servers print, read once somebody wants to see it. */
+function Printed({ endpoint }: { endpoint: EndpointKey }): React.JSX.Element {
+  const { trans } = useKubeflow();
+  const [open, setOpen] = React.useState(false);
+  const [replica, setReplica] = React.useState('');
+  const { namespace, name, uid } = endpoint;
+  const key = React.useMemo(() => ({ kind: ENDPOINT, namespace, name, uid }), [namespace, name, uid]);
+  return (
+    <details className="kfx-Printed" onToggle={event => setOpen(event.currentTarget.open)}>
+      <summary className="kfx-H">{trans.__('Logs')}</summary>
+      {open && <Log jobKey={key} view={null} replica={replica} onReplica={setReplica} />}
+    </details>
+  );
 }
 
 /** What the operator says, which names Deployments and conditions: for who wants to know. */
@@ -236,7 +256,7 @@ function Versions({ view, totals, changing }: VersionsProps): React.JSX.Element 
               </>
             )}
             {rewarded && <th scope="col">{trans.__('Reward')}</th>}
-            {changing && several && <th scope="col">{trans.__('Change')}</th>}
+            {changing && several && <th scope="col" className="kfx-Versions-change">{trans.__('Change')}</th>}
           </tr>
         </thead>
         <tbody>

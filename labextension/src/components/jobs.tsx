@@ -11,7 +11,7 @@ import { QUERY } from '../client';
 import type { Standing } from '../client';
 import { causeWord, phaseWord } from './words';
 import { useKubeflow, useLeft, useNow, usePreferences, useRows, useStanding } from './context';
-import { Empty, FrameworkMark, phaseClass } from './parts';
+import { Empty, FrameworkMark, Notice, phaseClass } from './parts';
 import { moved, Virtual } from './virtual';
 
 const HEIGHT = 46;
@@ -344,26 +344,6 @@ const Row = React.memo(function Row(props: RowProps): React.JSX.Element {
     </div>
   );
 });
-
-/** One line about the way to the cluster, when it is not as it should be. */
-function Notice({ standing }: { standing: Standing }): React.JSX.Element | null {
-  const { trans } = useKubeflow();
-  const said: Record<string, string> = {
-    offline: trans.__('The Jupyter server does not answer. Trying again …'),
-    unreachable: trans.__('The cluster does not answer; what you see may be old. Trying again …'),
-    refused: standing.message
-  };
-  const text = said[standing.state];
-  if (!text) {
-    return null;
-  }
-  return (
-    <div className="kfx-Notice" role="alert" title={standing.message}>
-      {text}
-      {standing.state === 'refused' && standing.hint && <div className="kfx-dim">{standing.hint}</div>}
-    </div>
-  );
-}
 
 function Nothing({ standing, loaded, filtered }: { standing: Standing; loaded: boolean; filtered: boolean }): React.JSX.Element {
   const kf = useKubeflow();

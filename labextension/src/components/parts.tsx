@@ -3,6 +3,7 @@
 import * as React from 'react';
 
 import { parted } from '../ansi';
+import type { Standing } from '../client';
 import { clean, duration } from '../format';
 import { elapsed, finished, frameworkMark, frameworkTitle, replicaName, SIGNS, speakers } from '../model';
 import { look } from '../plotting';
@@ -237,6 +238,33 @@ export function Empty(props: { title: string; children?: React.ReactNode; icon?:
       {props.icon}
       <p className="kfx-Empty-title">{props.title}</p>
       {props.children}
+    </div>
+  );
+}
+
+interface NoticeProps {
+  standing: Standing;
+  /** What is said while the cluster sleeps, where nothing else says it. */
+  asleep?: string;
+}
+
+/** One line about the way to the cluster, when it is not as it should be. */
+export function Notice({ standing, asleep = '' }: NoticeProps): React.JSX.Element | null {
+  const { trans } = useKubeflow();
+  const said: Record<string, string> = {
+    offline: trans.__('The Jupyter server does not answer. Trying again …'),
+    unreachable: trans.__('The cluster does not answer; what you see may be old. Trying again …'),
+    stopped: asleep,
+    refused: standing.message
+  };
+  const text = said[standing.state];
+  if (!text) {
+    return null;
+  }
+  return (
+    <div className="kfx-Notice" role="alert" title={standing.message}>
+      {text}
+      {standing.state === 'refused' && standing.hint && <div className="kfx-dim">{standing.hint}</div>}
     </div>
   );
 }

@@ -14,6 +14,10 @@ const FAR = 10;
 /** Seconds that an axis of time has at least, and pixels between its marks. */
 const LEAST_TIME = 10;
 const ROOM_OF_TIME = 90;
+/** Half of what a letter of an axis takes, and how far its words may reach over the edges of the drawing. */
+const HALF_A_LETTER = 3.2;
+const ROOM_AT_LEFT = 24;
+const ROOM_AT_RIGHT = 8;
 /** Between marks of an axis of whole numbers: no epoch is the half of one. */
 const WHOLE_STEPS = [0, 1, 2, 3, 4, 5, 6, 7, 8].flatMap(power => [1, 2, 5].map(factor => factor * 10 ** power));
 
@@ -210,7 +214,16 @@ function places({ data: { xs }, choices, clock, log }: DrawnProps): uPlot.Axis {
   if (clock) {
     return {
       splits: (made, _, low, high) => timeMarks(low, high, Math.max(2, Math.floor(made.width / ROOM_OF_TIME))),
-      values: (_, splits) => timeWords(splits)
+      // What would be cut off at an edge, or run into the other axis' words, is left out.
+      values: (made, splits) => {
+        const words = timeWords(splits);
+        const wide = made.bbox.width / window.devicePixelRatio;
+        return words.map((word, n) => {
+          const at = made.valToPos(splits[n] ?? 0, 'x');
+          const half = word.length * HALF_A_LETTER;
+          return wide && (at < half - ROOM_AT_LEFT || at > wide + ROOM_AT_RIGHT - half) ? '' : word;
+        });
+      }
     };
   }
   if (log) {
