@@ -35,7 +35,7 @@ Obj = dict[str, Any]
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])
 KIND = kinds.INFERENCE_SERVICE.api_version, kinds.INFERENCE_SERVICE.kind
-PROGRAMS = Path(__file__).parent / "programs"
+PROGRAMS = Path(__file__).parents[1] / "real" / "programs"
 KSERVE = os.environ.get("KF_KSERVE", "")
 
 

@@ -23,9 +23,8 @@ Obj = dict[str, Any]
 SELDON = "machinelearning.seldon.io/v1", "SeldonDeployment"
 ISTIO = "networking.istio.io/v1"
 USER = ("viewer", "trainer", "serving", "monitoring")
-# What these deployments do not need: autoscalers and budgets, the end of an explainer's routes, the same event twice.
+# What these deployments do not need: budgets, the end of an explainer's routes, the same event twice.
 ELSEWHERE = {
-    *(("autoscaling", "horizontalpodautoscalers", verb) for verb in ("create", "patch", "delete")),
     *(("policy", "poddisruptionbudgets", verb) for verb in ("create", "patch", "delete")),
     ("networking.istio.io", "virtualservices", "delete"),
     ("", "events", "patch"),
@@ -93,7 +92,11 @@ def test_what_was_served_is_served_and_replaced_and_ended(served: Served) -> Non
     )
     served.until("iris", "Available")
     until(lambda: served.names(ISTIO, "DestinationRule") == ["iris-default"], seconds=60, what="the rules")
-    assert not set(before) & set(served.names("apps/v1", "ReplicaSet"))
+
+    def gone() -> bool:
+        return not set(before) & set(served.names("apps/v1", "ReplicaSet"))
+
+    until(gone, seconds=60, what="the end of what the old ones made")
     (changed,) = only["predictors"]
     changed = {**changed, "annotations": {"note": "x"}, "labels": {"version": "second"}}
     served.api.merge(*SELDON, "iris", {"spec": {"predictors": [changed]}}, served.space)
@@ -106,13 +109,32 @@ def test_what_was_served_is_served_and_replaced_and_ended(served: Served) -> Non
     model = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://models/iris"}
     head = {"name": "petals", "namespace": served.space}
     body = {"apiVersion": inference.KIND[0], "kind": inference.KIND[1], "metadata": head}
-    served.api.create({**body, "spec": {"predictor": {"model": model}}})
+    scaled = {"predictor": {"model": model, "maxReplicas": 3}, "transformer": {"containers": [{"image": "python:3"}]}}
+    served.api.create({**body, "spec": scaled})
 
     def ready() -> bool:
         found = served.api.get(*inference.KIND, "petals", served.space).get("status", {}).get("conditions", ())
         return any(one["type"] == "Ready" and one["status"] == "True" for one in found)
 
     until(ready, seconds=60, what="an InferenceService that is ready")
+    parts = ["iris-default-0-model", "petals-predictor", "petals-transformer"]
+    assert served.names("apps/v1", "Deployment") == parts
+    assert served.names("autoscaling/v2", "HorizontalPodAutoscaler") == ["petals-predictor"]
+    leads = served.api.get(*inference.KIND, "petals", served.space)["status"]["address"]["url"]
+    assert leads == f"http://petals-transformer.{served.space}.svc.cluster.local"
+    generations = [one["metadata"]["generation"] for one in served.api.list("apps/v1", "Deployment", served.space)]
+    assert generations[1:] == [1, 1], "what is as it should be is not written again"
+    served.api.merge(*inference.KIND, "petals", {"spec": {"predictor": {"minReplicas": 2}}}, served.space)
+
+    def replicas() -> list[Obj]:
+        found = served.api.list("autoscaling/v2", "HorizontalPodAutoscaler", served.space)
+        return [one["spec"]["minReplicas"] for one in found]
+
+    until(lambda: replicas() == [2], seconds=60, what="other bounds")
+    without = {"predictor": {"maxReplicas": None}, "transformer": None}
+    served.api.merge(*inference.KIND, "petals", {"spec": without}, served.space)
+    until(lambda: served.names("apps/v1", "Deployment") == parts[:2], seconds=60, what="the transformer's end")
+    until(lambda: replicas() == [], seconds=60, what="the autoscaler's end")
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(timeout=90) == 0
     uses = used(served.cluster, "seldon", served.space)

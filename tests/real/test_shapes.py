@@ -21,6 +21,7 @@ import inference
 import joblib
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 from bed.api import Api, ApiStatusError, until
 from bed.cluster import RealCluster
@@ -49,7 +50,8 @@ def fill(api: Api, space: str) -> None:
     joblib.dump(LogisticRegression(max_iter=500).fit(X, Y), content)
     head = {"name": "models", "namespace": space}
     binary = {"model.joblib": base64.b64encode(content.getvalue()).decode()}
-    api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": head, "binaryData": binary})
+    code = {"part.py": (HERE / "programs" / "kserve_part.py").read_text()}
+    api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": head, "data": code, "binaryData": binary})
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     api.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": head, "spec": claim})
     mounts = [{"name": "in", "mountPath": "/in"}, {"name": "models", "mountPath": "/models"}]
@@ -67,6 +69,34 @@ def fill(api: Api, space: str) -> None:
     )
 
 
+def with_parts(petals: Obj) -> Obj:
+    """An InferenceService with a transformer before it, an explainer beside it, and an autoscaler."""
+    mount = {"name": "code", "mountPath": "/code"}
+    own = {"image": "python:3", "imagePullPolicy": "IfNotPresent", "command": ["python", "/code/part.py"]}
+    part = {
+        "containers": [own | {"volumeMounts": [mount]}],
+        "volumes": [{"name": "code", "configMap": {"name": "models"}}],
+    }
+    model = petals["spec"]["predictor"]["model"] | {"resources": {"requests": {"cpu": "100m"}}}
+    predictor = petals["spec"]["predictor"] | {"maxReplicas": 2, "model": model}
+    return petals | {"spec": {"predictor": predictor, "transformer": part, "explainer": part}}
+
+
+@contextmanager
+def forwarded(kubectl: Path, cluster: RealCluster, folder: Path, service: str, port: int) -> Iterator[str]:
+    """kubectl's way to a port of one of a Service's pods, for what is not HTTP/1: host and port."""
+    space, _, name = service.partition("/")
+    words = [str(kubectl), f"--kubeconfig={cluster.kubeconfig}", "-n", space, "port-forward"]
+    words += [f"service/{name}", f":{port}", "--address=127.0.0.1"]
+    environment = {"HOME": str(folder), "PATH": os.environ["PATH"]}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        found = re.search(r"127\.0\.0\.1:\d+", process.stdout.readline())
+        assert found is not None
+        yield found[0]
+        process.kill()
+
+
 @contextmanager
 def proxied(kubectl: Path, cluster: RealCluster, folder: Path) -> Iterator[str]:
     """kubectl's own way to the cluster for clients that know nothing of it: host and port."""
@@ -78,6 +108,19 @@ def proxied(kubectl: Path, cluster: RealCluster, folder: Path) -> Iterator[str]:
         assert found is not None
         yield found[0]
         process.kill()
+
+
+def asks_by_grpc(host: str) -> None:
+    """Triton's own client over gRPC: the server, what its model takes, and predictions."""
+    with triton_grpc.InferenceServerClient(host) as client:
+        assert client.is_server_ready()
+        assert client.is_model_ready("flowers")
+        assert client.get_model_metadata("flowers").name == "flowers"
+        asked = triton_grpc.InferInput("input-0", list(X.shape), "FP64")
+        asked.set_data_from_numpy(X)
+        answer = client.infer("flowers", [asked])
+        name = answer.get_response().outputs[0].name
+        assert np.array_equal(np.ravel(answer.as_numpy(name)), LogisticRegression(max_iter=500).fit(X, Y).predict(X))
 
 
 def test_triton_tensorflow_serving_and_an_inference_service_run_as_real_pods_and_answer(
@@ -102,7 +145,7 @@ def test_triton_tensorflow_serving_and_an_inference_service_run_as_real_pods_and
         model="iris",
     )
     source = ModelSource(format="sklearn", uri="pvc://models/tf")
-    petals = encode(InferenceSpec(name="petals", namespace=space, source=source))
+    petals = with_parts(encode(InferenceSpec(name="petals", namespace=space, source=source)))
     unknown = encode(InferenceSpec(name="unknown", namespace=space, source=ModelSource(format="caffe", uri="pvc://m")))
     environment = os.environ | {
         "KUBECONFIG": str(node_cluster.kubeconfig_for("ada", namespace=space)),
@@ -133,6 +176,10 @@ def test_triton_tensorflow_serving_and_an_inference_service_run_as_real_pods_and
                 np.ravel(answer.as_numpy(name)), LogisticRegression(max_iter=500).fit(X, Y).predict(X)
             )
             client.close()
+        with forwarded(kubectl_path, node_cluster, tmp_path, f"{space}/flowers", 8001) as host:
+            asks_by_grpc(host)
+        scaler = api.get("autoscaling/v2", "HorizontalPodAutoscaler", "petals-predictor", space)["spec"]
+        assert (scaler["minReplicas"], scaler["maxReplicas"]) == (1, 2)
         api.delete(*inference.KIND, "petals", space)
 
         def gone() -> bool:

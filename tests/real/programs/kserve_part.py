@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -54,8 +55,15 @@ def handler(part: Part) -> type[BaseHTTPRequestHandler]:
             rows = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["instances"]
             deeds = {f"/v1/models/{part.name}:predict": part.predict, f"/v1/models/{part.name}:explain": part.explain}
             deed = deeds.get(self.path)
-            body = json.dumps(deed(rows) if deed else {"error": f"nothing is at {self.path}"}).encode()
-            self.send_response(200 if deed else 404)
+            if deed is None:
+                return self._answer(404, json.dumps({"error": f"nothing is at {self.path}"}).encode())
+            try:
+                return self._answer(200, json.dumps(deed(rows)).encode())
+            except urllib.error.HTTPError as error:
+                return self._answer(error.code, error.read())
+
+        def _answer(self, code: int, body: bytes) -> None:
+            self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
