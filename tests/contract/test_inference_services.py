@@ -6,6 +6,7 @@ On the embedded cluster alone: the real one has no KServe, and tests/real has ou
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -14,8 +15,8 @@ import threading
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyp
 
 import jupyterlab_kf as kf
 from jupyterlab_kf import kinds
+from jupyterlab_kf.handlers import endpoints
+from jupyterlab_kf.manifests.serving.rows import EndpointRow
+from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.settings import Settings
 
 Obj = dict[str, Any]
@@ -90,6 +94,29 @@ def warnings(api: Api, space: str) -> str:
     return "\n".join(one["message"] for one in found if one["type"] == "Warning")
 
 
+@contextmanager
+def asked(question: Callable[[], bool]) -> Iterator[Counter[str]]:
+    """Somebody who asks again and again, and what became of each request."""
+    answers: Counter[str] = Counter()
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            try:
+                answers["answered" if question() else "wrong"] += 1
+            except kf.PredictionError as error:
+                answers[str(error)] += 1
+            time.sleep(0.01)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield answers
+    finally:
+        ended.set()
+        asking.join()
+
+
 @pytest.mark.parametrize("program", ["kserve_part.py", *(["kserve_class.py"] if KSERVE else [])])
 def test_requests_go_through_a_transformer_and_explanations_come_from_an_explainer(
     space: tuple[Api, str], program: str, tmp_path: Path
@@ -115,22 +142,8 @@ def test_requests_go_through_a_transformer_and_explanations_come_from_an_explain
     if KSERVE:
         _asks_by_kserves_client(api, name, right, tmp_path)
     # What the transformer was told of its predictor stays right when the predictor's pods are others.
-    failed: Counter[str] = Counter()
-    ended = threading.Event()
-
-    def ask() -> None:
-        while not ended.is_set():
-            try:
-                assert list(server.predict(X[:1] * 10)) == list(right[:1])
-                failed["none"] += 1
-            except kf.PredictionError as error:
-                failed[str(error)] += 1
-            time.sleep(0.02)
-
     before = {one["metadata"]["name"] for one in _pods(api, name, "petals-predictor")}
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
+    with asked(lambda: list(server.predict(X[:1] * 10)) == list(right[:1])) as answers:
         changed = {"predictor": {"model": {"env": [{"name": "ROUND", "value": "2"}]}}}
         api.merge(*KIND, "petals", {"spec": changed}, name)
         until(
@@ -139,10 +152,9 @@ def test_requests_go_through_a_transformer_and_explanations_come_from_an_explain
             what="another predictor",
         )
         until(lambda: server.status == "Ready", seconds=60, what="all parts ready")
-    finally:
-        ended.set()
-        asking.join()
-    assert set(failed) == {"none"}, failed
+    assert set(answers) == {"answered"}, answers
+    told = asyncio.run(_tried(name))
+    assert told == (list(right[:3]), "Ready"), "the panel's try-it pane and row"
     # Without it, the predictor answers itself.
     api.merge(*KIND, "petals", {"spec": {"transformer": None, "explainer": None}}, name)
     until(lambda: not _pods(api, name, "petals-transformer"), seconds=60, what="the transformer's end")
@@ -150,6 +162,28 @@ def test_requests_go_through_a_transformer_and_explanations_come_from_an_explain
     assert set(said(api, name, "petals")) == {"PredictorReady", "Ready"}
     with pytest.raises(kf.UsageError, match="has no explainer"):
         server.explain(X[:1])
+
+
+async def _tried(space: str) -> tuple[Any, str]:
+    """The answer to who tries it in the panel, and the row's state."""
+    desk = Desk()
+    changed = asyncio.Event()
+    desk.listen(lambda *_: changed.set())
+    try:
+        await desk.ready()
+        said = await endpoints.predict_other(desk, KIND[1], (space, "petals", ""), {"value": (X[:3] * 10).tolist()})
+        async with asyncio.timeout(60):
+            while not (found := [one for one in _rows(desk) if one.namespace == space]):
+                changed.clear()
+                await changed.wait()
+        return said.value, found[0].state
+    finally:
+        await desk.close()
+
+
+def _rows(desk: Desk) -> tuple[EndpointRow, ...]:
+    rows = desk.endpoints()
+    return rows.newest() if rows is not None and rows.known else ()
 
 
 def _pods(api: Api, space: str, title: str) -> list[Obj]:
@@ -196,20 +230,17 @@ def test_a_transformer_that_does_not_come_up_is_told_of_and_the_predictor_answer
 
 def test_replicas_follow_the_cpu_between_their_bounds(space: tuple[Api, str]) -> None:
     api, name = space
-    bounds = {"minReplicas": 1, "maxReplicas": 2, "scaleTarget": 50}
+    bounds = {"minReplicas": 1, "maxReplicas": 2, "scaleTarget": 5}
     api.create(served(name, "petals", predictor={**bounds, "timeout": 3}))
-    kf.server("petals", name).wait(120)
-    scaler = api.get("autoscaling/v2", "HorizontalPodAutoscaler", "petals-predictor", name)["spec"]
+    server = kf.server("petals", name).wait(120)
+    scaler, right = _scaler(api, name)["spec"], LogisticRegression(max_iter=500).fit(X, Y).predict(X)
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (1, 2)
-    until(lambda: "currentMetrics" in (_scaler(api, name).get("status") or {}), seconds=60, what="what the pods use")
+    with asked(lambda: np.array_equal(server.predict(X), right)) as answers:
+        until(lambda: _replicas(api, name) == 2, seconds=120, what="a second replica of who is busy")
+        until(lambda: server.status == "Ready", seconds=60, what="both ready")
+    assert set(answers) == {"answered"}, answers
     assert "spec.predictor.timeout is not honoured" in warnings(api, name)
     assert "maxReplicas" not in warnings(api, name)
-    api.merge(*KIND, "petals", {"spec": {"predictor": {"minReplicas": 2}}}, name)
-    until(
-        lambda: api.get("apps/v1", "Deployment", "petals-predictor", name)["spec"].get("replicas") == 2,
-        seconds=60,
-        what="two replicas",
-    )
     api.merge(*KIND, "petals", {"spec": {"predictor": {"maxReplicas": None}}}, name)
 
     def unscaled() -> bool:
@@ -219,6 +250,11 @@ def test_replicas_follow_the_cpu_between_their_bounds(space: tuple[Api, str]) ->
         return True
 
     until(unscaled, seconds=60, what="the autoscaler's end")
+    until(lambda: _replicas(api, name) == 1, seconds=60, what="as many replicas as are asked for")
+
+
+def _replicas(api: Api, space: str) -> int:
+    return int(api.get("apps/v1", "Deployment", "petals-predictor", space)["spec"].get("replicas", 1))
 
 
 def _scaler(api: Api, space: str) -> Obj:
