@@ -42,7 +42,10 @@ SERVING: Final = seldon.Options(
 )
 """How Seldon's operator is installed here: pods share a small machine, and nothing is pulled that takes time."""
 INFERENCE: Final = kserve.Options(
-    period=1, forwarder="jupyterlab-kf/forwarder", size={"cpu": "500m", "memory": "512Mi"}
+    period=1,
+    forwarder="jupyterlab-kf/forwarder",
+    size={"cpu": "500m", "memory": "512Mi"},
+    agent_size={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
 )
 """The same of KServe."""
 Objects: TypeAlias = list[Obj]  # named here because inside the class ``list`` is the method

@@ -16,9 +16,11 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import joblib
 import numpy as np
@@ -255,6 +257,48 @@ def test_replicas_follow_the_cpu_between_their_bounds(space: tuple[Api, str]) ->
 
 def _replicas(api: Api, space: str) -> int:
     return int(api.get("apps/v1", "Deployment", "petals-predictor", space)["spec"].get("replicas", 1))
+
+
+class Sink(BaseHTTPRequestHandler):
+    """A logger: keeps what it is sent."""
+
+    taken: ClassVar[list[tuple[dict[str, str], bytes]]] = []
+
+    def do_POST(self) -> None:
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        self.taken.append((headers, self.rfile.read(int(headers["content-length"]))))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name
+        """Nothing."""
+
+
+def test_requests_are_joined_and_copies_of_them_sent(space: tuple[Api, str]) -> None:
+    api, name = space
+    sink = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    threading.Thread(target=sink.serve_forever, daemon=True).start()
+    logger = {"url": f"http://127.0.0.1:{sink.server_port}/", "mode": "all"}
+    batcher = {"maxBatchSize": 4, "maxLatency": 5000}
+    api.create(served(name, "petals", predictor={"logger": logger, "batcher": batcher}))
+    server = kf.server("petals", name).wait(120)
+    with ThreadPoolExecutor(4) as askers:
+        answers = list(askers.map(lambda at: server.ask(X[at : at + 1]), range(4)))
+    right = LogisticRegression(max_iter=500).fit(X, Y).predict(X[:4])
+    assert [int(one.value[0]) for one in answers] == list(right)
+    assert len({one.response["batchId"] for one in answers}) < 4
+    with pytest.raises(kf.PredictionError, match="features"):
+        server.predict([[1.0]])
+    until(lambda: len(Sink.taken) >= 9, seconds=60, what="a copy of each request and each answer")
+    sink.shutdown()
+    sink.server_close()
+    assert {headers["ce-inferenceservicename"] for headers, _ in Sink.taken} == {"petals"}
+    kinds_of = Counter(headers["ce-type"].rpartition(".")[2] for headers, _ in Sink.taken)
+    assert kinds_of == {"request": 5, "response": 4}, "what fails has no answer to be copied"
+    by_id = Counter(headers["ce-id"] for headers, _ in Sink.taken)
+    assert sorted(by_id.values()) == [1, 2, 2, 2, 2]
+    assert warnings(api, name) == ""
 
 
 def _scaler(api: Api, space: str) -> Obj:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -174,6 +175,7 @@ def test_it_is_not_ready_while_the_pod_that_answers_is_the_one_before() -> None:
         (predictor(sklearn={}, minReplicas=3, maxReplicas=2), "maxReplicas is 2, which is less than minReplicas (3)"),
         (predictor(sklearn={}, maxReplicas=2, scaleTarget=0), "a percentage from 1 to 100"),
         (of_class("mine", sklearn={}), "is 'mine'; it can be hpa, keda, external, none"),
+        (predictor(sklearn={}, logger={"url": "http://l", "mode": "some"}), "it can be all, request, response"),
         (with_parts(predictor(sklearn={}), transformer={"minReplicas": 1}), "spec.transformer has no container"),
         (
             World({"metadata": {"annotations": {"serving.kserve.io/deploymentMode": "Knative"}}, "spec": {}}),
@@ -195,12 +197,14 @@ def test_what_cannot_be_served_fails_with_the_reason_and_makes_nothing(world: Wo
     ("world", "paths"),
     [
         (predictor(sklearn={"storageUri": "pvc://m/x"}, logger={"mode": "all"}), ["spec.predictor.logger"]),
+        (predictor(sklearn={}, logger={"url": "http://l", "storage": {"key": "k"}}, batcher={"timeout": 1}), [
+            "spec.predictor.batcher.timeout", "spec.predictor.logger.storage",
+        ]),
         (of_format("pvc://m/x", storage={"key": "k"}, runtime="mine", confidential={"enabled": True}), [
             "spec.predictor.model.confidential", "spec.predictor.model.runtime", "spec.predictor.model.storage",
         ]),
-        (predictor(sklearn={}, canaryTrafficPercent=10, timeout=5, batcher={"maxBatchSize": 4}, workerSpec={"x": 1}), [
-            "spec.predictor.batcher", "spec.predictor.canaryTrafficPercent", "spec.predictor.timeout",
-            "spec.predictor.workerSpec",
+        (predictor(sklearn={}, canaryTrafficPercent=10, timeout=5, workerSpec={"x": 1}), [
+            "spec.predictor.canaryTrafficPercent", "spec.predictor.timeout", "spec.predictor.workerSpec",
         ]),
         (predictor(sklearn={}, minReplica=3, tolerations=[{"operator": "Exists"}]), ["spec.predictor.minReplica"]),
         (predictor(sklearn={}, minReplicas=0, maxReplicas=5), ["spec.predictor.minReplicas"]),
@@ -318,6 +322,27 @@ def test_a_transformer_in_the_predictors_pod_is_what_is_asked() -> None:
     assert [one["image"] for one in world.pod["containers"]] == ["kserve/sklearnserver:v0.16", "me/t:1"]
     assert [one["readinessProbe"]["tcpSocket"]["port"] for one in world.pod["containers"]] == [8080, 9000]
     assert world.found[kinds.SERVICE, "iris-predictor"]["spec"]["ports"][0]["targetPort"] == 9000
+
+
+def test_requests_come_to_an_agent_first_that_joins_them_and_sends_copies() -> None:
+    logger = {"url": "http://sink.ns/", "mode": "request", "metadataHeaders": ["X-Who"]}
+    world = predictor(sklearn={}, batcher={"maxBatchSize": 8, "maxLatency": 50}, logger=logger)
+    world.react()
+    server, agent = world.pod["containers"]
+    assert agent["image"].startswith("kserve/agent:")
+    assert agent["args"] == [
+        "--port=9081", "--enable-batcher", "--max-batchsize=8", "--max-latency=50", "--log-url=http://sink.ns/",
+        "--source-uri=$(POD_NAME)", "--log-mode=request", "--inference-service=iris", "--namespace=ns",
+        "--component=predictor", "--metadata-headers=X-Who", "--component-port=8080",
+    ]  # fmt: skip
+    env = {one["name"]: one.get("value") for one in agent["env"]}
+    assert json.loads(env["SERVING_READINESS_PROBE"] or "") == server["readinessProbe"]
+    (port,) = world.found[kinds.SERVICE, "iris-predictor"]["spec"]["ports"]
+    assert (port["port"], port["targetPort"]) == (80, 9081)
+    assert world.told == []
+    del world.obj["spec"]["predictor"]["batcher"], world.obj["spec"]["predictor"]["logger"]
+    world.react()
+    assert world.found[kinds.SERVICE, "iris-predictor"]["spec"]["ports"][0]["targetPort"] == 8080
 
 
 def test_what_is_stopped_is_taken_away_and_started_again() -> None:

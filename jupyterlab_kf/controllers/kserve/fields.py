@@ -32,15 +32,13 @@ CONTAINER: Final = _names(
 FORMATS: Final = _names("huggingface lightgbm onnx paddle pmml pytorch sklearn tensorflow triton xgboost")
 """Fields of a predictor that are a model of that format."""
 _PART: Final = _names(
-    "annotations autoScaling containers deploymentStrategy labels maxReplicas minReplicas scaleMetric scaleMetricType",
-    "scaleTarget",
+    "annotations autoScaling batcher containers deploymentStrategy labels logger maxReplicas minReplicas scaleMetric",
+    "scaleMetricType scaleTarget",
 )
 _MODEL: Final = _names("args command image modelFormat name protocolVersion runtimeVersion storageUri")
 _PARTS: Final = _names("predictor transformer explainer")
 _UNMADE: Final[Mapping[str, str]] = {
-    "batcher": "requests are not joined",
     "canaryTrafficPercent": "it counts with Knative only",
-    "logger": "no copies are sent",
     "storageContainerName": "models are fetched by the one initializer that there is",
     "storageUris": "one model is fetched, from its storageUri",
     "timeout": "a request may take as long as its server and whoever asks let it",
@@ -53,6 +51,13 @@ _OF_MODEL: Final[Mapping[str, str]] = {
     "runtime": "a format has the one server that there is for it",
     "storage": "Secrets of storages are not read; give storageUri, and the keys in env or envFrom",
 }
+_OF_LOGGER: Final = _names("metadataHeaders mode url")
+_LOGGER: Final[Mapping[str, str]] = dict.fromkeys(
+    ("batchInterval", "batchSize", "marshallerUrl", "metadataAnnotations", "storage"),
+    "copies go to its url only, as they come",
+)
+_OF_BATCHER: Final = _names("maxBatchSize maxLatency")
+_BATCHER: Final[Mapping[str, str]] = {"timeout": "KServe hands it to nobody"}
 _UNKNOWN: Final = "there is no such field"
 
 
@@ -76,6 +81,10 @@ def _of_part(part: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
         known = known | {_WORKERS}
         unmade.pop("canaryTrafficPercent")
         unmade.pop("workerSpec")
+    yield from ((f"logger.{path}", why) for path, why in _beside(part.get("logger") or {}, _OF_LOGGER, _LOGGER))
+    if part.get("logger") is not None and not part["logger"].get("url"):
+        yield "logger", "it names no url that copies could be sent to"
+    yield from ((f"batcher.{path}", why) for path, why in _beside(part.get("batcher") or {}, _OF_BATCHER, _BATCHER))
     if name == "explainer":
         unmade["art"] = "only an explainer that is a container is run; nothing explains predictions"
     yield from _beside(part, known, unmade)

@@ -10,6 +10,7 @@ MODELS: Final = "/mnt/models"
 """Where a model lies in its container."""
 HTTP: Final = 8080
 """Where a server listens that declares no port."""
+_AGENT: Final = {"requests": {"cpu": "100m", "memory": "100Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
 _KSERVE: Final = ("--model_name={name}", f"--model_dir={MODELS}", f"--http_port={HTTP}")
 
 
@@ -46,6 +47,8 @@ class Options:
     Attributes:
         runtimes: the server of each format.
         initializer: image that fetches a model before its server starts.
+        agent: image of what joins requests and sends copies of them, beside a server.
+        agent_size: what that may use.
         forwarder: image of what leads requests to the pods behind a Service, for a machine whose programs cannot look
             up a Service's name; empty where they can. There, too, pods share the machine's ports.
         size: what a container asks for where its use of it is followed and it says nothing itself.
@@ -55,6 +58,8 @@ class Options:
 
     runtimes: Mapping[str, Runtime] = field(default_factory=lambda: RUNTIMES)
     initializer: str = "kserve/storage-initializer:v0.15.2"
+    agent: str = "kserve/agent:v0.15.2"
+    agent_size: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: _AGENT)
     forwarder: str = ""
     size: Mapping[str, str] = field(default_factory=lambda: {"cpu": "1", "memory": "2Gi"})
     patience: int = 1

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import names
 from jupyterlab_kf.controllers.copies import copied
-from jupyterlab_kf.controllers.kserve import containers, fields, scaling
+from jupyterlab_kf.controllers.kserve import agents, containers, fields, scaling
 from jupyterlab_kf.controllers.kserve.options import Options
 from jupyterlab_kf.controllers.kserve.scaling import Scaling
 from jupyterlab_kf.controllers.support import name, namespace, notes, owner_reference
@@ -111,6 +111,9 @@ def _part(obj: Obj, component: str, title: str, served: tuple[list[Obj], str], o
         if one.get("name") in (containers.CONTAINER, containers.COLLOCATED) or one is made[0]:
             containers.equip(one, options)
     entry = next((one for one in made if one.get("name") == containers.COLLOCATED), made[0])
+    beside = agents.agent(obj, component, part, entry, options)
+    if beside is not None:
+        made.append(beside)
     worn = {"app": f"isvc.{title}", "component": component, LABEL: name(obj)}
     metadata: Obj = {
         "name": title,
@@ -127,7 +130,7 @@ def _part(obj: Obj, component: str, title: str, served: tuple[list[Obj], str], o
         component,
         title,
         _deployment(metadata, told, part, pod, scaled),
-        _service(metadata, entry),
+        _service(metadata, entry["ports"], agents.PORT if beside else None),
         _autoscaler(metadata, title, scaled),
         scaled.fixed,
         [(f"spec.{component}.{path}", why) for path, why in scaled.without],
@@ -148,27 +151,27 @@ def _deployment(metadata: Obj, told: Mapping[str, str], part: Mapping[str, Any],
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
-def _service(metadata: Obj, entry: Obj) -> Obj:
+def _service(metadata: Obj, given: list[Obj], first: int | None) -> Obj:
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": copied(metadata),
         "spec": {
             "selector": {"app": metadata["labels"]["app"]},
-            "ports": list(_ports(entry)),
+            "ports": list(_ports(given, first)),
             "type": "ClusterIP",
             "sessionAffinity": "None",
         },
     }
 
 
-def _ports(entry: Obj) -> Iterator[Obj]:
-    """The first port of a container as 80, the others as they are."""
-    for at, one in enumerate(entry.get("ports") or ()):
+def _ports(given: list[Obj], first: int | None) -> Iterator[Obj]:
+    """The first port of a container as 80, which may lead elsewhere, and the others as they are."""
+    for at, one in enumerate(given):
         number = int(one["containerPort"])
         called = str(one.get("name") or ("http" if at == 0 else f"port-{number}"))
-        port = _PORT if at == 0 else number
-        yield {"name": called, "port": port, "targetPort": number, "protocol": one.get("protocol") or "TCP"}
+        port, target = (_PORT, first or number) if at == 0 else (number, number)
+        yield {"name": called, "port": port, "targetPort": target, "protocol": one.get("protocol") or "TCP"}
 
 
 def _autoscaler(metadata: Obj, title: str, scaled: Scaling) -> Obj | None:

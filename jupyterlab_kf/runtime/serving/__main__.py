@@ -1,11 +1,11 @@
-"""The programs of this package: ``unit``, ``engine`` and ``monitor``. Each imports only what it needs."""
+"""The programs of this package: ``unit``, ``engine``, ``monitor`` and ``agent``. Each imports only what it needs."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-PROGRAMS = {"unit": ".cli", "engine": ".engine", "monitor": ".monitor"}
+PROGRAMS = {"unit": ".cli", "engine": ".engine", "monitor": ".monitor", "agent": ".agent"}
 
 
 def main(argv: list[str]) -> int:
