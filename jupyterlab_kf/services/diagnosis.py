@@ -112,6 +112,11 @@ class _Operator:
     deployments: tuple[str, ...]
     install: str
 
+    @property
+    def called(self) -> str:
+        """In a sentence."""
+        return f"the {self.name}" if self.name.islower() or self.name.endswith("operator") else self.name
+
 
 _TRAINING = _Operator(
     "training operator",
@@ -140,7 +145,13 @@ _SELDON = _Operator(
     "helm install seldon-core seldon-core-operator --repo https://storage.googleapis.com/seldon-charts "
     "--namespace seldon-system --create-namespace",
 )
-_ISTIO = _Operator("Istio", ("istiod",), "istioctl install --set profile=default")
+_ISTIO = _Operator(
+    "Istio",
+    ("istiod",),
+    "istioctl install --set profile=default\n"
+    "or Istio's CustomResourceDefinitions alone and a gateway of ours: kubectl apply -k hub_config/gateway",
+)
+_GATEWAY = _Operator("gateway", ("istio-ingressgateway",), "kubectl -n istio-system describe pods")
 _OPERATORS: Final = {kinds.MPI_JOB_V2: _MPI, kinds.CHAINER_JOB: _CHAINER}
 
 _COMMON: Final = tuple(
@@ -170,7 +181,7 @@ def diagnose(facts: Facts, *, cluster: str, why: str, server: str, namespace: st
         Section("studies", "Studies", tuple(_studies(facts, namespace))),
         Section("serving", "Serving", tuple(_serving(facts, namespace))),
         Section("kernels", "Kernels", tuple(_kernels(facts, namespace))),
-        Section("routes", "Routes", tuple(_optional(facts, "networking.istio.io", None, _ISTIO))),
+        Section("routes", "Routes", tuple(_routes(facts))),
     )
     return Report(cluster, why, server, facts.version, namespace, facts.user, sections)
 
@@ -266,9 +277,9 @@ def _seen_at_work(facts: Facts, operator: _Operator, kind: Kind | None) -> tuple
     if facts.deployments is None:
         return (
             "unknown",
-            f"cannot tell whether the {operator.name} runs: you may not see Deployments, and no job is here",
+            f"cannot tell whether {operator.called} runs: you may not see Deployments, and no job is here",
         )
-    return "look", f"no Deployment of the {operator.name} is to be seen; it may run under another name"
+    return "look", f"no Deployment of {operator.called} is to be seen; it may run under another name"
 
 
 def _allowed(facts: Facts, rights: Iterable[Right], namespace: str, purpose: str) -> Iterator[Finding]:
@@ -422,6 +433,18 @@ def _serving(facts: Facts, namespace: str) -> Iterator[Finding]:
 
 def _kernels(facts: Facts, namespace: str) -> Iterator[Finding]:
     yield from _allowed(facts, ROLES["kf-kernels"], namespace, "run kernels in pods of their own")
+
+
+def _routes(facts: Facts) -> Iterator[Finding]:
+    """Istio, or where it is not the gateway that obeys its objects: without either nobody does."""
+    group, alone = "networking.istio.io", _deployed(facts, _ISTIO) is None
+    found = _deployed(facts, _GATEWAY) if alone and _BUILT_IN not in facts.version else None
+    if found is None or group not in facts.groups:
+        yield from _optional(facts, group, None, _ISTIO)
+        return
+    state, said = found
+    detail = f"{group} {', '.join(facts.groups[group])}; without Istio, a {said}"
+    yield Finding(state, "Gateway", detail, _GATEWAY.install if state == "lacks" else "")
 
 
 def _optional(facts: Facts, group: str, resource: tuple[str, str] | None, operator: _Operator) -> Iterator[Finding]:

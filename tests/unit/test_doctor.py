@@ -83,6 +83,24 @@ def test_an_operator_that_is_down_is_told_from_one_that_cannot_be_seen() -> None
     assert found(worked, "training", "PyTorch").state == "ok"
 
 
+def test_who_obeys_routes_is_told_from_nobody() -> None:
+    groups = {**WHOLE.groups, "networking.istio.io": ("v1",)}
+
+    def deployed(name: str, ready: int) -> dict[str, Any]:
+        return {"metadata": {"name": name, "namespace": "istio-system"}, "status": {"readyReplicas": ready}}
+
+    gateway = deployed("istio-ingressgateway", 2)
+    assert "hub_config/gateway" in found(examined(), "routes", "Istio").hint
+    ours = found(examined(groups=groups, deployments=(gateway,)), "routes", "Gateway")
+    assert (ours.state, "without Istio, a gateway runs" in ours.detail) == ("ok", True)
+    ended = found(examined(groups=groups, deployments=(deployed("istio-ingressgateway", 0),)), "routes", "Gateway")
+    assert (ended.state, bool(ended.hint)) == ("lacks", True)
+    theirs = found(examined(groups=groups, deployments=(gateway, deployed("istiod", 1))), "routes", "Istio")
+    assert "Istio runs (istio-system/istiod)" in theirs.detail
+    nobody = found(examined(groups=groups), "routes", "Istio")
+    assert "no Deployment of Istio is to be seen" in nobody.detail
+
+
 def test_rights_that_lack_are_named_with_their_verbs() -> None:
     rights = {**WHOLE.rights, Right("create", "", "configmaps"): False, Right("list", "", "pods"): False}
     report = examined(rights=rights)
