@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.controllers.copies import copied
+from jupyterlab_kf.controllers.seldon import names as operator
 from jupyterlab_kf.kinds import Kind
 from jupyterlab_kf.manifests import endpoints, training
 from jupyterlab_kf.model import Obj, meta
@@ -28,6 +29,8 @@ SAMPLE: Final = "KF_LOG_SAMPLE"
 NO_ENGINE: Final = "seldon.io/no-engine"
 ACCOUNT: Final = "kf-monitor"
 """An account of the namespace that an administrator made for monitors."""
+_NO_WAIT: Final = "1"
+"""Milliseconds. At 0 the executor might drop a copy for which there is room."""
 _ACCOUNT_VOLUME: Final = "kf-account"
 _ACCOUNT_PATH: Final = "/var/run/secrets/jupyterlab-kf"
 _TOKEN_SECONDS: Final = 3600
@@ -74,6 +77,18 @@ def _unlogged(predictor: Obj, where: str) -> Obj:
     if env := (made.get("svcOrchSpec") or {}).get("env"):
         made["svcOrchSpec"]["env"] = [one for one in env if one.get("name") != SAMPLE]
     return made
+
+
+def patience(endpoint: Mapping[str, Any], *, copying: bool) -> dict[str, str | None]:
+    """What changes of an endpoint's annotations (those of its spec): requests are not to wait for room for a copy.
+
+    Seldon's executor has each request wait up to two seconds where its queue is full, which it is soon when nobody
+    takes the copies. Ours drops a copy at once. What somebody set stays.
+    """
+    said = ((endpoint.get("spec") or {}).get("annotations") or {}).get(operator.LOGGER_TIMEOUT)
+    if copying:
+        return {} if said is not None else {operator.LOGGER_TIMEOUT: _NO_WAIT}
+    return {operator.LOGGER_TIMEOUT: None} if said == _NO_WAIT else {}
 
 
 def elsewhere(endpoint: Mapping[str, Any]) -> str:

@@ -41,6 +41,36 @@ def opened(open_lab: Open) -> tuple[Page, Locator]:
     return page, tab
 
 
+def test_servers_are_set_by_hand_and_what_sleeps_says_so(open_lab: Open, cluster: Settings, tmp_path: Path) -> None:
+    assert cluster
+    endpoint = kf.serve(MODEL.format(name="Twice", by=2), name="drowsy")
+    page = open_lab()
+    execute(page, "kf:open-endpoint", namespace="default", name="drowsy")
+    tab = page.locator(".kfx-EndpointPage")
+    servers = tab.get_by_role("group", name="Servers")
+    servers.get_by_role("spinbutton", name="Servers of v1 at most").fill("2", timeout=PATIENCE)
+    servers.get_by_role("checkbox", name="none while nobody asks").check()
+    seconds = servers.get_by_role("spinbutton", name="Seconds without a request of v1")
+    review_button = servers.get_by_role("button", name="Review servers …")
+    seconds.fill("2")
+    expect(review_button).to_be_disabled()
+    seconds.fill("5")
+    picture(page, "endpoint-servers", tmp_path)
+    assert violations(page, ".kfx-EndpointPage") == []
+    review_button.click()
+    review = tab.get_by_role("group", name="Review of the change")
+    expect(review).to_contain_text("cooldownPeriod: 5", timeout=PATIENCE)
+    review.get_by_role("button", name="Apply").click()
+    expect(tab).to_contain_text(
+        "Done: scale: v1 1 to 2 servers by CPU, none after 5s without a request", timeout=PATIENCE
+    )
+    expect(tab).to_contain_text("No servers while nobody asks: v1.", timeout=120_000)
+    expect(tab.locator("tr[data-version=v1]")).to_contain_text("asleep")
+    assert len(endpoint.predict([[1.0, 2.0]])) == 1
+    expect(tab.locator("tr[data-version=v1]")).to_contain_text(re.compile("1/1|asleep"), timeout=PATIENCE)
+    endpoint.delete()
+
+
 def said(tab: Locator) -> str:
     """The units of the editor's drawing, in their order."""
     names = tab.locator(".kfx-GraphEdit-drawing [data-unit] .kfx-Graph-name").all_text_contents()

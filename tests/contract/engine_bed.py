@@ -24,6 +24,7 @@ from aiohttp import web
 
 GOLDEN = Path(__file__).parents[1] / "golden/serving/executor-1.17.1.json"
 METRICS = GOLDEN.with_name("executor-1.17.1-metrics.json")
+COPIES = GOLDEN.with_name("executor-1.17.1-copies.json")
 Obj = dict[str, Any]
 _PASSING = {"date", "content-length", "connection", "keep-alive", "transfer-encoding", "server"}
 _FORWARDED = ("content-type", "content-encoding", "seldon-puid", "x-custom", "authorization")
@@ -301,3 +302,39 @@ def series(page: str) -> set[tuple[str, str]]:
             labels = re.findall(r'(\w+)="([^"]*)"', rest.rpartition("}")[0])
             found.add((name, ",".join(sorted(f"{key}={value}" for key, value in labels))))
     return found
+
+
+_ROWS = {"data": {"names": ["x0", "x1"], "ndarray": [[1.0, 2.0], [3.0, 4.0]]}}
+_TENSOR = {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP64", "data": [1, 2, 3, 4]}]}
+_TOLD = {
+    "request": _ROWS,
+    "response": {"data": {"ndarray": [1, 2]}},
+    "reward": 1,
+    "truth": {"data": {"ndarray": [1, 1]}},
+}
+COPIED: dict[str, list[Obj]] = {
+    "seldon": [{"path": "/api/v1.0/predictions", "body": _ROWS}, {"path": "/api/v1.0/feedback", "body": _TOLD}],
+    "v2": [{"path": "/v2/models/m/infer", "body": _TENSOR}],
+}
+"""By protocol what is asked of a model whose payloads are copied."""
+
+
+async def copies(command: list[str], protocol: str, folder: Path) -> list[Obj]:
+    """The copies that a logger gets of these, in an order of their own; without what is another each time."""
+    async with Units(["log"]) as log:
+        logger = {"mode": "all", "url": f"http://127.0.0.1:{log.ports['log']}/"}
+        graph = {"name": "m", "type": "MODEL", "logger": logger}
+        group = {"name": "copied", "graph": graph, "arguments": ["--protocol", protocol]}
+        async with engine(command, group, {"POD_NAME": "pod-0"}, folder) as running:
+            for case in COPIED[protocol]:
+                await running.ask(case)
+            await until(lambda: len(log.calls) >= sum(1 + ("feedback" not in one["path"]) for one in COPIED[protocol]))
+    passing = ("ce-id", "ce-time", "ce-source", "ce-traceparent")
+    found = [
+        {
+            "headers": {name: value for name, value in sorted(one.headers.items()) if name not in passing},
+            "body": _json(one.body),
+        }
+        for one in log.calls
+    ]
+    return sorted(found, key=lambda one: one["headers"]["ce-type"])

@@ -28,7 +28,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from engine_bed import GOLDEN, METRICS, Units, answers, engine, free_port, listens, series, status, until
+from engine_bed import (
+    COPIED,
+    COPIES,
+    GOLDEN,
+    METRICS,
+    Units,
+    answers,
+    copies,
+    engine,
+    free_port,
+    listens,
+    series,
+    status,
+    until,
+)
 from engine_cases import GROUPS
 from engine_differences import CASES, RPC_CASES, compare, compare_rpc
 from engine_rpc import RPC_GOLDEN, RPC_GROUPS
@@ -189,6 +203,11 @@ async def test_loggers_get_cloud_events_of_what_enters_and_leaves(tmp_path: Path
         "ce-endpoint": "main",
         "ce-protocol": "seldon",
     }
+
+
+@pytest.mark.parametrize("protocol", COPIED)
+async def test_loggers_get_what_seldons_executor_sent_them(protocol: str, tmp_path: Path) -> None:
+    assert await copies(OURS, protocol, tmp_path) == json.loads(COPIES.read_text())[protocol]
 
 
 async def test_a_logger_that_hangs_costs_no_request_and_what_is_dropped_is_said(tmp_path: Path) -> None:

@@ -80,6 +80,10 @@ def test_drift_of_a_feature_is_seen_and_told_as_an_event(cluster: Settings, watc
     assert told["message"].startswith("1 of 4 features differ from the reference: x2 (distance 0.")
     until(lambda: watched.findings().drifted == ("x2",), seconds=60, what="the finding")
     assert watched.findings().trouble == ""
+    waits = "seldon.io/executor-logger-write-timeout-ms"
+    assert waits in watched.yaml(), "no request is to wait for room for a copy"
+    watched.end_monitoring()
+    assert waits not in watched.yaml()
     api.close()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
 import engine_rpc
-from engine_bed import GOLDEN, METRICS, Running, engine, series
+from engine_bed import COPIED, COPIES, GOLDEN, METRICS, Running, copies, engine, series
 from engine_cases import GROUPS
 from engine_rpc import RPC_GOLDEN, RPC_GROUPS
 
@@ -37,6 +37,11 @@ async def main(binary: str) -> None:
             await running.ask(GROUPS[0]["cases"][0])
             page = (await running.ask({"path": "/metrics", "method": "GET"}))["body"]
     METRICS.write_text(json.dumps(sorted(series(page)), indent=1) + "\n")
+    copied = {}
+    for protocol in COPIED:
+        with tempfile.TemporaryDirectory() as folder:
+            copied[protocol] = await copies([binary], protocol, Path(folder))
+    COPIES.write_text(json.dumps(copied, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from jupyterlab_kf.runtime.serving.web import Request
 from jupyterlab_kf.services.serving import findings, references
 from jupyterlab_kf.widgets.monitoring import findings_card
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "serving"
 RANDOM = np.random.default_rng(1)
 ROWS = np.column_stack([RANDOM.normal(size=400), RANDOM.uniform(size=400)])
 SETTINGS = references.check_settings(sample=1.0, window=300, alpha=0.001, effect=0.1)
@@ -452,6 +454,20 @@ def test_what_differs_by_less_than_an_alarm_is_not_called_well(told: dict[str, A
     assert ("less than the 0.1 that is worth an alarm" in text) is changed
 
 
+@pytest.mark.parametrize(("protocol", "copies", "rows"), [("seldon", 3, 2), ("v2", 2, 2)])
+def test_what_seldons_own_executor_sends_is_read(protocol: str, copies: int, rows: int) -> None:
+    recorded = json.loads((GOLDEN / "executor-1.17.1-copies.json").read_text())[protocol]
+    monitor = Monitor(plan(answers=np.arange(400) % 2 + 1), None)
+    for one in recorded:
+        if one["headers"]["ce-type"] == RESPONSE and protocol == "seldon":
+            one["body"] = {"data": {"ndarray": [1, 2]}}  # the recorded unit answers words
+        headers = {name.encode(): value.encode() for name, value in one["headers"].items()}
+        reply = App(monitor).answer(Request("POST", "/", b"", headers, json.dumps(one["body"]).encode()))
+        assert reply.code == 202
+    counts = monitor.windows.counts
+    assert (counts.copies, counts.rows, counts.unread, counts.why) == (copies, rows, 0, "")
+
+
 # The objects
 
 
@@ -460,6 +476,17 @@ def endpoint(**graph: Any) -> dict[str, Any]:
     made = endpoints.deployment("iris", "ns", "seldon", [predictor], "abc")
     made["metadata"]["uid"] = "u1"
     return made
+
+
+def test_no_request_waits_for_room_for_a_copy_in_seldons_executor() -> None:
+    before = endpoint()
+    asked = {"seldon.io/executor-logger-write-timeout-ms": "1"}
+    assert monitors.patience(before, copying=True) == asked
+    after = {**before, "spec": {**before["spec"], "annotations": asked}}
+    assert monitors.patience(after, copying=True) == {}
+    assert monitors.patience(after, copying=False) == dict.fromkeys(asked)
+    own = {**before, "spec": {**before["spec"], "annotations": dict.fromkeys(asked, "50")}}
+    assert monitors.patience(own, copying=True) == monitors.patience(own, copying=False) == {}
 
 
 def test_copies_are_asked_for_and_taken_back_without_a_trace() -> None:

@@ -125,8 +125,9 @@ async def begin(
     await _cleaned(client, endpoint, {str(meta(one)["name"]) for one in code_maps})
     endpoint = await _shown(client, endpoint, example)
     target = monitors.logged(endpoints.predictors(endpoint), monitors.url(endpoint), sample)
-    if target != endpoints.predictors(endpoint):
-        endpoint = await rollout.change(client, endpoint, target, "monitor", who)
+    settings = monitors.patience(endpoint, copying=True)
+    if settings or target != endpoints.predictors(endpoint):
+        endpoint = await rollout.change(client, endpoint, target, "monitor", who, settings=settings)
     await _copying(client, endpoint, timeout, copying=True)
     return endpoint, note
 
@@ -135,7 +136,8 @@ async def end(client: Client, endpoint: Obj, *, who: Author, timeout: float) -> 
     """Send no more copies, and take the monitor away."""
     target = monitors.unlogged(endpoints.predictors(endpoint), monitors.url(endpoint))
     if target != endpoints.predictors(endpoint):
-        endpoint = await rollout.change(client, endpoint, target, "end monitoring", who)
+        settings = monitors.patience(endpoint, copying=False)
+        endpoint = await rollout.change(client, endpoint, target, "end monitoring", who, settings=settings)
         await _copying(client, endpoint, timeout, copying=False)
     endpoint = await _shown(client, endpoint, ())
     await _removed(client, endpoint)

@@ -146,17 +146,30 @@ async def change(
     who: Author,
     *,
     notes: Mapping[str, str | None] | None = None,
+    settings: Mapping[str, str | None] | None = None,
 ) -> Obj:
     """Make these the endpoint's versions; answers the endpoint.
+
+    Args:
+        client: the client.
+        endpoint: as it was read.
+        predictors: its versions as they are to be.
+        cause: what the change is, for the record.
+        who: who makes it.
+        notes: what changes of its annotations.
+        settings: what changes of its spec's annotations, which the operator reads.
 
     Raises:
         ConflictError: somebody else changed it since it was read.
     """
     number = endpoints.revision(endpoint) + 1
+    changed: Obj = {"predictors": list(predictors)}
+    if settings:
+        changed["annotations"] = dict(settings)
     spec = {**endpoint["spec"], "predictors": list(predictors)}
     record = await _recorded(client, endpoint, _told(endpoint, {"spec": spec}, number, cause, who))
     marks = {endpoints.ANNOTATION_PENDING: None, **(notes or {}), endpoints.ANNOTATION_REVISION: str(number)}
-    patch = {"metadata": {"annotations": marks}, "spec": {"predictors": list(predictors)}}
+    patch = {"metadata": {"annotations": marks}, "spec": changed}
     try:
         done = await _patched(client, endpoint, patch)
     except (KubeflowError, asyncio.CancelledError):
