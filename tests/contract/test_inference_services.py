@@ -232,7 +232,7 @@ def test_a_transformer_that_does_not_come_up_is_told_of_and_the_predictor_answer
 
 def test_replicas_follow_the_cpu_between_their_bounds(space: tuple[Api, str]) -> None:
     api, name = space
-    bounds = {"minReplicas": 1, "maxReplicas": 2, "scaleTarget": 5}
+    bounds = {"minReplicas": 1, "maxReplicas": 2, "scaleTarget": 2}
     api.create(served(name, "petals", predictor={**bounds, "timeout": 3}))
     server = kf.server("petals", name).wait(120)
     scaler, right = _scaler(api, name)["spec"], LogisticRegression(max_iter=500).fit(X, Y).predict(X)

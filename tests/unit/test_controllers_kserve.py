@@ -352,7 +352,7 @@ def test_what_is_stopped_is_taken_away_and_started_again() -> None:
     world.obj["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
     world.react()
     assert world.found == {}
-    assert world.state()[1] == "the annotation serving.kserve.io/stop says so"
+    assert world.state() == ("Failed", "the annotation serving.kserve.io/stop says so")
     world.obj["metadata"]["annotations"] = {}
     world.react()
     world.ready("iris-predictor")

@@ -277,7 +277,8 @@ def _inference(obj: Mapping[str, Any]) -> EndpointStatus:
     predictor = next((one for one in conditions if one.type == "PredictorReady"), ready)
     failure = ((status.get("modelStatus") or {}).get("lastFailureInfo") or {}).get("message")
     blocked = (status.get("modelStatus") or {}).get("transitionStatus") in ("BlockedByFailedLoad", "InvalidSpec")
-    blocked = blocked or (ready is not None and ready.reason == "ProgressDeadlineExceeded")
+    # Nothing will become of it by itself: its pods do not come up, or it is stopped.
+    blocked = blocked or (ready is not None and ready.reason in ("ProgressDeadlineExceeded", "Stopped"))
     if ready is None:
         phase = Phase.UNKNOWN
     elif ready.status and not _stale(obj):
