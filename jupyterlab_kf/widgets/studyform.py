@@ -100,19 +100,14 @@ class StudyForm:
     # ------------------------------------------------------------------------------------------------- building
 
     def _build(self, profiles: Sequence[tuple[Profile, str]], metrics: Sequence[str], minutes: float | None) -> None:
+        self._build_search(metrics)
+        self._build_trials(profiles, minutes)
+        self._build_views()
+        self._build_deeds()
+        self._lay_out()
+
+    def _build_search(self, metrics: Sequence[str]) -> None:
         import ipywidgets as w
-
-        def text(label: str, hint: str = "", **more: Any) -> Any:
-            return self._field(
-                w.Text(description=label, placeholder=hint, tooltip=hint or label, continuous_update=False,
-                       style=_WORDS, **more)
-            )  # fmt: skip
-
-        def count(label: str, least: int, hint: str) -> Any:
-            return self._field(
-                w.BoundedIntText(description=label, min=least, max=100_000, tooltip=hint, style=_WORDS,
-                                 layout={"width": "210px"})
-            )  # fmt: skip
 
         known = list(dict.fromkeys([self.request.objective, *_printed(self.request), *metrics]))
         self.objective: Any = self._field(
@@ -122,8 +117,8 @@ class StudyForm:
         self.direction: Any = self._field(
             w.ToggleButtons(options=["minimize", "maximize"], tooltips=["less is better", "more is better"])
         )
-        self.goal: Any = text("Goal", "ends the study when it is reached")
-        self.metrics: Any = text("Further metrics", "f1, recall")
+        self.goal: Any = self._text("Goal", "ends the study when it is reached")
+        self.metrics: Any = self._text("Further metrics", "f1, recall")
         self.algorithm: Any = self._field(
             w.Dropdown(description="Algorithm", options=list(ALGORITHMS), style=_WORDS, tooltip="who suggests trials")
         )
@@ -140,9 +135,13 @@ class StudyForm:
         )
         self.add: Any = w.Button(description="Add parameter", icon="plus", tooltip="Search one more parameter")
         self.add.on_click(lambda _: self._add())
-        self.trials: Any = count("Trials", 1, "trials at most")
-        self.parallel: Any = count("At a time", 1, "trials that run side by side")
-        self.max_failed: Any = text("Failures allowed", "a quarter of the trials, and at least 3")
+
+    def _build_trials(self, profiles: Sequence[tuple[Profile, str]], minutes: float | None) -> None:
+        import ipywidgets as w
+
+        self.trials: Any = self._count("Trials", 1, "trials at most")
+        self.parallel: Any = self._count("At a time", 1, "trials that run side by side")
+        self.max_failed: Any = self._text("Failures allowed", "a quarter of the trials, and at least 3")
         self.framework: Any = self._field(
             w.Dropdown(
                 description="A trial is", style=_WORDS, tooltip="what each trial runs as",
@@ -158,17 +157,21 @@ class StudyForm:
             w.Dropdown(description="Hardware", options=[("as said beside", ""), *offered], style=_WORDS,
                        tooltip="a hardware profile for each replica")
         )  # fmt: skip
-        self.cpu: Any = text("CPUs", "2 or 500m", layout={"width": "210px"})
-        self.memory: Any = text("Memory", "4Gi", layout={"width": "210px"})
-        self.gpu: Any = text("GPUs", "0", layout={"width": "210px"})
-        self.deadline: Any = text("Ends a trial after", "seconds", layout={"width": "210px"})
-        self.name: Any = text("Name", "made from the code's when left out")
+        self.cpu: Any = self._text("CPUs", "2 or 500m", layout={"width": "210px"})
+        self.memory: Any = self._text("Memory", "4Gi", layout={"width": "210px"})
+        self.gpu: Any = self._text("GPUs", "0", layout={"width": "210px"})
+        self.deadline: Any = self._text("Ends a trial after", "seconds", layout={"width": "210px"})
+        self.name: Any = self._text("Name", "made from the code's when left out")
         self.minutes: Any = self._field(
             w.FloatText(description="Minutes a trial", value=minutes or 0.0, style=_WORDS, layout={"width": "210px"},
                         tooltip="for the estimate only")
         )  # fmt: skip
         self.cost: Any = w.HTML()
         self.said: Any = w.HTML()
+
+    def _build_views(self) -> None:
+        import ipywidgets as w
+
         self.cell, self.python, self.yaml = (
             w.Textarea(rows=14, continuous_update=False, layout={"width": "98%"}, description=name, style=SPOKEN)
             for name in ("the study as a cell", "the study as Python", "the study as YAML")
@@ -177,7 +180,11 @@ class StudyForm:
         self.cell.disabled = self._read_cell is None
         self.cell.observe(lambda _: self._edited(lambda: self._from_cell(self.cell.value)), "value")
         self.yaml.observe(lambda _: self._edited(lambda: self._from_yaml(self.yaml.value)), "value")
-        views = w.Tab([self.cell, self.python, self.yaml], titles=["Cell", "Python", "YAML"])
+        self.views: Any = w.Tab([self.cell, self.python, self.yaml], titles=["Cell", "Python", "YAML"])
+
+    def _build_deeds(self) -> None:
+        import ipywidgets as w
+
         self.start: Any = w.Button(description="Start", icon="play", button_style="primary", tooltip="Start the study")
         self.start.on_click(lambda _: self._guarded(self._begin))
         self.stop: Any = w.Button(description="Stop", icon="stop", tooltip="End the study; what finished stays")
@@ -189,6 +196,10 @@ class StudyForm:
             rows=10, layout={"width": "98%", "display": "none"}, description="the best trial's code", style=SPOKEN
         )
         self.buttons: Any = w.HBox([self.start])
+
+    def _lay_out(self) -> None:
+        import ipywidgets as w
+
         self.box: Any = w.VBox(
             [
                 _head("Objective"), w.HBox([self.objective, self.direction]), w.HBox([self.goal, self.metrics]),
@@ -197,8 +208,24 @@ class StudyForm:
                 _head("Trials"), w.HBox([self.trials, self.parallel, self.max_failed]),
                 w.HBox([self.framework, self.workers]), w.HBox([self.profile, self.cpu, self.memory, self.gpu]),
                 w.HBox([self.name, self.deadline, self.minutes]), self.cost,
-                _head("The same as"), views, self.said, self.buttons, self.running, self.promoted,
+                _head("The same as"), self.views, self.said, self.buttons, self.running, self.promoted,
             ]
+        )  # fmt: skip
+
+    def _text(self, label: str, hint: str = "", **more: Any) -> Any:
+        import ipywidgets as w
+
+        return self._field(
+            w.Text(description=label, placeholder=hint, tooltip=hint or label, continuous_update=False, style=_WORDS,
+                   **more)
+        )  # fmt: skip
+
+    def _count(self, label: str, least: int, hint: str) -> Any:
+        import ipywidgets as w
+
+        return self._field(
+            w.BoundedIntText(description=label, min=least, max=100_000, tooltip=hint, style=_WORDS,
+                             layout={"width": "210px"})
         )  # fmt: skip
 
     def _field(self, made: Any) -> Any:
