@@ -251,33 +251,11 @@ class Worker:
         self.stop.set()
 
     def _server(self) -> uvicorn.Server:
-        import uvicorn
-
+        from . import wholes
         from .rest import App
-        from .wholes import protocol
-
-        class Server(uvicorn.Server):
-            """One that leaves signals to us."""
-
-            @contextlib.contextmanager
-            def capture_signals(self) -> Iterator[None]:
-                yield
 
         app = App(self.service, limit=self.options.max_body, metrics_path=self.options.metrics_path)
-        configuration = uvicorn.Config(
-            app,
-            http=protocol(),
-            proxy_headers=False,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            backlog=2048,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=max(int(self.options.grace), 1),
-        )
-        return Server(configuration)
+        return wholes.server(wholes.configuration(app, keep_alive=KEEP_ALIVE, grace=self.options.grace))
 
 
 def _accepted(listener: socket.socket) -> Iterator[socket.socket]:

@@ -1,14 +1,19 @@
 """Answers in one piece: head and body of a small answer leave in one call of the system instead of two.
 
 uvicorn writes what it is handed when it is handed it, and an answer is handed over in two parts. On a loopback device
-the second call is a tenth of all that a small prediction costs. Nothing else of the server is changed.
+the second call is a tenth of all that a small prediction costs. Here is also how else the servers of units and of the
+engine are set, and that they leave signals to whoever runs them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 class Whole:
@@ -68,3 +73,43 @@ def protocol() -> type[asyncio.Protocol]:
             super().connection_made(Whole(transport))
 
     return Protocol
+
+
+def configuration(app: Any, *, keep_alive: int, grace: float, **more: Any) -> uvicorn.Config:
+    """How a server of predictions is set: no log of its own, and nothing in an answer that the application did not say.
+
+    Args:
+        app: the ASGI application.
+        keep_alive: seconds for which a connection stays open that nothing is asked over.
+        grace: seconds that requests get when the server ends; at least one.
+        more: as uvicorn calls it.
+    """
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        http=protocol(),
+        proxy_headers=False,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=keep_alive,
+        timeout_graceful_shutdown=max(int(grace), 1),
+        **more,
+    )
+
+
+def server(config: uvicorn.Config) -> uvicorn.Server:
+    """A server that leaves signals to whoever runs it."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """uvicorn's, but for the signals."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    return Server(config)

@@ -7,11 +7,10 @@ delay, then takes no more connections and gives the requests that it has the gra
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ import grpc
 import grpc.aio
 import uvicorn
 
-from ..wholes import protocol  # noqa: TID252 (see the runtime)
+from ..wholes import configuration  # noqa: TID252 (see the runtime)
+from ..wholes import server as http_server  # noqa: TID252
 from .builtin import Builtins
 from .calls import Headers, Naming, RestUnits
 from .fused import FusedUnits
@@ -74,14 +74,6 @@ class Units:
     async def ready(self) -> str:
         """Why they are not ready."""
         return self._fused.missing() or await self._probe.missing()
-
-
-class _Server(uvicorn.Server):
-    """One that leaves signals to us."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def main(argv: list[str], environment: Mapping[str, str]) -> int:
@@ -178,7 +170,7 @@ class Engine:
         if self._log:
             await self._log.open()
         await rpc.start()
-        server = _Server(self._configuration())
+        server = http_server(self._configuration())
         stop = _signals(server)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         say(f"engine: {self.options.deployment} serves at {self.options.address}:{self.options.http_port}")
@@ -211,17 +203,10 @@ class Engine:
 
     def _configuration(self) -> uvicorn.Config:
         certificate, key = self.options.certificate or (None, None)
-        return uvicorn.Config(
+        return configuration(
             self.web,
-            http=protocol(),
-            proxy_headers=False,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(int(self.options.graceful_seconds), 1),
+            keep_alive=_KEEP_ALIVE_SECONDS,
+            grace=self.options.graceful_seconds,
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -177,17 +176,12 @@ async def serve(monitor: Monitor, host: str, port: int) -> None:
     """Take copies until a signal."""
     import uvicorn
 
-    class Server(uvicorn.Server):
-        """One that leaves signals to us."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
+    from .. import wholes
 
     configuration = uvicorn.Config(
         App(monitor), host=host, port=port, log_config=None, access_log=False, lifespan="off", ws="none"
     )
-    server = Server(configuration)
+    server = wholes.server(configuration)
 
     def stop() -> None:
         server.should_exit = True
