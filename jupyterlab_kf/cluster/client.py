@@ -328,7 +328,18 @@ class Client:
         address = (
             f"{kind.path(namespace)}/{quote(target, safe=':')}/proxy/{quote(path.lstrip('/'), safe='/-._~:@!$&*+,;=')}"
         )
-        reply = await self._transport.send(method, address, params=params, data=body, headers=headers, seconds=seconds)
+        try:
+            reply = await self._transport.send(
+                method, address, params=params, data=body, headers=headers, seconds=seconds
+            )
+        except NoReplyError as error:
+            if not error.refused or self._reopen is None:
+                raise
+            # Nothing was sent, and what is asked for may well run: only the way to it is gone.
+            await self._revive()
+            reply = await self._transport.send(
+                method, address, params=params, data=body, headers=headers, seconds=seconds
+            )
         if reply.status >= 400 and _status(reply.content) is not None:  # noqa: PLR2004
             raise self._failure(reply, Ref(kind.kind, name, namespace))
         return reply

@@ -13,6 +13,7 @@ engine    a graph's rate and CPU for each request, against Seldon's executor (KF
 hub       from login to a JupyterLab that answers, and 200 starts of 50 at once, against processes of the hub's own
 panels    from a change in the cluster to the row on the screen, against asking each second; what a Lab's start costs
 memory    of the idle daemon and of each running container
+deploy    from a fitted model to its first prediction, against servers started by hand (KF_MLSERVER, KF_LITSERVE)
 unit      a request to a served model, against the model itself, a handler by hand and MLServer
 """
 
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from measure import Row
 from sections import (
     api,
+    deploy,
     engine,
     extension,
     hub,
@@ -63,6 +65,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
     "engine": engine.engine,
     "hub": hub.hub,
     "unit": unit.unit,
+    "deploy": deploy.deploy,
 }
 
 

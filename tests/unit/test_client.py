@@ -213,6 +213,10 @@ async def test_a_server_that_is_not_there_is_named_and_opened_anew_once(server: 
     revived = Client(nowhere, reopen=lambda: alive, sleep=server.sleep)
     assert (await revived.get(kinds.POD, "n", "a"))["kind"] == "Pod"
     await revived.close()
+    server.answers = [(200, {"data": {"ndarray": [1]}})]
+    asking = Client(nowhere, reopen=lambda: alive, sleep=server.sleep)
+    assert (await asking.proxy("n", "iris", 80, "/predict", method="POST", body=b"{}")).status == 200
+    await asking.close()
     still = Client(nowhere, reopen=lambda: nowhere, sleep=server.sleep)
     with pytest.raises(UnreachableError):
         await still.get(kinds.POD, "n", "a")

@@ -685,6 +685,51 @@ def test_what_seldon_would_not_take_or_could_not_serve_is_refused_before_anythin
     assert [one["name"] for one in added["spec"]["predictors"]] == ["v1", "v2"]
 
 
+# What goes away for a moment
+
+
+@pytest.mark.parametrize("times", [3, 5])
+def test_a_gateway_that_is_started_again_costs_a_prediction_time_only(
+    world: World, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    endpoint, away, proxy = serve(), [times], world.proxy
+
+    async def gone(*words: Any, **more: Any) -> Any:
+        if away[0]:
+            away[0] -= 1
+            raise kf.ApiError("no endpoints available for service", code=503)
+        return await proxy(*words, **more)
+
+    monkeypatch.setattr(world, "proxy", gone)
+    assert endpoint.predict(IRIS).shape == (3,)
+    away[0] = 1
+    with pytest.raises(kf.PredictionError, match="no endpoints"):
+        endpoint.feedback(1.0)
+    away[0] = 99
+    with pytest.raises(kf.PredictionError, match="no endpoints"):
+        endpoint.predict(IRIS)
+
+
+def test_a_prediction_that_was_lost_with_its_server_is_asked_again_and_feedback_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint, lost, proxy = serve(), [1], world.proxy
+    cause: list[Exception] = [ConnectionResetError()]
+
+    async def gone(*words: Any, **more: Any) -> Any:
+        if lost[0]:
+            lost[0] -= 1
+            raise kf.UnreachableError("it went away") from cause[0]
+        return await proxy(*words, **more)
+
+    monkeypatch.setattr(world, "proxy", gone)
+    assert endpoint.predict(IRIS).shape == (3,)
+    for deed, why in ((lambda: endpoint.feedback(1.0), cause[0]), (lambda: endpoint.predict(IRIS), TimeoutError())):
+        lost[0], cause[0] = 1, why
+        with pytest.raises(kf.UnreachableError, match="it went away"):
+            deed()
+
+
 # Many rows
 
 

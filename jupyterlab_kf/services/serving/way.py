@@ -15,7 +15,15 @@ from typing import Final
 from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.cluster.transport import Reply
-from jupyterlab_kf.errors import ApiError, EndpointError, ForbiddenError, NotFoundError, PredictionError
+from jupyterlab_kf.errors import (
+    ApiError,
+    EndpointError,
+    ForbiddenError,
+    KubeflowError,
+    NotFoundError,
+    PredictionError,
+    UnreachableError,
+)
 from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services.serving import messages, shipping
@@ -23,7 +31,10 @@ from jupyterlab_kf.services.serving import messages, shipping
 SECONDS: Final = 60.0
 _AWAY: Final = frozenset({404, 502, 503})
 """Nobody is behind the route, or not any more: the request has reached no model."""
+_NO_ENDPOINTS: Final = 503
 _PAUSES: Final = (0.1, 0.3, 0.6)
+_RETURN: Final = (1.0, 2.0)
+"""Further pauses while the gateway itself is away: its pod is started again within seconds."""
 _PAST: Final = (
     "this goes to the version's own Service, past the gateway: it must be awake, and Istio must not ask for mutual TLS "
     "strictly, as no route of Seldon's leads to one version"
@@ -107,18 +118,16 @@ class Way:
         Raises:
             PredictionError: it refused, failed, or nobody took the request.
         """
-        ref = Ref.of(endpoint)
-        for pause in (*_PAUSES, None):
+        ref, pauses = Ref.of(endpoint), [*_PAUSES]
+        while True:
+            pause = pauses.pop(0) if pauses else None
             try:
                 reply = await self.send(client, endpoint, path, body, seconds=seconds, version=version)
-            except ApiError as error:
-                if pause is None or not again or error.code not in _AWAY:
-                    raise PredictionError(
-                        f"{ref} cannot be reached: {error.message}",
-                        status=error.code,
-                        hint=_PAST if version else "look why with %kf_endpoints, or endpoint.explain()",
-                        ref=ref,
-                    ) from error
+            except (ApiError, UnreachableError) as error:
+                if pause == _PAUSES[-1] and self._gateway and not version and _no_gateway(error):
+                    pauses += _RETURN
+                if pause is None or not again or not _passes(error):
+                    raise _unreached(ref, error, version) from error.__cause__
             else:
                 if reply.status < 400:  # noqa: PLR2004  success
                     return reply
@@ -127,7 +136,6 @@ class Way:
             await asyncio.sleep(pause)
             if not self._gateway and not version:  # its versions may have changed since
                 endpoint = await client.get(kinds.SELDON_DEPLOYMENT, str(meta(endpoint)["namespace"]), ref.name)
-        raise AssertionError("unreachable")  # the last attempt returns or raises
 
 
 async def _may_pass(client: Client) -> bool:
@@ -163,6 +171,28 @@ def heaviest(endpoint: Mapping[str, object]) -> str:
     if not shares:
         raise EndpointError(f"{Ref.of(endpoint)} has no versions", ref=Ref.of(endpoint))
     return max(shares, key=lambda name: shares[name])
+
+
+def _no_gateway(error: ApiError | UnreachableError) -> bool:
+    return isinstance(error, ApiError) and error.code == _NO_ENDPOINTS
+
+
+def _passes(error: ApiError | UnreachableError) -> bool:
+    """Whether it may be otherwise in a moment, and no model was reached; who takes too long is not asked again."""
+    if isinstance(error, ApiError):
+        return error.code in _AWAY
+    return not isinstance(error.__cause__, TimeoutError)
+
+
+def _unreached(ref: Ref, error: ApiError | UnreachableError, version: str) -> KubeflowError:
+    if not isinstance(error, ApiError):
+        return error
+    return PredictionError(
+        f"{ref} cannot be reached: {error.message}",
+        status=error.code,
+        hint=_PAST if version else "look why with %kf_endpoints, or endpoint.explain()",
+        ref=ref,
+    )
 
 
 def _told(reply: Reply) -> bool:

@@ -99,7 +99,7 @@ def _running(folder: Path, *command: str, port_last: bool = False) -> Iterator[S
 
 
 @contextmanager
-def _mlserver(folder: Path, python: str) -> Iterator[Server]:
+def _mlserver(folder: Path, python: str, *, settle: float = 3) -> Iterator[Server]:
     ports = {name: free_port() for name in ("http", "grpc", "metrics")}
     settings = {f"{name}_port": port for name, port in ports.items()} | {"debug": False, "parallel_workers": 0}
     (folder / "settings.json").write_text(json.dumps(settings))
@@ -109,7 +109,7 @@ def _mlserver(folder: Path, python: str) -> Iterator[Server]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with _process([str(Path(python).with_name("mlserver")), "start", "."], folder, environment) as pid:
         _wait(ports["http"])
-        time.sleep(3)
+        time.sleep(settle)
         yield pid, ports["http"]
 
 
