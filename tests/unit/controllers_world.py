@@ -56,11 +56,13 @@ class World:
         return obj if self.shown else copied(obj)
 
     def list(self, kind: Kind, namespace: str | None = None) -> list[Obj]:
-        return [
-            obj if self.shown else copied(obj)
-            for (group, plural, ns, _), obj in sorted(self.objects.items())
-            if (group, plural) == (kind.group, kind.plural) and namespace in (None, ns)
+        group, plural = kind.group, kind.plural
+        places = [
+            place
+            for place in self.objects
+            if place[1] == plural and place[0] == group and namespace in (None, place[2])
         ]
+        return [self.objects[place] if self.shown else copied(self.objects[place]) for place in sorted(places)]
 
     def owned(self, kind: Kind, uid: str) -> list[Obj]:
         return [
