@@ -245,6 +245,33 @@ def test_a_version_that_cannot_work_leaves_the_one_before(endpoint: Endpoint, tm
     assert "2" not in seen
 
 
+def test_kubectl_rollout_restarts_undoes_and_pauses_a_versions_servers(endpoint: Endpoint, tmp_path: Path) -> None:
+    endpoint.apply(unit(tmp_path, VERSION="1"))
+    endpoint.until("Available")
+    deployment = "deployment/iris-main-0-model"
+
+    def pods() -> set[str]:
+        return set(endpoint.ctl("get", "pod", "-o", "name").split())
+
+    with load(endpoint, "iris-main:8000") as (seen, failures):
+        before = pods()
+        endpoint.ctl("rollout", "restart", deployment)
+        endpoint.ctl("rollout", "status", deployment, "--timeout=60s")
+        until(lambda: len(pods()) == 1 and not pods() & before, seconds=60, what="another pod, and no other")
+        assert "2 " in endpoint.ctl("rollout", "history", deployment)
+        endpoint.ctl("rollout", "undo", deployment)
+        endpoint.ctl("rollout", "status", deployment, "--timeout=60s")
+        endpoint.ctl("rollout", "pause", deployment)
+        assert "paused" in endpoint.ctl.run("rollout", "restart", deployment).stderr
+        count = seen["1"]
+        until(lambda: seen["1"] > count + 20, seconds=60, what="answers while it is paused")
+        endpoint.ctl("rollout", "resume", deployment)
+        endpoint.apply(unit(tmp_path, VERSION="2"))
+        until(lambda: seen["2"] > 20, seconds=60, what="the next version")
+    assert failures == []
+    assert endpoint.until("Available")["replicas"] == 1
+
+
 RATE = {"metric": {"name": "requests_per_second"}, "target": {"type": "AverageValue", "averageValue": "2"}}
 CPU = {"name": "cpu", "target": {"type": "AverageValue", "averageValue": "20m"}}
 

@@ -730,6 +730,16 @@ def test_a_prediction_that_was_lost_with_its_server_is_asked_again_and_feedback_
             deed()
 
 
+def test_without_a_gateway_an_older_handle_divides_requests_as_they_are_divided_now(world: World) -> None:
+    world.gateway = False
+    older = serve()
+    serve(canary=50)
+    assert {older.ask(IRIS).version for _ in range(60)} == {"v1", "v2"}
+    kf.endpoint("iris").delete()
+    with pytest.raises(kf.NotFoundError, match="is not there any more: it was deleted"):
+        older.predict(IRIS)
+
+
 # Many rows
 
 

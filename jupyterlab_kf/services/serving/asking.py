@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from jupyterlab_kf.cluster.client import Client
-from jupyterlab_kf.errors import EndpointError, PredictionError
+from jupyterlab_kf.errors import EndpointError, NotFoundError, PredictionError
 from jupyterlab_kf.manifests import endpoints
 from jupyterlab_kf.model import Obj, Ref
 from jupyterlab_kf.services.serving import messages, rollout
@@ -33,6 +33,8 @@ async def ask(
     began = time.perf_counter()
     try:
         reply = await way.ask(client, endpoint, sent.path, sent.body, again=True, seconds=seconds)
+    except NotFoundError as error:
+        raise rollout.gone(endpoint) from error
     except PredictionError as error:
         if error.status == _NO_ROUTE and await rollout.find(client, ref.namespace, ref.name) is None:
             raise rollout.gone(endpoint) from error

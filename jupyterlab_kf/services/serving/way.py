@@ -117,10 +117,13 @@ class Way:
 
         Raises:
             PredictionError: it refused, failed, or nobody took the request.
+            NotFoundError: the endpoint was deleted.
         """
         ref, pauses = Ref.of(endpoint), [*_PAUSES]
         while True:
             pause = pauses.pop(0) if pauses else None
+            if not version and not await self.find(client):  # who divides must know how, whoever changed it since
+                endpoint = await client.get(kinds.SELDON_DEPLOYMENT, ref.namespace, ref.name)
             try:
                 reply = await self.send(client, endpoint, path, body, seconds=seconds, version=version)
             except (ApiError, UnreachableError) as error:
@@ -134,8 +137,6 @@ class Way:
                 if pause is None or not again or reply.status not in _AWAY or _told(reply):
                     raise refused(endpoint, reply)
             await asyncio.sleep(pause)
-            if not self._gateway and not version:  # its versions may have changed since
-                endpoint = await client.get(kinds.SELDON_DEPLOYMENT, str(meta(endpoint)["namespace"]), ref.name)
 
 
 async def _may_pass(client: Client) -> bool:
