@@ -110,6 +110,8 @@ def test_requests_are_shifted_by_keyboard_promoted_and_brought_back(
     expect(tab.get_by_role("img", name="Graph")).to_be_visible()
     slider = tab.get_by_role("slider", name="Percent of the requests to v2")
     expect(slider).to_have_value("0")
+    whole = "node => node.parentElement.scrollHeight <= node.parentElement.clientHeight"
+    assert tab.evaluate(whole), "the end of the page cannot be scrolled into sight"
     slider.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")

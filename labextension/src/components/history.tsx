@@ -42,7 +42,11 @@ export function History({ endpoint, mark, changing }: { endpoint: EndpointKey; m
               <th scope="col">{trans.__('Who')}</th>
               <th scope="col">{trans.__('From')}</th>
               <th scope="col">{trans.__('When')}</th>
-              {changing && <th scope="col">{trans.__('Change')}</th>}
+              {changing && (
+                <th scope="col" className="kfx-Versions-change">
+                  {trans.__('Change')}
+                </th>
+              )}
             </tr>
           </thead>
           <tbody>
@@ -75,7 +79,7 @@ export function History({ endpoint, mark, changing }: { endpoint: EndpointKey; m
                 </td>
                 <td>{moment(one.when || null)}</td>
                 {changing && (
-                  <td>
+                  <td className="kfx-Versions-change">
                     {n > 0 && (
                       <button type="button" className="kfx-Button" disabled={changing.busy} aria-label={trans.__('Roll back to revision %1', one.number)} onClick={() => changing.begin({ what: 'rollback', revision: one.number })}>
                         {trans.__('Roll back …')}

@@ -301,10 +301,14 @@ function TimeAxis({ low, high, onDraw, onAll }: { low: number; high: number; onD
         {marks.map((mark, n) => {
           const part = (mark - low) / (high - low);
           // What has no room to the right of its mark stands to the left of it.
-          const turned = width * (1 - part) < (words[n]?.length ?? 0) * LETTER + 6;
+          const room = (at: number) => (words[at]?.length ?? 0) * LETTER + 6;
+          const turned = width * (1 - part) < room(n);
+          const before = ((marks[n - 1] ?? -Infinity) - low) / (high - low);
+          // And what would stand on the words before it says nothing.
+          const crowded = turned && width * part - room(n) < width * before + room(n - 1);
           return (
             <span key={mark} className={`kfx-Gantt-mark${turned ? ' kfx-turned' : ''}`} style={turned ? { right: `${100 * (1 - part)}%` } : { left: `${100 * part}%` }}>
-              {words[n]}
+              {crowded ? '' : words[n]}
             </span>
           );
         })}
