@@ -121,8 +121,11 @@ export function plotsOf(samples: readonly Sample[], versions: readonly VersionVi
 }
 
 /** What routers that learn choose, and how their branches do, a line for each branch; nothing where no router learns. */
-export function branchPlotsOf(samples: readonly Sample[], titles: BranchTitles): Measured | null {
-  const seen = (sample: Sample) => Object.values(sample.versions).flatMap(({ branches }) => Object.entries(branches));
+export function branchPlotsOf(samples: readonly Sample[], titles: BranchTitles, endpoint = ''): Measured | null {
+  const seen = (sample: Sample) =>
+    Object.entries(sample.versions).flatMap(([version, { branches }]) =>
+      Object.entries(branches).map(([name, found]) => [shortName(name, endpoint, version), found] as const)
+    );
   const names = [...new Set(samples.flatMap(sample => seen(sample).map(([name]) => name)))];
   if (!names.length) {
     return null;

@@ -83,6 +83,8 @@ test('rewards are lines of versions and of branches; where nobody told any there
   assert.deepEqual(metrics.reward.v1.map(one => one.value), [0.25]);
   const first = branchPlotsOf([{ at: 1, versions: { b: moment(null, { v1: { rate: 2, reward: 1 } }) } }], { chosen: 'chosen', reward: 'reward' });
   assert.deepEqual(Object.keys(first.metrics), ['chosen (v1)', 'reward (v1)']);
+  const named = branchPlotsOf([{ at: 1, versions: { v2: moment(null, { 'iris-v2-a': { rate: 2, reward: 1 }, b: { rate: 1, reward: 1 } }) } }], { chosen: 'chosen', reward: 'reward' }, 'iris');
+  assert.deepEqual(Object.keys(named.metrics.chosen), ['a', 'b']);
   const quiet = [{ at: 1, versions: { v1: moment(null) } }];
   assert.ok(!('reward' in plotsOf(quiet, [version('v1', 100)], titles).metrics));
   assert.equal(branchPlotsOf(quiet, { chosen: 'chosen', reward: 'reward' }), null);

@@ -105,7 +105,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
     [state.samples, view.versions]
   );
   // eslint-disable-next-line react-hooks/exhaustive-deps
-  const branches = React.useMemo(() => branchPlotsOf(state.samples, branchTitles), [state.samples]);
+  const branches = React.useMemo(() => branchPlotsOf(state.samples, branchTitles, endpoint.name), [state.samples]);
   const busy = state.samples.some(one => Object.values(one.versions).some(({ rate }) => rate > 0));
   // An answer is here seconds before it is counted: who has it is not to be told that there was no request.
   const [asked, setAsked] = React.useState(false);
