@@ -216,6 +216,29 @@ def test_a_web_socket_goes_through(bed: Bed) -> None:
     assert asyncio.run(talk()) == "v2: hello"
 
 
+def test_bytes_go_through_a_tcp_route(bed: Bed) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as free:
+        number = free.getsockname()[1]
+    server = {"port": {"number": number, "name": "tcp", "protocol": "TCP"}, "hosts": ["*"]}
+    bed.put(NETWORK, "Gateway", "bytes", {"selector": {"istio": "ingressgateway"}, "servers": [server]})
+    spec = {"hosts": ["*"], "gateways": ["bytes"], "tcp": [{"route": [bed.to("v2")]}]}
+    bed.put(NETWORK, "VirtualService", "bytes", spec)
+    pod = bed.gateway_pod()
+    moved = json.loads(pod["metadata"]["annotations"].get("jupyterlab-kf.io/ports", "{}"))
+
+    def asked() -> bytes:
+        try:
+            with socket.create_connection((pod["status"]["podIP"], int(moved.get(str(number), number))), 5) as plain:
+                plain.sendall(b"GET /bytes HTTP/1.0\r\n\r\n")
+                return b"".join(iter(lambda: plain.recv(65536), b""))
+        except OSError:
+            return b""
+
+    assert b'"version": "v2"' in until(asked, seconds=60, what="an answer over TCP")
+    for kind in ("VirtualService", "Gateway"):
+        bed.api.delete(NETWORK, kind, "bytes", bed.namespace)
+
+
 def test_grpc_is_routed_by_method_and_headers(bed: Bed) -> None:
     match = [{"uri": {"regex": ".*seldon.protos.*|.*inference.*"}, "headers": {"seldon": {"exact": "iris"}}}]
     bed.route("grpc", {"match": match, "rewrite": {}, "route": [{"destination": {"host": "g"}}]})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -432,6 +434,30 @@ def test_hostile_bodies_are_refused_and_the_unit_goes_on(start: Callable[..., Un
     codes = [unit.ask("/predict", body)[0] for body in hostile]
     assert codes == [400, 400, 400, 400, 400, 413]
     assert unit.ask("/predict", {"data": {"ndarray": [[1]]}})[0] == 200
+
+
+def test_what_is_no_request_at_all_costs_nobody_an_answer(start: Callable[..., UnitProcess]) -> None:
+    unit = start()
+    slow = [socket.create_connection(("127.0.0.1", unit.port)) for _ in range(200)]
+    for one in slow:
+        one.sendall(b"POST /predict HTTP/1.1\r\nHost: unit\r\nContent-Length: 100\r\n\r\n{")
+    garbage = [b"\x00\xff" * 5000, b"GET / HTTP/9.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 500]
+    for port in (unit.port, unit.grpc_port):
+        for raw in garbage:
+            with socket.create_connection(("127.0.0.1", port)) as one, contextlib.suppress(ConnectionError):
+                one.sendall(raw)
+    with grpc.insecure_channel(unit.target) as channel:
+        call_it = channel.unary_unary("/seldon.protos.Model/Predict")
+        with pytest.raises(grpc.RpcError) as refused:
+            call_it(b"\xff" * 100, timeout=60)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "no message of this method" in str(refused.value.details())
+    for _ in range(5):
+        assert unit.ask("/predict", {"data": {"ndarray": [[1]]}})[1]["data"]["ndarray"] == [[2]]
+    request = message("seldon.protos.SeldonMessage")(data={"tensor": {"shape": [1, 1], "values": [4]}})
+    assert list(call(unit, "seldon.protos.Model/Predict", request).data.tensor.values) == [8]
+    for one in slow:
+        one.close()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from . import protobufs
 from .component import Unit
@@ -65,18 +66,33 @@ def _handlers(name: str, methods: Methods) -> Iterator[tuple[str, grpc.RpcMethod
         if method.server_streaming:
             yield method.name, grpc.stream_stream_rpc_method_handler(function, reads, writes)
         else:
-            called = _called(function, _snake(method.name), methods.service)
-            yield method.name, grpc.unary_unary_rpc_method_handler(called, reads, writes)
+            # Read by us: grpc would answer bytes that are no message with a code that says nothing.
+            called = _called(function, _snake(method.name), methods.service, reads)
+            yield method.name, grpc.unary_unary_rpc_method_handler(called, None, writes)
 
 
-def _called(function: Method, name: str, given: Service) -> Callable[[Proto, Any], Awaitable[Proto]]:
+def _read(reads: Callable[[bytes], Proto], raw: bytes) -> Proto:
+    """A message.
+
+    Raises:
+        Refusal: the bytes are none.
+    """
+    try:
+        return reads(raw)
+    except DecodeError as error:
+        raise Refusal(f"the request's bytes are no message of this method: {error}") from error
+
+
+def _called(
+    function: Method, name: str, given: Service, reads: Callable[[bytes], Proto]
+) -> Callable[[bytes, Any], Awaitable[Proto]]:
     metrics = given.unit.metrics
 
-    async def call(request: Proto, context: Any) -> Proto:
+    async def call(raw: bytes, context: Any) -> Proto:
         start = time.perf_counter()
         code = 200
         try:
-            return await function(request)
+            return await function(_read(reads, raw))
         except Refusal as refusal:
             code = refusal.code
             await context.abort(CODES.get(code, _fallback(code)), refusal.info)
