@@ -110,7 +110,8 @@ export function Servers({ view, changing }: { view: EndpointView; changing: Chan
             {trans.__('after')} {field(trans.__('Seconds without a request of %1', one.name), wanted.idle, LEAST_IDLE, idle => set({ idle }))} {trans.__('seconds without a request')}
           </label>
         )}
-        <span className="kfx-grow" />
+      </div>
+      <div className="kfx-Tools-row">
         <button type="button" className="kfx-Button" disabled={!moved || changing.busy || !sound(wanted)} onClick={() => changing.begin({ what: 'scale', version: one.name, scaling: wanted })}>
           {trans.__('Review servers …')}
         </button>
