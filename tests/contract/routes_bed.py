@@ -118,14 +118,14 @@ class Bed:
             and not pod["metadata"].get("deletionTimestamp")
         ]
 
-    def pid(self, pod: Obj) -> int:
-        """The process of a pod's only container."""
+    def pid(self, pod: Obj, container: str = "*") -> int:
+        """The process of a pod's only container, or of the one that is named."""
         place = self.settings.cluster_dir / "pods" / pod["metadata"]["uid"] / "containers"
-        runs = sorted(place.glob("*/*/run.json"), key=lambda path: int(path.parent.name))
+        runs = sorted(place.glob(f"{container}/*/run.json"), key=lambda path: int(path.parent.name))
         return int(json.loads(runs[-1].read_text())["pid"])
 
-    def kill(self, pod: Obj) -> None:
-        os.kill(self.pid(pod), signal.SIGKILL)
+    def kill(self, pod: Obj, container: str = "*") -> None:
+        os.kill(self.pid(pod, container), signal.SIGKILL)
 
     # --- routes ---------------------------------------------------------------------------------------------------
 
@@ -189,11 +189,13 @@ class Bed:
         about = [e for e in found if (e["involvedObject"]["kind"], e["involvedObject"]["name"]) == (kind, name)]
         return [f"{e['type']} {e['reason']}: {e['message']}" for e in about]
 
-    def under_load(self, path: str, deed: Callable[[], None], *, clients: int = 8, after: float = 0.5) -> Load:
+    def under_load(
+        self, path: str, deed: Callable[[], None], *, clients: int = 8, after: float = 0.5, body: str = "[1, 2]"
+    ) -> Load:
         """What clients see that send requests all the time, while something is done, and a moment after."""
         load, over = Load(), threading.Event()
         url = self._base() + path
-        thread = threading.Thread(target=lambda: asyncio.run(_send(url, load, over, clients)))
+        thread = threading.Thread(target=lambda: asyncio.run(_send(url, body.encode(), load, over, clients)))
         thread.start()
         try:
             time.sleep(0.3)
@@ -205,16 +207,18 @@ class Bed:
         return load
 
 
-async def _send(url: str, load: Load, over: threading.Event, clients: int) -> None:
+async def _send(url: str, sent: bytes, load: Load, over: threading.Event, clients: int) -> None:
+    headers = {"x-wait": "0.01", "Content-Type": "application/json"}
+
     async def client(session: aiohttp.ClientSession) -> None:
         while not over.is_set():
             begun = time.monotonic()
             try:
-                async with session.post(url, data=b"[1, 2]", headers={"x-wait": "0.01"}) as answer:
+                async with session.post(url, data=sent, headers=headers) as answer:
                     body = await answer.read()
                     load.statuses[str(answer.status)] += 1
                     if answer.status == 200:
-                        load.versions[json.loads(body)["version"]] += 1
+                        load.versions[json.loads(body).get("version", "")] += 1
             except aiohttp.ClientError as error:
                 load.statuses[type(error).__name__] += 1
                 await asyncio.sleep(0.01)

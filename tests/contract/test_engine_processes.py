@@ -91,12 +91,17 @@ def test_every_accepted_difference_is_one_of_a_recorded_case() -> None:
     }
 
 
+def _node() -> str:
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("no node on the PATH: units in JavaScript cannot be run")
+    return found
+
+
 @contextlib.asynccontextmanager
 async def javascript(*names: str) -> AsyncIterator[dict[str, int]]:
     """Units that node runs, each a process of its own."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node on the PATH: units in JavaScript cannot be run")
+    node = _node()
     ports = {name: free_port() for name in names}
     program = str(Path(__file__).parents[2] / "docs/examples/unit.js")
     running = []
@@ -153,6 +158,39 @@ async def test_a_prediction_lost_with_its_connection_is_asked_once_more_and_feed
         assert "unit 'm' could not be asked /predict" in lost["body"]["status"]["info"]
         untold = await running.ask({**FEEDBACK, "headers": {"X-Unit-m": "drop"}})
         assert (untold["code"], len(untold["calls"])) == (500, 1)
+
+
+async def test_a_unit_that_was_killed_is_waited_for_while_it_is_started_again(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def started() -> asyncio.subprocess.Process:
+        told = {"PREDICTIVE_UNIT_ID": "m", "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(port)}
+        program = str(Path(__file__).parents[2] / "docs/examples/unit.js")
+        made = await asyncio.create_subprocess_exec(_node(), program, env=os.environ | told)
+        await listens(port)
+        return made
+
+    async def ended(process: asyncio.subprocess.Process) -> None:
+        process.kill()
+        await process.wait()
+
+    case = {"path": "/api/v1.0/predictions", "body": {"data": {"ndarray": [[1, 2, 3]]}}}
+    unit = await started()
+    async with engine(OURS, {**ONE, "elsewhere": {"m": port}}, {}, tmp_path) as running:
+        assert (await running.ask(case))["code"] == 200
+        await ended(unit)
+        asked = [asyncio.create_task(running.ask(one)) for one in (case, case, FEEDBACK)]
+        await asyncio.sleep(0.3)
+        assert not any(task.done() for task in asked)
+        unit = await started()
+        assert [one["code"] for one in await asyncio.gather(*asked)] == [200, 200, 200]
+        rewards = {"path": "/api/v1.0/metadata/m", "method": "GET"}
+        assert (await running.ask(rewards))["body"]["rewards"] == 1, "counted once"
+        await ended(unit)
+        gone = await running.ask(case)
+        assert gone["code"] == 503, "another replica may answer"
+        assert "unit 'm' could not be asked /predict" in gone["body"]["status"]["info"]
+        assert await status(running.url + "/ready") == 503
 
 
 async def test_at_the_end_requests_come_to_theirs_and_readiness_is_gone_at_once(tmp_path: Path) -> None:

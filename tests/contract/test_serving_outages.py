@@ -5,6 +5,7 @@ On the embedded cluster alone, behind the real Envoy; each test prints what it c
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -145,6 +146,38 @@ def test_a_route_that_cannot_be_written_is_refused_and_requests_go_on(bed: Bed) 
     assert set(load.versions) == {"v1"}
     bed.route("full", {"route": [bed.to("v2")]})
     assert bed.get(path).said["version"] == "v2"
+
+
+def test_no_request_fails_when_a_model_is_killed_behind_its_engine(bed: Bed) -> None:
+    """Each client's request is sent once: what is asked again is asked by the engine and by the gateway."""
+    space = bed.settings.namespace or "default"
+    endpoint = kf.serve(LogisticRegression(max_iter=500).fit(X, Y), name="killed", replicas=2)
+    pods = [
+        pod
+        for pod in bed.api.list("v1", "Pod", space)
+        if pod["metadata"]["labels"].get("seldon-deployment-id") == endpoint.name
+    ]
+    body = json.dumps({"data": {"ndarray": X[:1].tolist()}})
+
+    def kill() -> None:
+        for turn in range(3):
+            victim = pods[turn % len(pods)]
+            bed.kill(victim, container=f"{endpoint.name}-v1")
+            name, times = victim["metadata"]["name"], turn // len(pods) + 1
+
+            def back(name: str = name, times: int = times) -> bool:
+                status = bed.api.get("v1", "Pod", name, space)["status"]
+                return all(one["ready"] for one in status["containerStatuses"]) and times <= sum(
+                    one["restartCount"] for one in status["containerStatuses"]
+                )
+
+            until(back, seconds=60, what="the model again", every=0.1)
+
+    load = bed.under_load(endpoint.path, kill, clients=4, body=body)
+    print(load)
+    endpoint.delete()
+    assert load.failures == 0
+    assert load.statuses["200"] > 50
 
 
 def test_a_notebook_predicts_on_when_the_gateway_and_the_daemon_are_killed(bed: Bed) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from jupyterlab_kf.runtime.serving.engine.http import LostError, Pool
+from jupyterlab_kf.runtime.serving.engine.http import LostError, Pool, UnreachedError
 
 ASK = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nX-More: 1\r\nContent-Length: 2\r\n\r\nhi"
@@ -178,5 +178,5 @@ async def test_a_service_without_ready_pods_is_said() -> None:
 
 
 async def test_nobody_there_is_said() -> None:
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(UnreachedError, match="Connect call failed"):
         await Pool("127.0.0.1", 1).ask(ASK, None)

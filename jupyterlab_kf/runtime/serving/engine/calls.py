@@ -3,7 +3,8 @@
 :meth:`RestUnits.bound` is the caller for one request, which hands on that request's headers as Seldon's executor does.
 What a unit answers with a code other than 200 is its own answer to the client. A prediction that was lost with its
 connection is asked once more, as it changes nothing; feedback never is, and goes over a connection of its own, because
-a kept one may be closed by the unit in the moment it is used.
+a kept one may be closed by the unit in the moment it is used. A unit that answered before and takes no connection is
+waited for a while: one that was killed is started again at once, and nothing has been sent that could count twice.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from time import perf_counter
 from urllib.parse import quote
 
 from .graph import Graph, Node, Verb
-from .http import LostError, Pool, Response
+from .http import LostError, Pool, Response, UnreachedError
 from .metrics import Timings
 from .payloads import JSON, Payload
 from .walk import Caller, UnitError
@@ -30,6 +31,12 @@ _NOT_HANDED_ON = frozenset(
     }
 )
 HEAD_HEADER = "Inference-Header-Content-Length"
+PATIENCE = 5.0
+"""Seconds for which a unit that has answered before is waited for when it takes no connection."""
+PAUSE = 0.1
+_RESETS = 3
+ABOUT_ITSELF = (Verb.STATUS, Verb.METADATA)
+"""What asks a unit whether it is there, and so does not wait for it."""
 Headers = Iterable[tuple[str, str]]
 _SUFFIXES = {
     "tensorflow": {
@@ -114,6 +121,7 @@ class RestUnits:
         self._timeout = timeout
         self._pools: dict[tuple[str, int], Pool] = {}
         self._addresses: dict[tuple[str, Verb, str], _Address] = {}
+        self._answered: set[str] = set()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -130,27 +138,49 @@ class RestUnits:
         return call
 
     async def _ask(self, node: Node, verb: Verb, payload: Payload | None, headers: bytes, model: str) -> Payload:
-        """One call, counted; asked once more where that changes nothing."""
+        """One call, counted; asked again where that changes nothing."""
         address = self._address(node, verb, model_name(self._graph, node, model))
         request = _request(address.head, headers, payload)
-        again = verb is not Verb.FEEDBACK
         try:
-            try:
-                response = await self._once(address, request, payload, fresh=not again)
-            except LostError:
-                if not again:
-                    raise
-                response = await self._once(address, request, payload, fresh=True)
+            response = await self._kept_at(node, verb, address, request, payload)
         except asyncio.TimeoutError:  # noqa: UP041 (they are one class only since Python 3.11)
             waited = f"within {self._timeout:g} seconds" if self._timeout else "in time"
             raise UnitError(f"unit {node.name!r} did not answer {verb.value} at {address.url} {waited}") from None
         except OSError as error:
-            raise UnitError(f"unit {node.name!r} could not be asked {verb.value} at {address.url}: {error}") from error
+            # It was there and is gone: another replica may answer, so a gateway is told what it asks again for.
+            code = 503 if isinstance(error, UnreachedError) and node.name in self._answered else 500
+            text = f"unit {node.name!r} could not be asked {verb.value} at {address.url}: {error}"
+            raise UnitError(text, code) from error
         answer = _answer(response)
         if response.code != 200:  # noqa: PLR2004 (as Seldon's executor, which takes no other for success)
             message = f"Internal service call from executor failed calling {address.url} status code {response.code}"
             raise UnitError(message, response.code, answer)
         return answer
+
+    async def _kept_at(
+        self, node: Node, verb: Verb, address: _Address, request: bytes, payload: Payload | None
+    ) -> Response:
+        """The answer, though the unit may be replaced in the middle of it."""
+        now = asyncio.get_running_loop().time
+        waits, until = node.name in self._answered and verb not in ABOUT_ITSELF, now() + PATIENCE
+        once, lost = verb is Verb.FEEDBACK, 0
+        while True:
+            try:
+                response = await self._once(address, request, payload, fresh=once or lost > 0)
+            except LostError as error:
+                lost += 1
+                # A process that is killed still takes connections while it ends; a request that ends it must end, too.
+                if once or lost > (_RESETS if error.reset else 1):
+                    raise
+                if lost > 1:
+                    await asyncio.sleep(PAUSE)
+            except UnreachedError:
+                if not waits or now() > until:
+                    raise
+                await asyncio.sleep(PAUSE)
+            else:
+                self._answered.add(node.name)
+                return response
 
     async def _once(self, address: _Address, request: bytes, payload: Payload | None, *, fresh: bool) -> Response:
         started = perf_counter()

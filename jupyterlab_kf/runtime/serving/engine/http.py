@@ -27,7 +27,15 @@ Places = Callable[[str, int], "list[tuple[str, int]] | None"]
 
 
 class LostError(ConnectionError):
-    """The connection ended before the answer had come."""
+    """The connection ended before the answer had come; ``reset`` if its end was that of a process, not said by it."""
+
+    def __init__(self, message: str, *, reset: bool = False) -> None:
+        super().__init__(message)
+        self.reset = reset
+
+
+class UnreachedError(ConnectionError):
+    """There is no connection: nothing was sent."""
 
 
 @dataclass
@@ -99,7 +107,8 @@ class _Connection(asyncio.Protocol):
         self.open = False
         if self._answer is not None and self._begun and not self._sized and exc is None:
             self.on_message_complete()
-        self._fail(LostError(str(exc) if exc else "the connection was closed before the answer had come"))
+        lost = str(exc) if exc else "the connection was closed before the answer had come"
+        self._fail(LostError(lost, reset=exc is not None))
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
@@ -153,10 +162,19 @@ class Pool:
         self._idle: deque[_Connection] = deque()
 
     async def ask(self, request: bytes, seconds: float | None, *, fresh: bool = False) -> Response:
-        """Ask on a connection that is kept, or on a new one that is not."""
+        """Ask on a connection that is kept, or on a new one that is not.
+
+        Raises:
+            UnreachedError: nobody takes a connection.
+            LostError: it ended before the answer had come.
+            TimeoutError: the answer took longer than that.
+        """
         connection = None if fresh else self._kept()
         if connection is None:
-            connection = await self._connect()
+            try:
+                connection = await self._connect()
+            except OSError as error:
+                raise UnreachedError(str(error)) from error
         response = await connection.ask(request, seconds)
         if fresh or not connection.open:
             connection.close()

@@ -6,16 +6,17 @@ address. A unit's own error goes to the client with its code and its words. Tens
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from .calls import Naming, model_name, parts_of_image
+from .calls import ABOUT_ITSELF, PATIENCE, PAUSE, Naming, model_name, parts_of_image
 from .graph import Graph, Node, Verb
 from .knowledge import edges
 from .metrics import Metrics, Timings
@@ -50,6 +51,15 @@ _VERBS = {
     },
 }
 _TRUE = b"\x08\x01"
+_SOON = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+"""A unit that was killed is back within seconds; gRPC's own pauses grow to two minutes."""
+_UNSENT = "failed to connect"
+_LOST = ("Socket closed", "recvmsg", "Connection reset", "GOAWAY")
+"""How gRPC says that nothing was sent, and that an answer was lost with its connection."""
 _NOT_HANDED_ON = ("user-agent", "content-type", "te")
 _INPUTS, _OUTPUTS = 4, 5  # SeldonModelMetadata
 
@@ -102,6 +112,7 @@ class RpcUnits:
         self._timeout = timeout
         self._options = message_sizes(limit)
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._answered: set[str] = set()
 
     async def close(self) -> None:
         """Let go of all channels."""
@@ -123,24 +134,31 @@ class RpcUnits:
             raise UnitError(f"unit {node.name!r} has no address for gRPC: its endpoint names no host or no port")
         name = model_name(self._graph, node, model)
         body = b"" if payload is None else addressed(self._family, payload, name)
-        started = perf_counter()
-        code = grpc.StatusCode.OK
-        try:
-            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel(node).unary_unary(method)
-            return Payload(await call(body, metadata=metadata, timeout=self._timeout), ANSWERED)
-        except grpc.aio.AioRpcError as error:
-            code = error.code()
-            raise RpcError(error.details() or f"unit {node.name!r} refused {method}", code) from error
-        finally:
-            naming = (self._naming.deployment, self._naming.predictor, self._naming.version)
-            labels = (*naming, method, name, *parts_of_image(node.image), "unary", spelled(code))
-            self._timings.observe(labels, perf_counter() - started)
+        known, until = node.name in self._answered and verb not in ABOUT_ITSELF, monotonic() + PATIENCE
+        while True:
+            started = perf_counter()
+            code = grpc.StatusCode.OK
+            try:
+                call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel(node).unary_unary(method)
+                answer = await call(body, metadata=metadata, timeout=self._timeout)
+            except grpc.aio.AioRpcError as error:
+                code, said = error.code(), error.details() or f"unit {node.name!r} refused {method}"
+                if not (known and monotonic() < until and _may_ask_again(verb, code, said)):
+                    raise RpcError(said, code) from error
+                await asyncio.sleep(PAUSE)
+            else:
+                self._answered.add(node.name)
+                return Payload(answer, ANSWERED)
+            finally:
+                naming = (self._naming.deployment, self._naming.predictor, self._naming.version)
+                labels = (*naming, method, name, *parts_of_image(node.image), "unary", spelled(code))
+                self._timings.observe(labels, perf_counter() - started)
 
     def _channel(self, node: Node) -> grpc.aio.Channel:
         address = self._whereabouts.target(node.host, node.grpc_port)
         found = self._channels.get(address)
         if found is None:
-            found = self._channels[address] = grpc.aio.insecure_channel(address, options=self._options)
+            found = self._channels[address] = grpc.aio.insecure_channel(address, options=[*self._options, *_SOON])
         return found
 
 
@@ -280,6 +298,13 @@ class Rpc(grpc.GenericRpcHandler):
     async def _server_metadata(self, body: bytes, asked: Asked) -> bytes:
         del body, asked
         return member(1, self._naming.deployment.encode()) + member(2, self._naming.version.encode())
+
+
+def _may_ask_again(verb: Verb, code: grpc.StatusCode, said: str) -> bool:
+    """Whether the same may be asked once more: nothing was sent, or it changes nothing; not what a unit says itself."""
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return False
+    return said.startswith(_UNSENT) or (verb is not Verb.FEEDBACK and said.startswith(_LOST))
 
 
 def message_sizes(limit: int) -> list[tuple[str, Any]]:
