@@ -157,6 +157,7 @@ DESTINATION_RULE: Final = _istio("networking", "DestinationRule", "destinationru
 ENVOY_FILTER: Final = _istio("networking", "EnvoyFilter", "envoyfilters", version="v1alpha3")
 REQUEST_AUTHENTICATION: Final = _istio("security", "RequestAuthentication", "requestauthentications", "ra")
 AUTHORIZATION_POLICY: Final = _istio("security", "AuthorizationPolicy", "authorizationpolicies", "ap")
+TELEMETRY: Final = _istio("telemetry", "Telemetry", "telemetries", "telemetry")
 
 ROLE: Final = Kind("rbac.authorization.k8s.io", "v1", "Role", "roles", subresources=())
 ROLE_BINDING: Final = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", subresources=())
@@ -199,6 +200,8 @@ TRAFFIC: Final[tuple[Kind, ...]] = (
     REQUEST_AUTHENTICATION,
     AUTHORIZATION_POLICY,
     *(replace(k, version="v1beta1") for k in (REQUEST_AUTHENTICATION, AUTHORIZATION_POLICY)),
+    TELEMETRY,
+    replace(TELEMETRY, version="v1alpha1"),
 )
 """Istio's kinds, each with the versions that its definition serves; all versions of a kind say the same."""
 OPERATED: Final[tuple[Kind, ...]] = TRAINING + KATIB + SERVING + TRAFFIC

@@ -37,15 +37,16 @@ from jupyterlab_kf.model import Obj, meta
 from jupyterlab_kf.services.operators import ClusterApi, Report
 
 NEEDED: Final = (kinds.GATEWAY, kinds.VIRTUAL_SERVICE, kinds.DESTINATION_RULE)
-_TRAFFIC: Final = (*NEEDED, kinds.ENVOY_FILTER, kinds.REQUEST_AUTHENTICATION, kinds.AUTHORIZATION_POLICY)
+_TRAFFIC: Final = (
+    *NEEDED,
+    kinds.ENVOY_FILTER,
+    kinds.REQUEST_AUTHENTICATION,
+    kinds.AUTHORIZATION_POLICY,
+    kinds.TELEMETRY,
+)
 _WRITTEN: Final = "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io"
 """Slices that somebody wrote for a Service without a selector; behind the others stand pods, which are watched."""
-_GROUPS: Final = (
-    "networking.istio.io/v1",
-    "security.istio.io/v1",
-    "telemetry.istio.io/v1",
-    "extensions.istio.io/v1alpha1",
-)
+_GROUPS: Final = ("networking.istio.io/v1", "security.istio.io/v1", "extensions.istio.io/v1alpha1")
 _ENVOY: Final = "envoy"
 _RETRY: Final = 5.0
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  a pod's own network
@@ -86,7 +87,8 @@ class Gateway:
             stack.push_async_callback(self._writer.stop)
             for namespace in self._namespaces:
                 await self._open(stack, namespace, watched)
-            await self._open_secrets(stack)
+            for kind, what in ((kinds.SECRET, "TLS is not served"), (kinds.CONFIG_MAP, "traces go nowhere")):
+                await self._open_own(stack, kind, what)
             tellers = [Teller(api.view, self._record) for api in self._apis]
             for teller in tellers:
                 stack.callback(teller.close)
@@ -136,13 +138,13 @@ class Gateway:
         await api.start()
         api.subscribe(self._changed)
 
-    async def _open_secrets(self, stack: contextlib.AsyncExitStack) -> None:
-        """Certificates of the gateway's own; who may not read them serves no TLS, and the objects say so."""
+    async def _open_own(self, stack: contextlib.AsyncExitStack, kind: Kind, without: str) -> None:
+        """What only the gateway's namespace has; who may not read it does without, and the objects say so."""
         try:
-            await self._open(stack, istio.ROOT, ((kinds.SECRET, ""),))
+            await self._open(stack, istio.ROOT, ((kind, ""),))
         except ForbiddenError as error:
             self._apis.pop()
-            self._report(f"TLS is not served: {error.message}")
+            self._report(f"{without}: {error.message}")
 
     def _changed(self, change: str, kind: Kind, obj: Obj, old: Obj | None) -> None:
         if kind != kinds.POD or self._interest.takes(obj, old, gone=change == "DELETED"):
@@ -186,6 +188,8 @@ class Gateway:
             request_authentications=every(kinds.REQUEST_AUTHENTICATION),
             authorization_policies=every(kinds.AUTHORIZATION_POLICY),
             envoy_filters=every(kinds.ENVOY_FILTER),
+            telemetries=every(kinds.TELEMETRY),
+            settings=istio.traces.settings(self._found(kinds.CONFIG_MAP, istio.ROOT, istio.traces.CONFIG)),
             services=every(kinds.SERVICE),
             pods=every(kinds.POD),
             slices=[one for one in every(kinds.ENDPOINT_SLICE) if not meta(one).get("ownerReferences")],
@@ -198,7 +202,10 @@ class Gateway:
         return [one for api in self._apis for one in api.view.list(kind)]
 
     def _service(self, namespace: str, name: str) -> Obj | None:
-        found = (api.view.get(kinds.SERVICE, namespace, name) for api in self._apis)
+        return self._found(kinds.SERVICE, namespace, name)
+
+    def _found(self, kind: Kind, namespace: str, name: str) -> Obj | None:
+        found = (api.view.get(kind, namespace, name) for api in self._apis)
         return next((one for one in found if one is not None), None)
 
     # --- what is said -------------------------------------------------------------------------------------------

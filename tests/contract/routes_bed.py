@@ -30,7 +30,8 @@ PROGRAMS = Path(__file__).with_name("programs")
 GATEWAY, ROOT = "istio-ingressgateway", "istio-system"
 ADDRESS = "jupyterlab-kf.io/address"
 NETWORK, SECURITY = "networking.istio.io/v1", "security.istio.io/v1"
-PORTS = {"m": 18000, "g": 18001}
+PORTS = {"m": 18000, "g": 18001, "spans": 18002}
+_OF = {"m": "upstream.py", "g": "upstream_grpc.py", "spans": "collector.py"}
 STURDY = {"attempts": 5, "retryOn": "reset,gateway-error,connect-failure,refused-stream"}
 """Retries for requests that may be sent twice."""
 
@@ -75,14 +76,13 @@ class Bed:
 
     def deploy(self, name: str, version: str, replicas: int, **env: str) -> None:
         labels = {"app": name, "version": version}
-        program = "upstream_grpc.py" if name == "g" else "upstream.py"
-        words = [str(PORTS[name])] if name == "g" else [version, str(PORTS[name])]
+        words = [version, str(PORTS[name])] if name == "m" else [str(PORTS[name])]
         variables: list[Obj] = [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
         variables += [{"name": key, "value": value} for key, value in env.items()]
         container = {
             "name": "main",
             "image": "upstream",
-            "command": [sys.executable, str(PROGRAMS / program), *words],
+            "command": [sys.executable, str(PROGRAMS / _OF[name]), *words],
             "env": variables,
             "ports": [{"containerPort": PORTS[name]}],
             "readinessProbe": {"tcpSocket": {"port": PORTS[name]}, "periodSeconds": 1},
@@ -117,6 +117,12 @@ class Bed:
             if pod["metadata"]["labels"].items() >= {"app": name, "version": version}.items()
             and not pod["metadata"].get("deletionTimestamp")
         ]
+
+    def log(self, pod: Obj) -> list[str]:
+        """What a pod has printed."""
+        head = pod["metadata"]
+        path = f"/api/v1/namespaces/{head['namespace']}/pods/{head['name']}/log"
+        return str(self.api.request("GET", path)).splitlines()
 
     def pid(self, pod: Obj, container: str = "*") -> int:
         """The process of a pod's only container, or of the one that is named."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -280,6 +281,49 @@ def test_tls_ends_at_the_gateway_with_a_certificate_from_a_secret(bed: Bed) -> N
             return None
 
     assert until(asked, seconds=60, what="an answer over TLS")["headers"]["x-forwarded-proto"] == "https"
+
+
+def test_each_request_has_a_line_in_the_gateways_log(bed: Bed) -> None:
+    path = bed.route("logged", {"name": "one", "route": [bed.to("v1")]})
+    mark = f"{path}{time.monotonic_ns()}"
+    assert bed.get(mark).status == 200
+
+    def line() -> Obj | None:
+        found = [line for line in bed.log(bed.gateway_pod()) if mark in line]
+        return dict(json.loads(found[0])) if found else None
+
+    told = until(line, seconds=60, what="a line in the log")
+    assert (told["method"], told["response_code"], told["route_name"]) == ("GET", 200, "one")
+    assert told["upstream_cluster"].startswith(f"outbound|{PORTS['m']}|v1|m.")
+    assert told["upstream_host"] in {f"{pod['status']['podIP']}:{PORTS['m']}" for pod in bed.pods("v1")}
+
+
+def test_requests_are_traced_where_a_telemetry_asks_for_it(bed: Bed) -> None:
+    bed.deploy("spans", "v1", 1)
+    bed.serve("spans", "grpc-otlp")
+    bed.ready("spans-v1", 1)
+    path = bed.route("traced", {"route": [bed.to("v1")]})
+    host = f"spans.{bed.namespace}.svc.cluster.local"
+    provider = {"name": "spans", "opentelemetry": {"service": host, "port": PORTS["spans"]}}
+    mesh = json.dumps({"extensionProviders": [provider], "defaultProviders": {"tracing": ["spans"]}})
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": ROOT}}
+    tags = {"who": {"header": {"name": "x-user", "defaultValue": "nobody"}}}
+    telemetry = {"tracing": [{"randomSamplingPercentage": 100, "customTags": tags}]}
+    bed.api.apply({**config, "data": {"mesh": mesh}})
+    bed.put("telemetry.istio.io/v1", "Telemetry", "all", telemetry, ROOT)
+    try:
+
+        def traced() -> list[str]:
+            assert bed.get(path, **{"x-user": "ada"}).status == 200
+            return [line for line in bed.log(bed.pods("v1", "spans")[0]) if " who " in line and "ada" in line]
+
+        told = until(traced, seconds=60, what="spans", every=0.5)[0]
+        assert told.startswith("/opentelemetry.proto.collector.trace.v1.TraceService/Export ")
+        assert f"{GATEWAY}.{ROOT}" in told
+        assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", bed.get(path).said["headers"]["traceparent"])
+    finally:
+        bed.api.delete("telemetry.istio.io/v1", "Telemetry", "all", ROOT)
+        bed.api.delete("v1", "ConfigMap", "istio", ROOT)
 
 
 def test_what_is_not_honoured_is_said_on_the_object_once(bed: Bed) -> None:

@@ -1,6 +1,7 @@
 """What clients of a served model see while parts of it are replaced, end, hang, or have no disk: counted under load.
 
-On the embedded cluster alone, behind the real Envoy; each test prints what it counted.
+On the embedded cluster alone: its processes are killed, and files of its daemon cannot grow; what a gateway of ours on
+a real cluster loses is counted by tests/real/test_gateway.py. Behind the real Envoy; each test prints what it counted.
 """
 
 from __future__ import annotations

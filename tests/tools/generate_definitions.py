@@ -20,7 +20,10 @@ from typing import Any
 import yaml
 
 TARGET = Path(__file__).parents[2] / "jupyterlab_kf" / "embedded" / "apiserver" / "data" / "istio.json.gz"
-KINDS = ("Gateway", "VirtualService", "DestinationRule", "EnvoyFilter", "RequestAuthentication", "AuthorizationPolicy")
+KINDS = (
+    *("Gateway", "VirtualService", "DestinationRule", "EnvoyFilter", "RequestAuthentication", "AuthorizationPolicy"),
+    "Telemetry",
+)
 
 
 def structure(value: Any, *, named: bool = False) -> Any:

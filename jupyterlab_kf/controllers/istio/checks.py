@@ -178,13 +178,17 @@ _SIZES: Final = (
 _COUNTS: Final = "consecutive[A-Za-z0-9]*|minRetryConcurrency|tableSize|minimumRingSize|maxConcurrentStreams|probes"
 _FLAGS: Final = (
     "allowCredentials|ignoreUriCase|retryIgnorePreviousHosts|retryRemoteLocalities|forwardOriginalToken|httpsRedirect"
-    "|insecureSkipVerify|useClientProtocol|useSourceIp|enabled|splitExternalLocalOriginErrors"
+    "|disableSpanReporting|insecureSkipVerify|useClientProtocol|useSourceIp|enabled|splitExternalLocalOriginErrors"
 )
 _TIMES: Final = "interval|baseEjectionTime|connectTimeout|maxConnectionDuration|backoff|fixedDelay|warmupDurationSecs"
 _CHECKS: Final[tuple[tuple[Check, str], ...]] = (
     (
         _free,
-        r"^EnvoyFilter\.|\*\*$|exponentialDelay|\.(targetRefs?)\b|localityLbSetting|zoneAwareLbSetting|targetPort$",
+        (
+            r"^EnvoyFilter\.|\*\*$|exponentialDelay|\.(targetRefs?)\b|localityLbSetting|zoneAwareLbSetting|targetPort$"
+            r"|^Telemetry\.(accessLogging|metrics)"
+            r"|^Telemetry\.tracing\[\]\.(disableContext|enableIstio|useRequestId|match)"
+        ),
     ),
     (_free, r"outlierDetectionHttpErrorCodes|^Gateway.*(defaultEndpoint|tlsCertificates)"),
     (_whole(1, 65535), r"\.(port\.number|redirect\.port)$"),
@@ -193,7 +197,10 @@ _CHECKS: Final[tuple[tuple[Check, str], ...]] = (
     (_whole(301, 308), r"\.redirectCode$"),
     (_whole(0, 2**31 - 1), rf"\.({_SIZES}|{_COUNTS})$"),
     (_whole(0, 100), r"\.(maxEjectionPercent|minHealthPercent|delay\.percent|mirrorPercent|mirror_percent)$"),
-    (_number(0, 100), r"\.(percentage\.value|mirrorPercentage\.value|minimumPercent|retryBudget\.percent)$"),
+    (
+        _number(0, 100),
+        r"\.(percentage\.value|mirrorPercentage\.value|minimumPercent|retryBudget\.percent|randomSamplingPercentage)$",
+    ),
     (_number(0.001, 1000), r"\.aggression$"),
     (_truth, rf"\.({_FLAGS})$"),
     (_lasting(_SHORTEST), rf"\.({_TIMES}|warmup\.duration|tcpKeepalive\.time|http2KeepAlive\.timeout)$"),
@@ -205,6 +212,8 @@ _CHECKS: Final[tuple[tuple[Check, str], ...]] = (
     (_matching(_HOST, "host"), r"^VirtualService\.hosts\[\]$|^DestinationRule\.host$|sniHosts\[\]$"),
     (_some, r"\.(destination|mirror)\.host$|\.subsets\[\]\.name$|\.audiences\[\]$|\.issuer$|subjectAltNames\[\]$"),
     (_some, r"\.credentialNames?(\[\])?$|httpCookie\.name$|httpQueryParameterName$|\.attributes\[\]\.name$|\.claim$"),
+    (_matching(HEADER, "name of a header"), r"^Telemetry.*\.header\.name$"),
+    (_some, r"^Telemetry.*\.name$"),
     (_some, r"\.from(Params|Cookies)\[\]$|spaceDelimitedClaims\[\]$|rules\[\].*\[\]\.source\.[a-zA-Z]*Principals\[\]$"),
     (_matching(HEADER, "name of a header"), r"\.remove\[\]$|httpHeaderName$|outputPayloadToHeader$"),
     (_matching(HEADER, "name of a header"), r"outputClaimToHeaders\[\]\.header$|fromHeaders\[\]\.name$"),

@@ -246,12 +246,12 @@ def _protocol(mesh: Mesh, to: Destination, rules: Mapping[str, Any]) -> Obj:
         second["connection_keepalive"] = without_none(
             {"interval": duration(alive.get("interval")), "timeout": duration(alive.get("timeout")) or "10s"}
         )
-    two = uses_http2(mesh, to)
+    two = True if to in mesh.spoken_http2 else uses_http2(mesh, to)
     if http.get("h2UpgradePolicy") == "UPGRADE":
         two = True
     elif http.get("h2UpgradePolicy") == "DO_NOT_UPGRADE" and two is None:
         two = False
-    if http.get("useClientProtocol") or two is None:
+    if (http.get("useClientProtocol") and to not in mesh.spoken_http2) or two is None:
         said: Obj = {"use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": second}}
     elif two:
         said = {"explicit_http_config": {"http2_protocol_options": second}}

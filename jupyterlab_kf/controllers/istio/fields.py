@@ -89,6 +89,12 @@ HONOURED: Final[Mapping[str, tuple[str, ...]]] = {
         "configPatches[].{applyTo,match.context,match.routeConfiguration.vhost.route.name,patch.value.**}",
         "workloadSelector.labels.*",
     ),
+    "Telemetry": (
+        "selector.matchLabels.*",
+        "tracing[].{disableSpanReporting,providers[].name,randomSamplingPercentage}",
+        "tracing[].customTags.*.{literal.value,header.name,header.defaultValue}",
+        "tracing[].customTags.*.environment.{name,defaultValue}",
+    ),
 }
 NAMES_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
     "Gateway": ("servers[].name", "servers[].port.name"),
@@ -106,6 +112,8 @@ _SUBNETS = "is for sidecars, which see where a connection was going; it is not l
 _ERRORS = "status 500 and above count as errors, as without it"
 _ZONES = "the gateway knows no zones; it has no effect"
 _ATTACHED = "is for the Gateway API and waypoints, which are not here; the object has no effect"
+_LOGS = "the gateway writes one line of JSON for each request, whatever is said of logs"
+_STATISTICS = "the metrics are Envoy's own statistics, and the engine's"
 _ELSEWHERE = (
     "patches are not told apart by it here; the limit holds for the whole gateway, or the pods that are selected"
 )
@@ -142,6 +150,17 @@ REFUSED: Final[Mapping[str, Mapping[str, str]]] = {
         "provider.name": "no external authoriser is configured here; what the rules fit is denied, as Istio does then",
         "{targetRef.**,targetRefs[].**}": _ATTACHED,
     },
+    "Telemetry": {
+        "accessLogging[].{disabled,filter.expression,match.mode,providers[].name}": _LOGS,
+        "metrics[].{providers[].name,reportingInterval}": _STATISTICS,
+        "metrics[].overrides[].{disabled,match.**,tagOverrides.**}": _STATISTICS,
+        "tracing[].customTags.*.formatter.value": "only literals, headers and the environment become tags",
+        "tracing[].disableContextPropagation": "headers of traces are always passed on",
+        "tracing[].enableIstioTags": "spans have Envoy's own tags",
+        "tracing[].match.mode": "the gateway has one span for a request, which is both",
+        "tracing[].useRequestIdForTraceSampling": "each trace's own number decides whether it is sampled",
+        "{targetRef.**,targetRefs[].**}": _ATTACHED,
+    },
     "EnvoyFilter": {
         "priority": "the oldest object comes first",
         "targetRefs[].**": _ATTACHED,
@@ -164,7 +183,6 @@ MEANINGLESS: Final = {
     "WasmPlugin": "Envoy runs without plug-ins here; it is not applied",
     "TrafficExtension": "Envoy runs without plug-ins here; it is not applied",
     "ProxyConfig": "the one gateway is set up by jupyterlab-kf; it is not applied",
-    "Telemetry": "the gateway writes one line of JSON for each request, whatever it says; it is not applied",
 }
 """Kinds that are kept and have no effect where there is a gateway and nothing else of Istio."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jupyterlab_kf.controllers import support
-from jupyterlab_kf.controllers.istio import routes, tls
+from jupyterlab_kf.controllers.istio import routes, tls, traces
 from jupyterlab_kf.controllers.istio.guards import Guards
 from jupyterlab_kf.controllers.istio.streams import chains_of_streams
 from jupyterlab_kf.controllers.istio.values import Unspeakable, file_of, source, typed
@@ -86,6 +86,7 @@ class Front:
         self._claimed: dict[tuple[str, int], Obj] = {}
         self._services = oldest_first(mesh.world.virtual_services)
         self._targets = _target_ports(mesh.world.services)
+        self._tracing = traces.tracing(mesh)
 
     def write(self) -> None:
         """All Gateways, the oldest first, and what is meant for sidecars."""
@@ -245,6 +246,7 @@ class Front:
                 },
             ],
             access_log=access_log(),
+            tracing=self._tracing,
             use_remote_address=True,
             normalize_path=True,
             merge_slashes=True,

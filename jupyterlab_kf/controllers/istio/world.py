@@ -52,6 +52,8 @@ class World:
     """The objects that the configuration follows from.
 
     Attributes:
+        telemetries: what is asked about traces, logs and metrics.
+        settings: what the installation says of who takes them; see :func:`.traces.settings`.
         secrets: those of the gateway's namespace, by name.
         keys: the key sets that have been fetched, by their address.
         place: tells this cluster from others of the machine.
@@ -65,6 +67,8 @@ class World:
     request_authentications: Sequence[Obj] = ()
     authorization_policies: Sequence[Obj] = ()
     envoy_filters: Sequence[Obj] = ()
+    telemetries: Sequence[Obj] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     services: Sequence[Obj] = ()
     pods: Sequence[Obj] = ()
     slices: Sequence[Obj] = ()
@@ -88,6 +92,7 @@ class Mesh:
         self.folder = folder
         self.findings: dict[Finding, None] = {}
         self.used: dict[Destination, None] = {}
+        self.spoken_http2: set[Destination] = set()
         self.wanted_keys: set[str] = set()
         self._services = {f"{support.name(s)}.{support.namespace(s)}.{DOMAIN}": s for s in world.services}
         self._pods: dict[str, list[Obj]] = {}

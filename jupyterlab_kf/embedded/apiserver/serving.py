@@ -24,6 +24,7 @@ _SAYS: Final = {
     "EnvoyFilter": "Patches of Envoy's own configuration, such as local rate limits.",
     "RequestAuthentication": "Which tokens of requests are read and checked.",
     "AuthorizationPolicy": "Which requests are let through.",
+    "Telemetry": "Which requests are traced, and where their spans go.",
 }
 _OPEN: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 

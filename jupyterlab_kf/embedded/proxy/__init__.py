@@ -36,6 +36,7 @@ _TRAFFIC: Final = (
     kinds.ENVOY_FILTER,
     kinds.REQUEST_AUTHENTICATION,
     kinds.AUTHORIZATION_POLICY,
+    kinds.TELEMETRY,
 )
 _FIRST: Final = (kinds.VIRTUAL_SERVICE, kinds.GATEWAY, kinds.SELDON_DEPLOYMENT)
 """The kinds of which one is enough for a gateway."""
@@ -168,6 +169,8 @@ class Proxy:
             request_authentications=every(kinds.REQUEST_AUTHENTICATION),
             authorization_policies=every(kinds.AUTHORIZATION_POLICY),
             envoy_filters=every(kinds.ENVOY_FILTER),
+            telemetries=every(kinds.TELEMETRY),
+            settings=istio.traces.settings(self._registry.view.get(kinds.CONFIG_MAP, istio.ROOT, istio.traces.CONFIG)),
             services=every(kinds.SERVICE),
             pods=every(kinds.POD),
             slices=[s for s in every(kinds.ENDPOINT_SLICE) if not meta(s).get("ownerReferences")],
@@ -260,7 +263,7 @@ def _is_gateway(pod: Obj) -> bool:
 def _matters(change: Change) -> bool:
     """Whether a change of anything but a pod may change routes."""
     kind, obj = change.kind, change.obj
-    if kind == kinds.SECRET:
+    if kind in (kinds.SECRET, kinds.CONFIG_MAP):
         return support.namespace(obj) == istio.ROOT
     if kind == kinds.DEPLOYMENT:
         return support.namespace(obj) == istio.ROOT or _sleeping(obj) != _sleeping(change.old)
