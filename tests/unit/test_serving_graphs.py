@@ -419,3 +419,8 @@ def test_of_a_graph_the_unit_that_fails_is_named(world: World) -> None:
     why = endpoint.explain()
     assert why is not None
     assert "v1/logisticregression-0 failed" in why.sentence
+
+
+def test_a_part_of_source_text_is_called_as_its_class() -> None:
+    text = "import numpy\n\nclass Thrice:\n    def predict(self, X, names=None):\n        return 3 * X\n"
+    assert repr(kf.chain(text, "model.joblib")) == "chain(Thrice, 'model.joblib')"

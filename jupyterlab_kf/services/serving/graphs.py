@@ -13,14 +13,16 @@ the rest by ``assembly``, which reads the parts.
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from jupyterlab_kf import names
-from jupyterlab_kf.errors import UsageError
+from jupyterlab_kf.errors import BundleError, UsageError
 from jupyterlab_kf.manifests import frameworks
+from jupyterlab_kf.services.serving.models import class_in
 
 COMBINERS: Final[Mapping[str, str]] = {"mean": "Mean", "majority": "Majority"}
 """How branches' answers become one, by name: the class in ``runtime/serving/parts``."""
@@ -212,6 +214,8 @@ def part(value: Any) -> Part:
 def called(model: Any) -> str:
     """What people call a model that nobody has named."""
     if isinstance(model, (str, Path)):
+        with contextlib.suppress(UsageError, BundleError):  # what is wrong with it is said where it is read
+            return class_in(str(model), "") if "\n" in str(model) else repr(str(model))
         return repr(str(model))
     if expression(model):  # a kept one
         return str(model.called)
