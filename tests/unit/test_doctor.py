@@ -163,6 +163,19 @@ def test_the_roles_are_those_of_the_manifests() -> None:
     assert shipped == {name: set(rights) for name, rights in roles.ROLES.items()}
 
 
+def test_the_gateway_may_look_at_its_own_namespace_as_at_others_and_at_little_else() -> None:
+    folder = Path(__file__).parents[2] / "hub_config"
+    (served,) = yaml.load_all((folder / "rbac" / "gateway.yaml").read_text(), yaml.CSafeLoader)
+    own = [one for one in yaml.load_all((folder / "gateway" / "account.yaml").read_text(), yaml.CSafeLoader) if one]
+    rules = next(one for one in own if one["kind"] == "Role" and one["metadata"]["name"] == "kf-gateway")["rules"]
+    more = [rule for rule in rules if rule not in served["rules"]]
+    assert [rule for rule in served["rules"] if rule not in rules] == []
+    assert [(rule["resources"], rule["verbs"]) for rule in more] == [
+        (["configmaps", "secrets"], ["list", "watch"]),
+        (["deployments"], ["get"]),
+    ]
+
+
 def test_who_has_the_roles_is_told_that_nothing_lacks_but_what_they_do_not_give() -> None:
     given = {*roles.ROLES["kf-viewer"], *roles.ROLES["kf-trainer"]}
     report = examined(rights={right: right in given for right in diagnosis.rights()})
