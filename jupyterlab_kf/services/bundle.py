@@ -16,6 +16,7 @@ import json
 import math
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ from jupyterlab_kf.services import functions, notebooks, packages
 from jupyterlab_kf.services.imports import Import, imports_of
 from jupyterlab_kf.services.notebooks import Program
 
+_SAMPLES, _SAMPLE = 16, 1 << 16
 _LARGEST_FILE: Final = 64 * 1024 * 1024
 
 _SKIPPED_FOLDERS: Final = {"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules", ".mypy_cache"}
@@ -98,6 +100,14 @@ class Bundle:
                 entry.mode = 0o755 if content.startswith(b"#!") else 0o644
                 tar.addfile(entry, io.BytesIO(content))
         return gzip.compress(raw.getvalue(), compresslevel=9, mtime=0)
+
+    def guess(self) -> int:
+        """How many bytes :meth:`archive` has, at a guess from samples of the largest file: packing may take minutes."""
+        total = sum(map(len, self.files.values()))
+        content = max(self.files.values(), key=len, default=b"")
+        step = max(1, len(content) // _SAMPLES)
+        sample = b"".join(content[at : at + _SAMPLE] for at in range(0, len(content), step))
+        return total if not sample else total * len(zlib.compress(sample, 1)) // len(sample)
 
     def largest(self) -> str:
         """The three largest files with their sizes, for who has to leave some out."""

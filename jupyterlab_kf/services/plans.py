@@ -261,6 +261,7 @@ def make(
         root=request.root,
         beside=beside,
     )
+    shelves.refuse(bundle.guess(), bundle.largest())
     archive = bundle.archive()
     digest = hashlib.sha256(archive).hexdigest()
     hardware = _hardware(request, use)

@@ -53,10 +53,7 @@ def choose(spec: TrainingSpec, size: int, largest: str) -> str:
     """
     packed = f"the code is {in_words(size)} when packed"
     if size > training.ARCHIVE_LIMIT:
-        raise BundleError(
-            f"{packed}; {in_words(training.ARCHIVE_LIMIT)} are carried at most. Largest: {largest}",
-            hint="that is data: leave it out of --files, and read it from a volume: --volume CLAIM",
-        )
+        raise _too_much(packed, largest)
     own = settings.load().workspace
     claim = next((one.claim for one in spec.volumes if not one.read_only), own.claim if own else "")
     if not claim:
@@ -66,6 +63,24 @@ def choose(spec: TrainingSpec, size: int, largest: str) -> str:
             "(kubectl get pvc lists the claims that there are)",
         )
     return claim
+
+
+def refuse(guess: int, largest: str) -> None:
+    """Refuse what is far too much before it is packed, which may take minutes; ``guess`` is its size then.
+
+    Raises:
+        BundleError: it would be more than twice what is carried.
+    """
+    if guess > 2 * training.ARCHIVE_LIMIT:
+        raise _too_much(f"the code would be about {in_words(guess)} when packed", largest)
+
+
+def _too_much(packed: str, largest: str) -> BundleError:
+    return BundleError(
+        f"{packed}; {in_words(training.ARCHIVE_LIMIT)} are carried at most. Largest: {largest}",
+        hint="that is data: leave it out of --files, and read it from a volume (--volume CLAIM). A model of that size "
+        "is served from a bucket or a volume: the modelUri of a SeldonDeployment",
+    )
 
 
 async def deliver(client: Client, parcel: Parcel) -> None:

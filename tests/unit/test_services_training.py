@@ -231,6 +231,10 @@ def test_what_is_no_code_any_more_is_not_put_onto_a_volume(
     monkeypatch.setattr(manifests, "ARCHIVE_LIMIT", 1_000_000)
     with pytest.raises(BundleError, match=r"977 KiB are carried at most\. Largest: big\.bin.*\nthat is data"):
         plan(tmp_path, **huge, volumes=["data"])
+    monkeypatch.setattr(manifests, "ARCHIVE_LIMIT", 300_000)
+    monkeypatch.setattr("jupyterlab_kf.services.bundle.Bundle.archive", lambda _: pytest.fail("packed for nothing"))
+    with pytest.raises(BundleError, match=r"(?s)about 1\.1 MiB when packed; 293 KiB are carried at most.*modelUri"):
+        plan(tmp_path, **huge, volumes=["data"])
 
 
 class Shelf(Api):
