@@ -27,6 +27,7 @@ from jupyterlab_kf.services import functions, notebooks, packages
 from jupyterlab_kf.services.imports import Import, imports_of
 from jupyterlab_kf.services.notebooks import Program
 
+_QUICK: Final = 16 * 1024 * 1024
 _SAMPLES, _SAMPLE = 16, 1 << 16
 _LARGEST_FILE: Final = 64 * 1024 * 1024
 
@@ -102,8 +103,10 @@ class Bundle:
         return gzip.compress(raw.getvalue(), compresslevel=9, mtime=0)
 
     def guess(self) -> int:
-        """How many bytes :meth:`archive` has, at a guess from samples of the largest file: packing may take minutes."""
+        """How many bytes :meth:`archive` has at most, or at a guess from samples where packing would take long."""
         total = sum(map(len, self.files.values()))
+        if total <= _QUICK:
+            return total
         content = max(self.files.values(), key=len, default=b"")
         step = max(1, len(content) // _SAMPLES)
         sample = b"".join(content[at : at + _SAMPLE] for at in range(0, len(content), step))
