@@ -22,7 +22,17 @@ from jupyterlab_kf.manifests.scaling import Scaling
 from jupyterlab_kf.model import Obj, Ref, meta
 from jupyterlab_kf.services.desk import Desk
 from jupyterlab_kf.services.plans import to_yaml
-from jupyterlab_kf.services.serving import asking, changes, editing, messages, printed, rollout, servers, shipping
+from jupyterlab_kf.services.serving import (
+    asking,
+    changes,
+    editing,
+    messages,
+    printed,
+    rollout,
+    servers,
+    shipping,
+    states,
+)
 from jupyterlab_kf.services.serving.editing import GraphChange, Workshop
 from jupyterlab_kf.services.serving.live import EndpointKey
 from jupyterlab_kf.services.serving.messages import Answer
@@ -32,6 +42,8 @@ Where = tuple[str, ...]
 """Namespace, name; and a uid, to mean that very one."""
 _PATIENCE: Final = 600.0
 _TRY_SECONDS: Final = 30.0
+_WAKING: Final = 150.0
+"""Seconds for a prediction that what sleeps may be started for: longer than a request is held."""
 
 
 async def _found(desk: Desk, where: Where) -> tuple[Client, Obj]:
@@ -110,7 +122,8 @@ async def predict(desk: Desk, where: Where, said: Mapping[str, Any]) -> wire.Try
     if "value" not in said:
         raise UsageError("what is to be predicted?", hint="value is rows, text, or a message of the protocol")
     client, found = await _found(desk, where)
-    return _answer(await asking.ask(client, found, Way(), said["value"], seconds=_TRY_SECONDS))
+    asleep = any(states.sleeps(found, one) for one in endpoints.versions(found))
+    return _answer(await asking.ask(client, found, Way(), said["value"], seconds=_WAKING if asleep else _TRY_SECONDS))
 
 
 async def predict_other(desk: Desk, kind: str, where: Where, said: Mapping[str, Any]) -> wire.TryAnswer:

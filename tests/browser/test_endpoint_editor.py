@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from labs import PATIENCE, execute
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from test_endpoints import BUILT, MODEL, SERVING, picture, violations
 
 import jupyterlab_kf as kf
@@ -66,8 +66,27 @@ def test_servers_are_set_by_hand_and_what_sleeps_says_so(open_lab: Open, cluster
     )
     expect(tab).to_contain_text("No servers while nobody asks: v1.", timeout=120_000)
     expect(tab.locator("tr[data-version=v1]")).to_contain_text("asleep")
-    assert len(endpoint.predict([[1.0, 2.0]])) == 1
+    expect(tab).not_to_contain_text("What the operator says")
+    # Who asks is told what is waited for; what no server has counted is no zero.
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    asked = re.compile(r"/predict(\?|$)")
+    page.route(asked, hold)
+    request = tab.get_by_role("textbox", name="What to predict for, as JSON")
+    request.fill("[[1, 2]]")
+    with page.expect_request(asked):
+        request.press("Shift+Enter")
+    expect(tab.locator(".kfx-Try").get_by_role("status")).to_contain_text("This request starts its servers")
+    expect(tab.locator("tr[data-version=v1] td").nth(4)).to_have_text("")
+    expect(tab).not_to_contain_text("No requests while")
+    held[0].continue_()
+    expect(tab.get_by_role("region", name="Answer")).to_have_text("[[2,4]]", timeout=SERVING)
+    expect(tab.locator(".kfx-Try").get_by_role("status")).to_have_text("")
     expect(tab.locator("tr[data-version=v1]")).to_contain_text(re.compile("1/1|asleep"), timeout=PATIENCE)
+    assert len(endpoint.predict([[1.0, 2.0]])) == 1
     endpoint.delete()
 
 
@@ -244,8 +263,15 @@ def test_copies_are_asked_for_by_a_rows_menu_with_the_keyboard(open_lab: Open, v
     expect(dialog).to_contain_text("+    shadow: true", timeout=PATIENCE)
     expect(dialog.locator(".kfx-Diff-more", has_text="shadow: true")).to_be_visible()
     assert versions.versions == {"v1": 100, "v2": 0}, "nothing is changed by looking"
-    expect(dialog.get_by_role("button", name="Apply")).to_be_focused(timeout=PATIENCE)
+    apply = dialog.get_by_role("button", name="Apply")
+    expect(apply).to_be_focused(timeout=PATIENCE)
+    # The difference is come by, and read, with the keyboard; Enter in it applies nothing.
+    page.keyboard.press("Tab")
+    expect(dialog.get_by_role("region", name="Difference of the manifests")).to_be_focused()
     page.keyboard.press("Enter")
+    expect(apply).to_be_visible()
+    assert versions.versions == {"v1": 100, "v2": 0}
+    apply.press("Enter")
     expect(dialog).to_be_hidden(timeout=PATIENCE)
     execute(page, "kf:open-endpoint", namespace="default", name="edited")
     tab = page.locator(".kfx-EndpointPage")

@@ -273,6 +273,7 @@ def test_zero_replicas_are_what_kserve_makes_of_them(kind: str, replicas: int | 
 def test_requests_go_to_a_transformer_once_it_is_ready_and_to_the_predictor_when_it_is_gone() -> None:
     world = of_format("pvc://m/x")
     world.react()
+    assert rows.inference_row({"kind": "InferenceService", **world.obj}).message == "the predictor is not ready"
     world.ready("iris-predictor")
     container = {"image": "me/t:1", "args": ["--predictor_protocol=v1"]}
     world.obj["spec"]["transformer"] = {"containers": [container], "containerConcurrency": 3, "labels": {"team": "a"}}

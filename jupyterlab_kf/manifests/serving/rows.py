@@ -125,7 +125,7 @@ def inference_row(obj: Obj) -> EndpointRow:
         found,
         name=str(head.get("name", "")),
         state=state,
-        message="" if state == "Ready" else _missing(said.predictors) or _late(said),
+        message="" if state == "Ready" else "; ".join(_unready(said)),
         detail="" if state == "Ready" else said.message[:_LONGEST],
         protocol=said.protocol,
         versions=_shares(said.predictors),
@@ -135,10 +135,12 @@ def inference_row(obj: Obj) -> EndpointRow:
     )
 
 
-def _late(said: EndpointStatus) -> str:
-    """Which of the parts beside the predictor is not ready."""
+def _unready(said: EndpointStatus) -> list[str]:
+    """Which parts are not ready."""
     late = {one.type for one in said.conditions if not one.status}
-    return next((f"the {part} is not ready" for part, type_ in _BESIDE.items() if type_ in late), "")
+    missing = _missing(said.predictors)
+    told = [missing.replace("predictor", "the predictor", 1)] if missing else []
+    return told + [f"the {part} is not ready" for part, type_ in _BESIDE.items() if type_ in late]
 
 
 _BESIDE: Final = {"transformer": "TransformerReady", "explainer": "ExplainerReady"}

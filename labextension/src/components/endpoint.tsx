@@ -154,7 +154,7 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
           {trans.__('Not put to sleep: %1. Nothing on this cluster holds requests for what has no servers.', named(view.versions.filter(one => one.awake)))}
         </p>
       )}
-      {view.message && <Operator message={view.message} open={!view.versions.some(one => one.explanation)} />}
+      {view.message && !view.versions.some(one => one.asleep && view.state === 'Ready') && <Operator message={view.message} open={!view.versions.some(one => one.explanation)} />}
       <Versions view={view} totals={state.totals} changing={live ? changing : null} />
       {shares.length > 0 && (
         <p className="kfx-Note">{trans.__('Once all versions are ready: %1', shares.map(([name, share]) => `${name} ${share} %`).join(', '))}</p>
@@ -165,16 +165,17 @@ function Body({ view, state, endpoint, live, page = false }: BodyProps): React.J
       {live && <Servers view={view} changing={changing} />}
       <Graph versions={view.versions} endpoint={endpoint.name} />
       {live && <GraphEditor view={view} endpoint={endpoint} changing={changing} />}
+      {live && (
+        <>
+          {/* Above the plots, which the first request brings: they are not to push its answer out of sight. */}
+          <h2 className="kfx-H">{trans.__('Try it')}</h2>
+          <TryIt view={view} endpoint={endpoint} onAsk={() => setAsked(true)} />
+        </>
+      )}
       {live && branches && <Plots view={branches} clock height={page ? 150 : 110} />}
       {live && busy && <Plots view={measured} clock height={page ? 150 : 110} />}
       {live && !busy && !asked && <p className="kfx-Note">{trans.__('No requests while you have been looking.')}</p>}
       {live && <Monitor findings={state.findings} unwatched={state.unwatched} name={endpoint.name} />}
-      {live && (
-        <>
-          <h2 className="kfx-H">{trans.__('Try it')}</h2>
-          <TryIt view={view} endpoint={endpoint} onAnswer={() => setAsked(true)} />
-        </>
-      )}
       {page && live && <Printed endpoint={endpoint} />}
       {page && <History endpoint={endpoint} mark={`${view.revision}/${changing.done}`} changing={live ? changing : null} />}
     </>
@@ -244,7 +245,9 @@ function Versions({ view, totals, changing }: VersionsProps): React.JSX.Element 
             <th scope="col">{trans.__('Model')}</th>
             {measured && (
               <>
-                <th scope="col">{trans.__('Answered')}</th>
+                <th scope="col" title={trans.__('Since its servers started')}>
+                  {trans.__('Answered')}
+                </th>
                 <th scope="col">{trans.__('Errors')}</th>
                 <th scope="col">{trans.__('Median')}</th>
                 <th scope="col" title={trans.__('Of 100 requests, 95 were answered within')}>
@@ -261,7 +264,7 @@ function Versions({ view, totals, changing }: VersionsProps): React.JSX.Element 
         </thead>
         <tbody>
           {view.versions.map(one => (
-            <Version key={one.name} one={one} seen={measured ? (totals[one.name] ?? null) : undefined} rewarded={rewarded} changing={several ? changing : null} />
+            <Version key={one.name} one={one} seen={measured ? ((!one.asleep && totals[one.name]) || null) : undefined} rewarded={rewarded} changing={several ? changing : null} />
           ))}
         </tbody>
       </table>
@@ -271,7 +274,7 @@ function Versions({ view, totals, changing }: VersionsProps): React.JSX.Element 
 
 interface VersionProps {
   one: VersionView;
-  /** Undefined where nothing is measured at all. */
+  /** Undefined where nothing is measured at all, null where this one has no servers that could have counted. */
   seen: Totals | null | undefined;
   rewarded: boolean;
   changing: Changing | null;

@@ -105,7 +105,7 @@ function Row({ row, now, open, onToggle }: RowProps): React.JSX.Element {
         <span className="kfx-Row-main">
           <span className="kfx-Row-name">{name}</span>
           <span className="kfx-Row-detail">
-            {row.deleting ? trans.__('being deleted') : (told ? [stateWord(trans, row.state), row.message] : detail).filter(Boolean).join(' · ')}
+            {row.deleting ? trans.__('being deleted') : (told ? [row.state === 'Ready' ? '' : stateWord(trans, row.state), row.message] : detail).filter(Boolean).join(' · ')}
           </span>
         </span>
         <span className="kfx-Row-age" title={trans.__('%1 ago', when)}>

@@ -11,21 +11,21 @@ import { useKubeflow } from './context';
 interface TryItProps {
   view: EndpointView;
   endpoint: EndpointKey;
-  /** It was asked, and has answered. */
-  onAnswer: () => void;
+  /** It is asked. */
+  onAsk: () => void;
 }
 
-export function TryIt({ view, endpoint, onAnswer }: TryItProps): React.JSX.Element {
-  const { client } = useKubeflow();
-  const ask = async (value: unknown) => {
-    const answer = await client.predict(endpoint, { value });
-    onAnswer();
-    return answer;
+export function TryIt({ view, endpoint, onAsk }: TryItProps): React.JSX.Element {
+  const { client, trans } = useKubeflow();
+  const ask = (value: unknown) => {
+    onAsk();
+    return client.predict(endpoint, { value });
   };
   return (
     <TryPane
       example={exampleOf(view.versions)}
       ask={ask}
+      slow={view.versions.some(one => one.asleep) ? trans.__('This request starts its servers, and waits until they answer.') : ''}
       ways={answer => routesOf(answer.routing, view.versions, endpoint.name)}
       tell={view.protocol === 'seldon' ? said => client.feedback(endpoint, said) : null}
     />
@@ -35,13 +35,15 @@ export function TryIt({ view, endpoint, onAnswer }: TryItProps): React.JSX.Eleme
 interface TryProps {
   example: string;
   ask: (value: unknown) => Promise<TryAnswer>;
+  /** Why an answer will take longer than usual. */
+  slow?: string;
   /** Which ways through a graph the request took. */
   ways?: (answer: TryAnswer) => string[];
   /** Null where the protocol knows no feedback. */
   tell: ((said: FeedbackRequest) => Promise<unknown>) | null;
 }
 
-export function TryPane({ example, ask, ways, tell }: TryProps): React.JSX.Element {
+export function TryPane({ example, ask, slow = '', ways, tell }: TryProps): React.JSX.Element {
   const { trans } = useKubeflow();
   const [text, setText] = React.useState<string | null>(null);
   const [busy, setBusy] = React.useState(false);
@@ -63,6 +65,8 @@ export function TryPane({ example, ask, ways, tell }: TryProps): React.JSX.Eleme
       return;
     }
     setBusy(true);
+    // Said until the answer is here, though what slept then sleeps no more.
+    setTold(slow);
     try {
       setAnswer(await ask(value));
       setError(null);
@@ -71,6 +75,7 @@ export function TryPane({ example, ask, ways, tell }: TryProps): React.JSX.Eleme
       fail(caught);
     } finally {
       setBusy(false);
+      setTold('');
     }
   };
   const reward = async (value: number) => {

@@ -4,6 +4,9 @@ import { ILayoutRestorer } from '@jupyterlab/application';
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Clipboard, Dialog, ICommandPalette, InputDialog, Notification, showDialog, WidgetTracker } from '@jupyterlab/apputils';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import { DisposableDelegate } from '@lumino/disposable';
+import type { IDisposable } from '@lumino/disposable';
+import type { Widget } from '@lumino/widgets';
 import * as React from 'react';
 
 import { EndpointList } from '../components/endpoints';
@@ -150,11 +153,34 @@ async function mirror(kf: IKubeflow, key: EndpointKey): Promise<void> {
   body.addClass('kfx');
   body.addClass('kfx-Dialog');
   const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Apply') })];
-  const answer = await showDialog({ title: trans.__('What would change: %1', plan.cause), body, buttons });
+  const dialog = new Dialog({ title: trans.__('What would change: %1', plan.cause), body, buttons });
+  const keys = withinDialog(dialog, body);
+  const answer = await dialog.launch().finally(() => keys.dispose());
   if (answer.button.accept && plan.diff) {
     await client.makeChange(key, { ...request, mark: plan.mark });
     Notification.info(trans.__('Done: %1.', plan.cause), { autoClose: 3000 });
   }
+}
+
+/**
+ * Have keys reach what a dialog shows. Lab's dialog takes Enter for its own button wherever it is pressed, and leads Tab
+ * from the last button to the first thing that was there when it opened: what is drawn later is never come by.
+ */
+function withinDialog(dialog: Dialog<unknown>, body: Widget): IDisposable {
+  const first = () => body.node.querySelector<HTMLElement>('button, [tabindex="0"]');
+  const take = (event: KeyboardEvent) => {
+    const at = document.activeElement;
+    if (event.key === 'Enter' && at && body.node.contains(at)) {
+      event.stopPropagation();
+    } else if (event.key === 'Tab' && !event.shiftKey && at === [...dialog.node.querySelectorAll('.jp-Dialog-footer button')].pop() && first()) {
+      event.preventDefault();
+      event.stopPropagation();
+      first()?.focus();
+    }
+  };
+  // Before the dialog itself, which listens where events come down.
+  window.addEventListener('keydown', take, true);
+  return new DisposableDelegate(() => window.removeEventListener('keydown', take, true));
 }
 
 /** The endpoint that a command is about: of its arguments, or the row that the context menu was opened on. */
