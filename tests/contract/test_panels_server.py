@@ -77,6 +77,7 @@ CALLS = [
     (ENDPOINT, "GET", "read", "kf:endpoints"),
     (ENDPOINT, "DELETE", "write", "kf:endpoints"),
     ((*ENDPOINT, "graph"), "GET", "read", "kf:endpoints"),
+    ((*ENDPOINT, "logs"), "GET", "read", "kf:endpoints"),
     ((*ENDPOINT, "plan"), "POST", "write", "kf:endpoints"),
     ((*ENDPOINT, "change"), "POST", "write", "kf:endpoints"),
     ((*ENDPOINT, "predict"), "POST", "execute", "kf:endpoints"),

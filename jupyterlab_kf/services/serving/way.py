@@ -33,8 +33,8 @@ _AWAY: Final = frozenset({404, 502, 503})
 """Nobody is behind the route, or not any more: the request has reached no model."""
 _NO_ENDPOINTS: Final = 503
 _PAUSES: Final = (0.1, 0.3, 0.6)
-_RETURN: Final = (1.0, 2.0)
-"""Further pauses while the gateway itself is away: its pod is started again within seconds."""
+_RETURN: Final = (1.0, 2.0, 3.0, 4.0, 5.0)
+"""Further pauses while the gateway itself is away: its pod is started again within seconds, or ten after a while."""
 _PAST: Final = (
     "this goes to the version's own Service, past the gateway: it must be awake, and Istio must not ask for mutual TLS "
     "strictly, as no route of Seldon's leads to one version"
