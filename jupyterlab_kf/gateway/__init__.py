@@ -8,6 +8,7 @@ decides. Knows no registry, no client and no process: a :class:`Place` says wher
 from jupyterlab_kf.gateway.envoys import program
 from jupyterlab_kf.gateway.interest import Interest
 from jupyterlab_kf.gateway.telling import SOURCE, Teller
+from jupyterlab_kf.gateway.worlds import TRAFFIC, world
 from jupyterlab_kf.gateway.writer import LINGER, SETTLE, Place, Writer
 
-__all__ = ["LINGER", "SETTLE", "SOURCE", "Interest", "Place", "Teller", "Writer", "program"]
+__all__ = ["LINGER", "SETTLE", "SOURCE", "TRAFFIC", "Interest", "Place", "Teller", "Writer", "program", "world"]

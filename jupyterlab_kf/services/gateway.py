@@ -15,11 +15,9 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from signal import SIGINT, SIGTERM
 from typing import Any, Final
 
-from jupyterlab_kf import kinds, settings
-from jupyterlab_kf.cluster import connection
+from jupyterlab_kf import kinds
 from jupyterlab_kf.cluster.client import Client
 from jupyterlab_kf.controllers import Emit, istio, support
 from jupyterlab_kf.controllers.istio import fields
@@ -31,19 +29,13 @@ from jupyterlab_kf.errors import (
     NotFoundError,
     UsageError,
 )
-from jupyterlab_kf.gateway import Interest, Place, Teller, Writer, program
+from jupyterlab_kf.gateway import TRAFFIC, Interest, Place, Teller, Writer, program, world
 from jupyterlab_kf.kinds import Kind
-from jupyterlab_kf.model import Obj, meta
+from jupyterlab_kf.model import Obj
+from jupyterlab_kf.services import operators
 from jupyterlab_kf.services.operators import ClusterApi, Report
 
 NEEDED: Final = (kinds.GATEWAY, kinds.VIRTUAL_SERVICE, kinds.DESTINATION_RULE)
-_TRAFFIC: Final = (
-    *NEEDED,
-    kinds.ENVOY_FILTER,
-    kinds.REQUEST_AUTHENTICATION,
-    kinds.AUTHORIZATION_POLICY,
-    kinds.TELEMETRY,
-)
 _WRITTEN: Final = "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io"
 """Slices that somebody wrote for a Service without a selector; behind the others stand pods, which are watched."""
 _GROUPS: Final = ("networking.istio.io/v1", "security.istio.io/v1", "extensions.istio.io/v1alpha1")
@@ -112,7 +104,7 @@ class Gateway:
                 hint="use its gateway; jupyter kf controllers writes its routes",
             )
         self._meaningless = [kind for group in _GROUPS for kind in await self._without_effect(group)]
-        served = [kind for kind in _TRAFFIC if kind in NEEDED or await self._client.serves(kind)]
+        served = [kind for kind in TRAFFIC if kind in NEEDED or await self._client.serves(kind)]
         plain = ((kinds.SERVICE, ""), (kinds.POD, ""), (kinds.ENDPOINT_SLICE, _WRITTEN))
         return (*((kind, "") for kind in (*served, *self._meaningless)), *plain)
 
@@ -180,22 +172,12 @@ class Gateway:
                 teller.findings(made.findings)
 
     def _world(self) -> istio.World:
-        every = self._every
-        return istio.World(
-            gateways=every(kinds.GATEWAY),
-            virtual_services=every(kinds.VIRTUAL_SERVICE),
-            destination_rules=every(kinds.DESTINATION_RULE),
-            request_authentications=every(kinds.REQUEST_AUTHENTICATION),
-            authorization_policies=every(kinds.AUTHORIZATION_POLICY),
-            envoy_filters=every(kinds.ENVOY_FILTER),
-            telemetries=every(kinds.TELEMETRY),
-            settings=istio.traces.settings(self._found(kinds.CONFIG_MAP, istio.ROOT, istio.traces.CONFIG)),
-            services=every(kinds.SERVICE),
-            pods=every(kinds.POD),
-            slices=[one for one in every(kinds.ENDPOINT_SLICE) if not meta(one).get("ownerReferences")],
-            secrets={support.name(one): one for one in every(kinds.SECRET)},
+        return world(
+            self._every,
+            self._meaningless,
+            config=self._found(kinds.CONFIG_MAP, istio.ROOT, istio.traces.CONFIG),
+            secrets=self._every(kinds.SECRET),
             keys=self._writer.keys,
-            others=[one for kind in self._meaningless for one in every(kind)],
         )
 
     def _every(self, kind: Kind) -> list[Obj]:
@@ -216,7 +198,7 @@ class Gateway:
                 self._report(f"Envoy refused a part of the configuration and goes on with the one before: {words}")
         self._told = tuple(told)
         for teller, api in zip(tellers, self._apis, strict=True):
-            teller.refused([api.view.list(kind) for kind in _TRAFFIC], told)
+            teller.refused([api.view.list(kind) for kind in TRAFFIC], told)
 
     def _record(self, emit: Emit) -> None:
         """An event, in the background; several pods that say the same say it once, as they give it the same name."""
@@ -244,26 +226,12 @@ def main(folder: Path, context: str, *, namespaces: Sequence[str], report: Repor
         UsageError: the cluster is the one on this machine, which has a gateway.
         ClusterError, ApiError: as :meth:`Gateway.run`.
     """
-    options = settings.load()
-    choice = connection.choose(options, context)
-    if choice.embedded:
-        raise UsageError(
-            "the cluster on this machine has a gateway of its own", hint="name another cluster with --context"
-        )
-
-    async def work() -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        for signal in (SIGTERM, SIGINT):
-            loop.add_signal_handler(signal, task.cancel if task is not None else loop.stop)
-        client = Client(connection.open_connection(choice, options))
-        try:
-            await Gateway(client, folder, namespaces, report).run()
-        except asyncio.CancelledError:
-            report("stopped; Envoy goes on with the routes that it has")
-        finally:
-            await client.close()
-
-    asyncio.run(work())
+    operators.until_told(
+        context,
+        lambda client: Gateway(client, folder, namespaces, report).run(),
+        here="the cluster on this machine has a gateway of its own",
+        stopped=lambda: report("stopped; Envoy goes on with the routes that it has"),
+    )
 
 
 def become_envoy(folder: Path, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -357,26 +357,46 @@ def main(family: Family, context: str, *, namespace: str | None, lease_namespace
         UsageError: the cluster is the one on this machine, which runs them itself.
         ClusterError, ApiError: as :func:`run`.
     """
+    until_told(
+        context,
+        lambda client: run(client, family, namespace=namespace, lease_namespace=lease_namespace, report=report),
+        here=f"the cluster on this machine runs {family.work} itself",
+        stopped=lambda: report("stopped; another may go on"),
+    )
+
+
+def until_told(
+    context: str, work: Callable[[Client], Awaitable[None]], *, here: str, stopped: Callable[[], None]
+) -> None:
+    """Work on a cluster until this process is told to end (SIGTERM, SIGINT).
+
+    Args:
+        context: the cluster.
+        work: the work, with a client of it.
+        here: why this is nothing for the cluster on this machine.
+        stopped: called when it was told to end.
+
+    Raises:
+        UsageError: the cluster is the one on this machine.
+    """
     options = settings.load()
     choice = connection.choose(options, context)
     if choice.embedded:
-        raise UsageError(
-            f"the cluster on this machine runs {family.work} itself", hint="name another cluster with --context"
-        )
+        raise UsageError(here, hint="name another cluster with --context")
 
-    async def work() -> None:
+    async def whole() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         for signal in (SIGTERM, SIGINT):
             loop.add_signal_handler(signal, task.cancel if task is not None else loop.stop)
         client = Client(connection.open_connection(choice, options))
         try:
-            await run(client, family, namespace=namespace, lease_namespace=lease_namespace, report=report)
+            await work(client)
         except asyncio.CancelledError:
-            report("stopped; another may go on")
+            stopped()
         finally:
             await client.close()
 
-    asyncio.run(work())
+    asyncio.run(whole())
 
 
 async def _discovered(client: Client, api_version: str, name: str) -> Kind | None:

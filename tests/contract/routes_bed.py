@@ -212,6 +212,19 @@ class Bed:
             thread.join()
         return load
 
+    def under_load_beside_a_hung(self, path: str, pod: Obj) -> Load:
+        """What they see while a pod hangs for a while."""
+        pid = self.pid(pod)
+
+        def hang() -> None:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(1.5)
+
+        try:
+            return self.under_load(path, hang)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
 
 async def _send(url: str, sent: bytes, load: Load, over: threading.Event, clients: int) -> None:
     headers = {"x-wait": "0.01", "Content-Type": "application/json"}

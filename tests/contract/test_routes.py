@@ -350,16 +350,7 @@ def test_what_envoy_refuses_is_said_and_the_rest_goes_on(bed: Bed) -> None:
 
 def test_no_request_fails_when_a_replica_hangs(bed: Bed) -> None:
     path = bed.route("hung", {"retries": {**STURDY, "perTryTimeout": "300ms"}, "route": [bed.to("v1")]})
-    pid = bed.pid(bed.pods("v1")[0])
-
-    def hang() -> None:
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(1.5)
-
-    try:
-        load = bed.under_load(path, hang)
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    load = bed.under_load_beside_a_hung(path, bed.pods("v1")[0])
     print(load)
     assert load.failures == 0
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from jupyterlab_kf import kinds, names
 from jupyterlab_kf.controllers import istio, sleep, support
-from jupyterlab_kf.controllers.istio import bootstrap, fields
+from jupyterlab_kf.controllers.istio import bootstrap
 from jupyterlab_kf.embedded import addresses
 from jupyterlab_kf.embedded.addresses import Endpoint
 from jupyterlab_kf.embedded.apiserver.options import MERGE_PATCH
@@ -24,20 +24,11 @@ from jupyterlab_kf.embedded.proxy import activator, gateway
 from jupyterlab_kf.embedded.registry import Registry
 from jupyterlab_kf.embedded.store import Change
 from jupyterlab_kf.errors import ApiError, NotFoundError
-from jupyterlab_kf.gateway import Interest, Place, Teller, Writer
+from jupyterlab_kf.gateway import TRAFFIC, Interest, Place, Teller, Writer, world
 from jupyterlab_kf.model import Obj, labels, meta
 from jupyterlab_kf.settings import Settings
 
 RETRY: Final = 5.0
-_TRAFFIC: Final = (
-    kinds.GATEWAY,
-    kinds.VIRTUAL_SERVICE,
-    kinds.DESTINATION_RULE,
-    kinds.ENVOY_FILTER,
-    kinds.REQUEST_AUTHENTICATION,
-    kinds.AUTHORIZATION_POLICY,
-    kinds.TELEMETRY,
-)
 _FIRST: Final = (kinds.VIRTUAL_SERVICE, kinds.GATEWAY, kinds.SELDON_DEPLOYMENT)
 """The kinds of which one is enough for a gateway."""
 log = logging.getLogger("jupyterlab_kf.embedded.proxy")
@@ -145,14 +136,14 @@ class Proxy:
         elif self._program is None:
             self._teller.missing(self._registry.list(kind) for kind in _FIRST)
             return None
-        world = self._world()
-        made = self._writer.follow(world)
+        seen = self._world()
+        made = self._writer.follow(seen)
         self._interest.of(made, lambda space, name: self._registry.view.get(kinds.SERVICE, space, name))
-        self._files.put_value(activator.FILE, activator.watched(world, made.destinations))
+        self._files.put_value(activator.FILE, activator.watched(seen, made.destinations))
         wait = await self._writer.write([self._place(pod) for pod in self._pods()], self._refused)
         if self._program is not None:
             self._ensure(self._program)
-            if world.sleepers:
+            if seen.sleepers:
                 activator.ensure(self._registry, self._files.folder)
         self._teller.findings(made.findings)
         return wait
@@ -160,25 +151,15 @@ class Proxy:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def _world(self) -> istio.World:
-        every = self._registry.list
-        meaningless = [kind for kind in self._registry.kinds() if kind.group.endswith("istio.io")]
-        return istio.World(
-            gateways=every(kinds.GATEWAY),
-            virtual_services=every(kinds.VIRTUAL_SERVICE),
-            destination_rules=every(kinds.DESTINATION_RULE),
-            request_authentications=every(kinds.REQUEST_AUTHENTICATION),
-            authorization_policies=every(kinds.AUTHORIZATION_POLICY),
-            envoy_filters=every(kinds.ENVOY_FILTER),
-            telemetries=every(kinds.TELEMETRY),
-            settings=istio.traces.settings(self._registry.view.get(kinds.CONFIG_MAP, istio.ROOT, istio.traces.CONFIG)),
-            services=every(kinds.SERVICE),
-            pods=every(kinds.POD),
-            slices=[s for s in every(kinds.ENDPOINT_SLICE) if not meta(s).get("ownerReferences")],
-            secrets={support.name(s): s for s in every(kinds.SECRET, istio.ROOT)},
+        registry = self._registry
+        return world(
+            registry.list,
+            [kind for kind in registry.kinds() if kind.group.endswith("istio.io")],
+            config=registry.view.get(kinds.CONFIG_MAP, istio.ROOT, istio.traces.CONFIG),
+            secrets=registry.list(kinds.SECRET, istio.ROOT),
             keys=self._writer.keys,
             place=str(self._files.folder),
-            sleepers=[one for one in every(kinds.DEPLOYMENT) if sleep.of(one) is not None],
-            others=[obj for kind in meaningless if kind.kind in fields.MEANINGLESS for obj in every(kind)],
+            sleepers=[one for one in registry.list(kinds.DEPLOYMENT) if sleep.of(one) is not None],
         )
 
     def _resolved(self, address: str) -> str:
@@ -208,7 +189,7 @@ class Proxy:
         )
 
     def _refused(self, told: Sequence[str]) -> None:
-        self._teller.refused([self._registry.list(kind) for kind in _TRAFFIC], told)
+        self._teller.refused([self._registry.list(kind) for kind in TRAFFIC], told)
 
     # --- the gateway's objects ----------------------------------------------------------------------------------
 
