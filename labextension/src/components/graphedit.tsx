@@ -6,6 +6,7 @@ import * as drafts from '../drafts';
 import type { EndpointKey, EndpointView, GraphDraft, Workshop } from '../wire';
 import type { Changing } from './change';
 import { useKubeflow } from './context';
+import { VersionChoice } from './versionchoice';
 import { Drawing } from './graphdraw';
 import { UnitTools } from './graphtools';
 
@@ -54,13 +55,7 @@ export function GraphEditor({ view, endpoint, changing }: EditorProps): React.JS
       <>
         <div className="kfx-Tools-row kfx-GraphEdit-open">
           {view.versions.length > 1 && (
-            <select className="kfx-Select" aria-label={trans.__('Version to edit')} value={wanted} onChange={event => setVersion(event.target.value)}>
-              {view.versions.map(({ name }) => (
-                <option key={name} value={name}>
-                  {name}
-                </option>
-              ))}
-            </select>
+            <VersionChoice versions={view.versions} label={trans.__('Version to edit')} value={wanted} onChoose={setVersion} />
           )}
           <button type="button" className="kfx-Button" disabled={busy} onClick={() => open(wanted)}>
             {busy ? trans.__('Reading the graph …') : trans.__('Edit the graph …')}

@@ -5,6 +5,7 @@ import * as React from 'react';
 import type { EndpointView } from '../wire';
 import type { Changing } from './change';
 import { useKubeflow } from './context';
+import { VersionChoice } from './versionchoice';
 
 const USUAL = 10;
 
@@ -27,13 +28,7 @@ export function Mirror({ view, changing }: { view: EndpointView; changing: Chang
       <legend>{trans.__('Mirror')}</legend>
       <div className="kfx-Tools-row">
         {could.length > 1 ? (
-          <select className="kfx-Select" aria-label={trans.__('Version that gets copies')} value={one.name} onChange={event => choose(event.target.value)}>
-            {could.map(({ name }) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-          </select>
+          <VersionChoice versions={could} label={trans.__('Version that gets copies')} value={one.name} onChoose={choose} />
         ) : (
           <b>{one.name}</b>
         )}

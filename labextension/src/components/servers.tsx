@@ -5,6 +5,7 @@ import * as React from 'react';
 import type { EndpointView, Scaling } from '../wire';
 import type { Changing } from './change';
 import { useKubeflow } from './context';
+import { VersionChoice } from './versionchoice';
 
 /** What is usual where somebody begins to say it. */
 const USUAL = { rps: 20, idle: 300 };
@@ -60,21 +61,15 @@ export function Servers({ view, changing }: { view: EndpointView; changing: Chan
       <legend>{trans.__('Servers')}</legend>
       <div className="kfx-Tools-row">
         {known.length > 1 ? (
-          <select
-            className="kfx-Select"
-            aria-label={trans.__('Version whose servers are meant')}
+          <VersionChoice
+            versions={known}
+            label={trans.__('Version whose servers are meant')}
             value={one.name}
-            onChange={event => {
-              choose(event.target.value);
+            onChoose={name => {
+              choose(name);
               setDraft(null);
             }}
-          >
-            {known.map(({ name }) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-          </select>
+          />
         ) : (
           <b>{one.name}</b>
         )}
